@@ -1,0 +1,1 @@
+"""See, measure and change what instruction tuning does to a language model."""
