@@ -6,8 +6,8 @@ Every converter takes one row as it stands in the file and returns the columns t
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 ROLES = {
     "system": "system",
@@ -60,6 +60,11 @@ def to_messages(form: Format, row: dict) -> dict:
 
     Columns that the format does not read are kept, except those that a trainer would take for training data.
     """
+    for field, value in row.items():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise BadRow(field, "half a character (a lone surrogate)", "write this text again") from None
     if "tools" in row:
         row = row | {"tools": _parsed(row["tools"], "tools")}
     data = form.convert(row)
@@ -94,10 +99,6 @@ def _text(row: dict, field: str, name: str | None = None) -> str:
         raise BadRow(name, "missing", "write the text or remove the row")
     if not isinstance(value, str):
         raise BadRow(name, f"{type(value).__name__} where text is needed", "write it as one string")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise BadRow(name, f"half a character at position {error.start}", "write it again as UTF-8") from None
     return value
 
 
@@ -130,6 +131,9 @@ def _turns(row: dict, field: str) -> list[dict]:
         message = {"role": ROLES[spoken], "content": ""}
         if content in turn or not turn.get("tool_calls"):
             message["content"] = _text(turn, content, f"{name}.{content}")
+        calls = turn.get("tool_calls", [])
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise BadRow(f"{name}.tool_calls", "not a list of calls", 'write each as {"name": …, "arguments": {…}}')
         messages.append(message | {key: turn[key] for key in ("tool_calls", "name") if turn.get(key)})
     return messages
 
