@@ -3,7 +3,9 @@
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-PARAMETERS = 'profile = "pocket"  # or "gpu"\nname = "é"; noise = [\n    0.0, 0.1]  # shares of wrong answers\nsize = 25\n'
+PARAMETERS = (
+    'profile = "pocket"  # or "gpu"\nname = "é"; noise = [\n    0.0, 0.1]  # shares of wrong answers\nsize = 25\n'
+)
 
 
 def claim(id: str, verdict: str, estimate: float) -> dict:

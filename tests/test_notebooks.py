@@ -135,11 +135,11 @@ def test_the_report_is_one_index_and_pages_that_load_nothing(root):
 
 def test_the_table_of_claims_is_filled_between_its_markers(root):
     readme = root / "README.md"
-    readme.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n")
+    readme.write_text(f"before\n{report.START}\nstale\n{report.END}\nafter\n")
     text = report.fill(readme)
     assert text.startswith(f"before\n{report.START}\n| claim |") and text.endswith(f"|\n{report.END}\nafter\n")
     assert "| it \\| form | a paper | 0.90 [0.80, 1.00] | ✓ holds | [01](notebooks/01_first.ipynb) |" in text
-    assert "old" not in text and text.count("\n| it") == 3
+    assert "stale" not in text and text.count("\n| it") == 3
     readme.write_text(text)
     assert report.fill(readme) == text
 

@@ -3,6 +3,8 @@
 Heavy libraries are imported inside the commands, so that help and a typing error cost no seconds.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,10 @@ class _Group(TyperGroup):
             _stop(f"error: {error}", 2)
         except KeyboardInterrupt:
             _stop("stopped; call again to go on", 130)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                raise
+            _stop(f"error: {error.filename or 'disk'}: {error.strerror}; free some space or write elsewhere", 2)
 
 
 def _stop(line: str, code: int) -> None:
@@ -33,6 +39,7 @@ def _stop(line: str, code: int) -> None:
     raise typer.Exit(code)
 
 
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 app = typer.Typer(
     cls=_Group,
     help=workbench.__doc__,
@@ -46,17 +53,43 @@ app.add_typer(store, name="runs")
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Folder to write the model to.")] = Path("data/pocket-base"),
-    steps: Annotated[
-        int | None, typer.Option(help="Steps to train; the default is those of the shipped model.")
+    out: Annotated[Path, typer.Argument(help="Folder for the model.")] = Path("build/pocket-base"),
+    tokens: Annotated[
+        int | None, typer.Option(help="Training tokens; the default is that of the shipped model.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint where there is one.")] = True,
+    seed: Annotated[int, typer.Option(help="Of corpus and weights.")] = 0,
 ) -> None:
-    """Make the pocket base model from nothing."""
+    """Make the pocket base model again from nothing; called again after a stop, it goes on."""
+    from workbench.pocket.pretrain import PretrainSpec
     from workbench.pocket.pretrain import pretrain as train
 
-    train(out, steps=steps, resume=resume)
-    typer.echo(f"{out}: written")
+    size = {} if tokens is None else {"tokens": tokens}
+    typer.echo(f"{train(out, PretrainSpec(seed=seed, **size))}: written")
+
+
+@app.command()
+def sft(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")
+    ],
+    base: Annotated[str | None, typer.Option(help="Model folder or Hub id; the default is the pocket base.")] = None,
+    method: Annotated[str, typer.Option(help="qlora, lora or full.")] = "qlora",
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
+    max_length: Annotated[int, typer.Option(help="Tokens a row; longer ones are cut, and cost memory.")] = 512,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The default is the best for the method, small models.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the held-out rows, their order and the adapter's start.")] = 0,
+    hold_out: Annotated[float, typer.Option(help="Share of the rows kept from training to measure on.")] = 0.1,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave unusable rows out instead of stopping.")] = False,
+    samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
+) -> None:
+    """Tune a base model on your own data: what was recognised, what is wrong with it, loss before and after, answers."""
+    from workbench import tune
+
+    spec = {"method": method, "epochs": epochs, "max_length": max_length, "learning_rate": learning_rate, "seed": seed}
+    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples):
+        typer.echo(line)
 
 
 @app.command()

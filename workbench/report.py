@@ -111,12 +111,17 @@ def _page(path: Path, notebook: NotebookNode) -> Page:
     pictures = [output.data["image/png"] for output in _outputs(notebook) if "image/png" in output.get("data", {})]
     return Page(
         file=f"{path.stem}.html",
-        title=title[1].strip() if title else path.stem,
-        question=re.sub(r"\s+", " ", re.sub(r"[*`]", "", question)),
+        title=_plain(title[1]) if title else path.stem,
+        question=_plain(question),
         picture=pictures[0].replace("\n", "") if pictures else "",
         claims=claims.read(path),
         error=any(output.output_type == "error" for output in _outputs(notebook)),
     )
+
+
+def _plain(markdown: str) -> str:
+    """One line of text without emphasis."""
+    return re.sub(r"\s+", " ", re.sub(r"[*`]", "", markdown)).strip()
 
 
 def effect(claim: dict) -> str:
