@@ -107,7 +107,7 @@ def members() -> dict[str, tuple[str, ...]]:
     return {name: tuple(things) for name, things in groups.items() if len(things) >= 6}
 
 
-PLURAL_CATEGORY = {"body part": "body parts", "furniture": "pieces of furniture", "clothing": "pieces of clothing"}
+PLURAL_CATEGORY = {"sport equipment": "pieces of sport equipment", "body part": "body parts", "furniture": "pieces of furniture", "clothing": "pieces of clothing"}
 
 
 def with_article(word: str) -> str:
