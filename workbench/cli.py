@@ -195,11 +195,8 @@ def list_runs() -> None:
     import pandas as pd
 
     runs = _store()
-    rows = [
-        [run.id, run.spec["method"], run.spec["base"], run.spec["seed"], f"{run.size / 2**20:.1f} MiB"]
-        for run in runs.runs()
-    ]
-    _table(str(runs.root), pd.DataFrame(rows, columns=["id", "method", "base", "seed", "size"]))
+    rows = [[run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20] for run in runs.runs()]
+    _table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
     for name in runs.unfinished():
         typer.echo(f"unfinished: {name}")
 

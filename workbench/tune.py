@@ -67,5 +67,5 @@ def answers(run, held_out, samples: int) -> Iterator[str]:
 
 
 def _indented(text: str, most: int = 400) -> str:
-    text = text.strip()
+    text = text.strip() or "(nothing)"
     return (text if len(text) <= most else text[:most] + " …").replace("\n", "\n" + " " * 9)
