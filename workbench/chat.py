@@ -98,9 +98,7 @@ def encode(
     return encoded["input_ids"], encoded["assistant_masks"]
 
 
-def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
-) -> list[int]:
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
     """Token ids of the messages followed by the opening of the assistant's turn: what the model is to continue."""
     encoded = tokenizer.apply_chat_template(
         messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True

@@ -1,0 +1,163 @@
+"""A base loads in the type it should, 4-bit weights survive a save, adapters reload and merge, and bad folders are named."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_rows
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from workbench import chat, models, runs, train
+from workbench.errors import InputError
+from workbench.specs import SFTSpec
+
+TALK = [{"role": "user", "content": "say red"}, {"role": "assistant", "content": "RED"}]
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_base, tmp_path_factory):
+    """One finished run a method, on 48 rows."""
+    store = runs.Store(tmp_path_factory.mktemp("runs"))
+    specs = {method: SFTSpec(base=tiny_base, method=method, max_steps=40, batch_size=8) for method in
+             ("full", "lora", "qlora")}  # fmt: skip
+    return {method: train.sft(spec, make_rows(), store=store, quiet=True) for method, spec in specs.items()}
+
+
+def logits(model, tokenizer, messages=TALK):
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([chat.encode(tokenizer, messages)[0]])).logits.float()
+
+
+def test_base_is_stored_in_bf16_and_used_in_fp32_on_a_cpu(tiny_base):
+    assert AutoModelForCausalLM.from_pretrained(tiny_base).dtype == torch.bfloat16
+    assert models.load_base(tiny_base, device="cpu").dtype == torch.float32
+
+
+def test_nf4_weights_are_the_same_after_save_and_load(tiny_base, tmp_path):
+    tokenizer = models.load_tokenizer(tiny_base)
+    model = models.load_base(tiny_base, quantize=True, device="cpu").eval()
+    before = logits(model, tokenizer)
+    model.save_pretrained(tmp_path)
+    saved = {name: value.clone() for name, value in model.state_dict().items()}
+    again = models.load_base(tmp_path, device="cpu").eval()
+    assert again.is_loaded_in_4bit
+    assert all(torch.equal(value, saved[name]) for name, value in again.state_dict().items())
+    assert (logits(again, tokenizer) - before).abs().max() == 0
+    full = logits(models.load_base(tiny_base, device="cpu").eval(), tokenizer)
+    assert (full - before).abs().max() > 0.01  # it is quantised at all
+
+
+def test_gradient_flows_through_nf4_also_after_an_evaluation(tiny_base):
+    """bitsandbytes repacks weights in the first evaluation on CPUs with bf16 units, and its kernel there has no backward."""
+
+    def gradient(evaluate_first):
+        model = models.load_base(tiny_base, quantize=True, device="cpu")
+        if evaluate_first:
+            with torch.no_grad():
+                model.eval()(torch.tensor([[2, 50, 60, 3]]))
+        model.train()
+        hidden = model.get_input_embeddings()(torch.tensor([[2, 50, 60, 3]])).detach().requires_grad_()
+        model(inputs_embeds=hidden).logits.square().mean().backward()
+        return hidden.grad
+
+    assert torch.equal(gradient(evaluate_first=True), gradient(evaluate_first=False))
+
+
+def test_chat_tokens_are_trained_with_the_adapter_and_reload(tuned, tiny_base):
+    base = models.load_base(tiny_base, device="cpu").get_input_embeddings().weight
+    model, tokenizer = models.load_tuned(tuned["lora"])
+    assert models.chat_token_ids(tokenizer) == [2, 3, 4, 5, 6, 7]
+    rows = model.get_input_embeddings().weight
+    changed = (rows != base).any(dim=1).nonzero().flatten().tolist()
+    assert changed == [2, 3, 4, 5, 6, 7]
+    assert torch.equal(model.get_output_embeddings().weight, rows)  # still tied
+
+
+def test_merged_lora_answers_as_the_adapter_does(tuned):
+    adapter, tokenizer = models.load_tuned(tuned["lora"])
+    merged, _ = models.load_tuned(tuned["lora"], merged=True)
+    assert (logits(adapter, tokenizer) - logits(merged, tokenizer)).abs().max() < 1e-5
+
+
+def test_adapter_trained_on_nf4_keeps_its_answers_when_merged_into_full_precision(tuned):
+    """The rounding of the base goes and logits move; what has to stay is the likeliest token at nearly every place of an answer."""
+    adapter, tokenizer = models.load_tuned(tuned["qlora"])
+    merged, _ = models.load_tuned(tuned["qlora"], merged=True)
+    same = []
+    for row in make_rows():
+        answer = torch.tensor(chat.encode(tokenizer, row["messages"])[1][1:]) == 1
+        a, b = (logits(model, tokenizer, row["messages"])[0, :-1][answer].argmax(-1) for model in (adapter, merged))
+        same.append(a == b)
+    assert torch.cat(same).float().mean() >= 0.85
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_merge_writes_an_ordinary_model_folder(tuned, tmp_path, method):
+    out = models.merge(tuned[method], tmp_path / "model")
+    merged, tokenizer = models.load_tuned(tuned[method], merged=True)
+    plain = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    assert torch.equal(logits(plain, tokenizer), logits(merged, tokenizer))
+    assert plain.generation_config.eos_token_id == [0, 3]
+    assert chat.encode(models.load_tokenizer(out), TALK) == chat.encode(tokenizer, TALK)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    with pytest.raises(InputError, match="exists already"):
+        models.merge(tuned[method], out)
+
+
+def test_untied_embeddings_are_trained_on_both_sides(tiny_base, tmp_path):
+    shutil.copytree(tiny_base, tmp_path / "base")
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(tiny_base, tie_word_embeddings=False)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    spec = SFTSpec(base=str(tmp_path / "base"), method="qlora", max_steps=2, batch_size=4)
+    run = train.sft(spec, make_rows(8), store=runs.Store(tmp_path / "runs"), quiet=True)
+    base, (model, _) = models.load_base(tmp_path / "base", device="cpu"), models.load_tuned(run)
+    for side in ("get_input_embeddings", "get_output_embeddings"):
+        before, after = (getattr(which, side)().weight for which in (base, model))
+        assert (before != after).any(dim=1).nonzero().flatten().tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_pad_is_never_the_end_token(tiny_base, tmp_path):
+    folder = shutil.copytree(tiny_base, tmp_path / "base")
+    tokenizer = models.load_tokenizer(tiny_base)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+    assert models.load_tokenizer(folder).pad_token_id == 1
+
+
+@pytest.mark.parametrize(
+    "gone, what, says",
+    [
+        ("model.safetensors", "weights", "no weights"),
+        ("config.json", "weights", "no config.json"),
+        ("tokenizer.json", "tokenizer", "no tokenizer"),
+    ],
+)
+def test_incomplete_folder_is_named(tiny_base, tmp_path, gone, what, says):
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    (folder / gone).unlink()
+    with pytest.raises(InputError, match=says) as caught:
+        models.load_base(folder) if what == "weights" else models.load_tokenizer(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 5000])
+def test_cut_off_weights_are_named(tiny_base, tmp_path, keep):
+    weights = Path(shutil.copytree(tiny_base, tmp_path / "base")) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    with pytest.raises(InputError, match="weights cannot be read"):
+        models.load_base(weights.parent)
+
+
+@pytest.mark.parametrize("base", ["no/such/folder", "somebody/some-model"])
+def test_no_folder_and_no_hub(base):
+    with pytest.raises(InputError, match="no such folder"):
+        models.fetch(base)
+
+
+def test_fingerprint_follows_the_weights_and_not_the_place(tiny_base, tmp_path):
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    assert models.fingerprint(folder) == models.fingerprint(Path(tiny_base))
+    (folder / "model.safetensors").write_bytes(b"other")
+    assert models.fingerprint(folder) != models.fingerprint(Path(tiny_base))

@@ -1,0 +1,80 @@
+"""What keeps a training from being lost: checkpoints by the clock, and a Ctrl-C that saves before it stops."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import ProgressCallback, TrainerCallback
+
+
+class Keeper(TrainerCallback):
+    """Saves a checkpoint every so many seconds or when asked to stop, and keeps time and tokens across interruptions."""
+
+    COMPLETE = "complete"  # a file in each checkpoint, written last: one without it was cut off while it was written
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self.stop = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Take up the counts of the checkpoint that the training goes on from."""
+        before = [entry for entry in state.log_history if "num_tokens" in entry]
+        self.tokens = before[-1]["num_tokens"] if before else 0
+        self.saved = time.monotonic()
+        self.began = self.saved - (before[-1]["seconds"] if before else 0.0)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Ask for a checkpoint when it is time, with a log entry, so that the counts are exact at a checkpoint."""
+        due = time.monotonic() - self.saved >= self.seconds
+        control.should_save = due or self.stop
+        control.should_log = control.should_log or control.should_save or state.global_step >= state.max_steps
+        control.should_training_stop = control.should_training_stop or self.stop
+
+    def on_log(self, args, state, control, **kwargs):
+        """Put seconds and tokens since the very beginning into the log entry."""
+        entry = state.log_history[-1]
+        entry["seconds"] = time.monotonic() - self.began
+        if "num_tokens" in entry:
+            entry["num_tokens"] += self.tokens
+
+    def on_save(self, args, state, control, **kwargs):
+        """Mark the checkpoint that has just been written as complete."""
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch()
+        self.saved = time.monotonic()
+
+    @classmethod
+    def last(cls, folder: Path) -> str | None:
+        """The newest complete checkpoint in a folder."""
+        found = [path.parent for path in folder.glob(f"checkpoint-*/{cls.COMPLETE}")]
+        return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+
+class Bar(ProgressCallback):
+    """The Trainer's progress bar with the loss beside it, where the Trainer prints a line a log entry."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Show the newest loss."""
+        if self.training_bar is not None and "loss" in logs:
+            self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
+
+@contextmanager
+def interruptible(keeper: Keeper) -> Iterator[None]:
+    """Let the first Ctrl-C ask the keeper to stop after the step, and a second one stop at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may take signals
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def ask(*_):
+        keeper.stop = True
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)

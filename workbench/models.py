@@ -1,0 +1,243 @@
+"""Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from filelock import FileLock
+from httpx import HTTPError
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from workbench import chat
+from workbench.errors import InputError
+from workbench.quiet import few_bars
+from workbench.runs import Run
+
+PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def fetch(base: str | Path, revision: str | None = None) -> Path:
+    """Local folder with the files of ``base``: the folder itself, or the Hub's snapshot in the local cache.
+
+    A download that broke off goes on where it stopped when this is called again.
+
+    Raises:
+        InputError: there is no such folder, and the Hub has no such model, asks for access, or cannot be reached.
+    """
+    if Path(base).is_dir():
+        return Path(base)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(base)):
+        raise InputError(f"{base}: no such folder; give a model folder or a Hub id such as HuggingFaceTB/SmolLM2-135M")
+    try:
+        return Path(snapshot_download(str(base), revision=revision, allow_patterns=PATTERNS))
+    except GatedRepoError as error:
+        raise InputError(
+            f"{base}: the Hub gives it only after access was granted; ask there, then `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(f"{base}: neither a folder here nor a model on the Hub; check the name") from error
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"{base}: no such folder here, the Hub cannot be reached and its cache has no copy; check the path or the network"
+        ) from error
+    except (HTTPError, OSError, ValueError) as error:
+        raise InputError(
+            f"{base}: the download failed ({_first_line(error)}); run again, it goes on where it stopped"
+        ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which says the same."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".bin") or path.name in ("config.json", *TOKENIZER_FILES):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Tokenizer of ``base`` with the chat template that marks answers, and with a pad token that is not its end token.
+
+    Raises:
+        InputError: no tokenizer there, or one that no chat template fits.
+    """
+    folder = fetch(base, revision)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"{base}: no tokenizer in this folder ({' or '.join(TOKENIZER_FILES[:2])}); save it beside the weights"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{base}: the tokenizer cannot be read ({_first_line(error)}); save it again") from error
+    # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
+    # looked at, so any other token of the vocabulary will do.
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        spare = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>", "<|endoftext|>", "<unk>", "!")
+                 if token in tokenizer.get_vocab() and token != tokenizer.eos_token]  # fmt: skip
+        tokenizer.pad_token = spare[0]
+    return chat.with_template(tokenizer)
+
+
+@few_bars()
+def load_base(
+    base: str | Path,
+    quantize: bool = False,
+    device: str | None = None,
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> PreTrainedModel:
+    """Load a causal language model for use or training.
+
+    Args:
+        base: folder or Hub id.
+        quantize: keep the linear layers in 4-bit NF4 with double quantisation (Dettmers et al. 2023, QLoRA): about 0.6 bytes a
+            parameter instead of 2 or 4, at the cost of slower decoding.
+        device: "cpu" or "cuda"; None takes CUDA where there is one.
+        revision: branch, tag or commit on the Hub.
+        dtype: of the weights that are not quantised; None takes :func:`compute_dtype`.
+
+    Raises:
+        InputError: the folder has no readable config or weights.
+    """
+    device = device or default_device()
+    dtype = dtype or compute_dtype(device)
+    folder = fetch(base, revision)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
+    settings = {"dtype": dtype, "device_map": {"": device}}
+    if quantize:
+        settings["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, **settings)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(
+            f"{base}: the weights cannot be read ({_first_line(error)}); copy or download them again"
+        ) from error
+    if device == "cpu":
+        # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
+        # training after it gets no gradient through these layers, silently, and numbers differ from those of other CPUs.
+        for module in model.modules():
+            if isinstance(module, Linear4bit):
+                module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def default_device() -> str:
+    """Device to train and answer on: "cuda" where there is a usable GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def compute_dtype(device: str) -> torch.dtype:
+    """fp32 on a CPU (bf16 is emulated on most and slower), bf16 on a GPU that has it, else fp16."""
+    if device == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def chat_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the chat and tool tokens in this vocabulary: reserved by base models, and often never trained."""
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary[token] for token in (*chat.TOKENS, *chat.TOOL_TOKENS) if token in vocabulary)
+
+
+def lora_config(
+    rank: int, tokenizer: PreTrainedTokenizerBase, alpha: int | None = None, tied: bool = True
+) -> LoraConfig:
+    """LoRA on every linear layer but the output, plus the embedding rows of the chat tokens themselves.
+
+    LoRA alone leaves a token that the base model never saw at its random start, and the end token is such a token: the model
+    would have to learn to stop without being able to tell the end token from noise (Hu et al. 2021 for LoRA; PEFT's
+    trainable_token_indices for the rows).
+
+    Args:
+        rank: of the update of each layer; a higher one learns more and costs more memory.
+        tokenizer: whose chat tokens are trained.
+        alpha: the update is scaled by alpha / rank; None takes twice the rank.
+        tied: input and output embedding share their rows; if not, both are trained.
+    """
+    tokens = chat_token_ids(tokenizer)
+    layers = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha or 2 * rank,
+        target_modules="all-linear",
+        trainable_token_indices={layer: tokens for layer in layers} if tokens else None,
+        task_type="CAUSAL_LM",
+    )
+
+
+@few_bars()
+def load_tuned(
+    run: Run, *, merged: bool = False, device: str | None = None
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """Model of a finished run and its tokenizer, ready to answer (it stops at its own end token).
+
+    Args:
+        run: as :func:`workbench.train.sft` returns it.
+        merged: fold the adapter into the full-precision base. Decodes faster; for a run trained on NF4 it is a slightly
+            different model, since the rounding of the base, which the adapter was trained on, is gone.
+        device: "cpu" or "cuda"; None takes CUDA where there is one.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(run.adapter)
+    method = run.spec["method"]
+    if method == "full":
+        model = load_base(run.adapter, device=device)
+    else:
+        base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
+        # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
+        model = PeftModel.from_pretrained(base, run.adapter, autocast_adapter_dtype=False)
+        model = model.merge_and_unload() if merged else model
+    model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer
+
+
+@few_bars()
+def merge(run: Run, out: str | Path) -> Path:
+    """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither PEFT nor bitsandbytes.
+
+    The adapter is folded into the full-precision base: merging into 4-bit weights would round the sum again.
+
+    Raises:
+        InputError: ``out`` exists.
+    """
+    out = Path(out)
+    if out.exists():
+        raise InputError(f"{out}: exists already; give a new folder")
+    model, tokenizer = load_tuned(run, merged=True)
+    partial = out.with_name(out.name + ".partial")
+    with FileLock(out.with_name(out.name + ".lock")):
+        shutil.rmtree(partial, ignore_errors=True)
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        os.replace(partial, out)
+    out.with_name(out.name + ".lock").unlink(missing_ok=True)
+    return out
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,281 @@
+"""The run store: a training is named by what went into it, done once, kept whole, and found again at once.
+
+A run is a folder named by a hash of its ingredients. It is worked on under the name ``ID.partial``, under a file lock, and gets
+its own name by one rename when all is written: a folder without ``.partial`` is complete. ``run.json`` inside lists every file
+with its hash, so that damage is seen when the run is opened.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from filelock import FileLock
+
+from workbench.errors import InputError
+
+STACK = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
+RECORD = "run.json"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: a folder with ``run.json``, ``log.csv``, ``adapter/`` and, later, ``tables/``."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Name of the run: its method and a hash of all that went into it."""
+        return self.path.name
+
+    @cached_property
+    def record(self) -> dict:
+        """All of ``run.json``: spec, environment, scores, files."""
+        return json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+
+    @property
+    def spec(self) -> dict:
+        """Fields of the spec it was trained with."""
+        return self.record["spec"]
+
+    @property
+    def environment(self) -> dict:
+        """Python, platform, CPU, library versions, threads, seconds of training, tokens trained."""
+        return self.record["environment"]
+
+    @property
+    def scores(self) -> dict:
+        """What was measured while training: rows, tokens, final loss, held-out loss before and after (nats a token)."""
+        return self.record["scores"]
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """Training log, a row per logged step: step, epoch, loss (nats a token), learning_rate, grad_norm, seconds, …"""
+        return pd.read_csv(self.path / "log.csv")
+
+    @property
+    def adapter(self) -> Path:
+        """Folder with the adapter (or the whole model, for method "full") and the tokenizer with its chat template."""
+        return self.path / "adapter"
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+
+class Store:
+    """Runs and tables under one folder; safe for several processes at a time.
+
+    Args:
+        root: the folder; None takes the environment variable WORKBENCH_RUNS, else ``.runs`` at the root of the repository.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: str | Path | None = None):
+        default = Path(__file__).parents[1] / ".runs"
+        self.root = Path(root or os.environ.get("WORKBENCH_RUNS") or default).absolute()
+        try:
+            self._locks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.root}: cannot keep runs here ({error.strerror}); set WORKBENCH_RUNS") from error
+
+    @property
+    def _locks(self) -> Path:
+        return self.root / ".locks"
+
+    def obtain(self, name: str, key: Any, make: Callable[[Path], dict]) -> Run:
+        """Return the run made of ``key``, making it first where it is not there.
+
+        A process that asks for a run another one is making waits for it. A make that was killed finds its folder as it left it.
+
+        Args:
+            name: first word of the run's id, for people.
+            key: plain data that names everything the result depends on.
+            make: gets the folder to work in, and returns the record: spec, environment, scores. Its folder ``checkpoints``
+                is deleted when it is done.
+
+        Raises:
+            InputError: no room on the disk, or not writable. What was done so far is kept.
+        """
+        path = self.root / f"{name}-{digest(key)}"
+        if _damage(path) is None:
+            return Run(path)
+        with self._guarded(path.name):
+            damage = _damage(path)
+            if damage is None:
+                return Run(path)
+            if path.exists():
+                _set_aside(path, damage)
+            partial = path.with_name(path.name + ".partial")
+            partial.mkdir(exist_ok=True)
+            record = make(partial)
+            shutil.rmtree(partial / "checkpoints", ignore_errors=True)
+            files = {str(file.relative_to(partial)): _hash(file) for file in _files(partial)}
+            write_atomic(partial / RECORD, json.dumps({**record, "key": key, "files": files}, indent=1).encode())
+            os.replace(partial, path)
+        return Run(path)
+
+    def cached(self, key: Any, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Return the table made of ``key``, making and keeping it first where it is not there.
+
+        Args:
+            key: plain data, or a :class:`Run`, or a list that begins with one: then the table lives and dies with that run.
+            name: of the table, for people.
+            make: returns it, with columns that parquet can hold.
+        """
+        parts = list(key) if isinstance(key, list | tuple) else [key]
+        folder = (parts[0].path if isinstance(parts[0], Run) else self.root) / "tables"
+        plain = [part.id if isinstance(part, Run) else part for part in parts]
+        path = folder / f"{name}-{digest(plain)}.parquet"
+        if path.exists() and (table := _read_table(path)) is not None:
+            return table
+        with self._guarded(path.stem):
+            if path.exists():
+                table = _read_table(path)
+                if table is not None:
+                    return table
+                _set_aside(path, "unreadable")
+            folder.mkdir(exist_ok=True)
+            table = make()
+            write_atomic(path, table.to_parquet(None, index=False))
+        return _read_table(path)
+
+    def runs(self) -> list[Run]:
+        """Finished runs, the newest last."""
+        found = [path for path in self.root.iterdir() if (path / RECORD).is_file() and "." not in path.name]
+        return [Run(path) for path in sorted(found, key=lambda path: (path / RECORD).stat().st_mtime)]
+
+    def unfinished(self) -> list[str]:
+        """Ids of runs that were begun and neither finished nor removed: the next call with the same spec goes on with them."""
+        return sorted(path.stem for path in self.root.glob("*.partial"))
+
+    def remove(self, run_id: str) -> int:
+        """Delete a run, finished or not, with its tables; returns the bytes freed.
+
+        Raises:
+            InputError: no run of that name.
+        """
+        freed = 0
+        with self._guarded(run_id):
+            found = [path for path in (self.root / run_id, self.root / f"{run_id}.partial") if path.is_dir()]
+            if not found or Path(run_id).name != run_id:
+                raise InputError(f"{run_id}: no such run in {self.root}; `workbench runs` lists them")
+            for path in found:
+                freed += Run(path).size
+                # First out of sight by one rename: a kill in the middle leaves no half run under a run's name.
+                doomed = path.with_name(f"{run_id}.removed")
+                os.replace(path, doomed)
+                shutil.rmtree(doomed)
+        return freed
+
+    @contextmanager
+    def _guarded(self, name: str) -> Iterator[None]:
+        """Hold the lock of one name, and turn a full or read-only disk into an InputError."""
+        try:
+            with FileLock(self._locks / f"{name}.lock"):
+                yield
+        except InputError:
+            raise
+        except Exception as error:
+            # torch and safetensors report a full disk in errors of their own, so the disk is asked as well
+            full = isinstance(error, OSError) and error.errno in NO_ROOM
+            if full or shutil.disk_usage(self.root).free < 2**20:
+                raise InputError(
+                    f"{self.root}: no room to write ({str(error).splitlines()[0]}); free some space or set WORKBENCH_RUNS"
+                ) from error
+            if isinstance(error, PermissionError):
+                raise InputError(f"{self.root}: not writable ({error.strerror}); set WORKBENCH_RUNS") from error
+            raise
+
+
+def digest(key: Any) -> str:
+    """Sixteen hex digits that name plain data: equal data, equal name, in every process."""
+    text = json.dumps(key, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    return {name: version(name) for name in STACK}
+
+
+def environment() -> dict:
+    """Where a run was made: python, platform, cpu, gpu, threads, versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a crash of the machine."""
+    partial = path.with_name(path.name + ".writing")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files that the record vouches for: all but the record itself and the tables, which come later."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if path.relative_to(folder).parts[0] not in (RECORD, "tables"))
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a finished run, or None."""
+    try:
+        files = json.loads((path / RECORD).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"no readable {RECORD}"
+    for name, expected in files.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if _hash(path / name) != expected:
+            return f"{name} has changed"
+    return None
+
+
+def _set_aside(path: Path, damage: str) -> None:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    os.replace(path, aside)
+    warnings.warn(f"{path}: {damage}; moved aside to {aside.name}, making it again", stacklevel=4)
+
+
+def _read_table(path: Path) -> pd.DataFrame | None:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        return None

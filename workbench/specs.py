@@ -1,0 +1,75 @@
+"""What a training is, in full: frozen specs whose hash names the run."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from workbench.errors import InputError
+
+LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
+SAMPLING = ("random", "group_by_length")
+SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
+
+
+@dataclass(frozen=True)
+class SFTSpec:
+    """One supervised fine-tuning, in full: equal specs on equal rows give the same run."""
+
+    base: str
+    """Base model: a folder or a Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; None takes the default branch."""
+    method: str = "qlora"
+    """"full" trains every weight, "lora" a low-rank update of the linear layers, "qlora" the same on a base kept in 4 bits."""
+    rank: int = 16
+    """Rank of the update; a higher one can learn more and costs memory. Not used by "full"."""
+    alpha: int | None = None
+    """The update is scaled by alpha / rank; None takes twice the rank."""
+    learning_rate: float | None = None
+    """Peak learning rate; None takes the best for the method on the pocket base. Bigger models want 10 times less."""
+    epochs: float = 3.0
+    """Passes over the rows; not used when max_steps is given."""
+    max_steps: int | None = None
+    """Optimizer steps, whatever the number of rows: for comparisons at equal cost."""
+    batch_size: int = 16
+    """Rows an optimizer step."""
+    micro_batch_size: int | None = None
+    """Rows at a time, if fewer than batch_size: the same gradient with less memory and more time."""
+    max_length: int = 512
+    """Tokens a row; what is longer is cut at the end and loses its end token (the doctor warns)."""
+    warmup: float = 0.05
+    """Fraction of the steps in which the learning rate rises from 0."""
+    scheduler: str = "cosine"
+    """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
+    weight_decay: float = 0.0
+    """AdamW's decay; pulls trained weights towards 0."""
+    sampling: str = "random"
+    """"random", or "group_by_length": faster on rows of very different lengths, but short answers then weigh more."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: about 30% slower, much less memory."""
+    seed: int = 0
+    """Of the adapter's start and the order of the rows."""
+
+    def __post_init__(self):
+        for field, known in (("method", tuple(LEARNING_RATE)), ("sampling", SAMPLING), ("scheduler", SCHEDULERS)):
+            if getattr(self, field) not in known:
+                raise InputError(f'{field} "{getattr(self, field)}" is unknown; known are {", ".join(known)}')
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", LEARNING_RATE[self.method])
+        for field in ("rank", "learning_rate", "epochs", "batch_size", "max_length"):
+            if not getattr(self, field) > 0:
+                raise InputError(f"{field} is {getattr(self, field)}; it must be more than 0")
+        if self.batch_size % (self.micro_batch_size or self.batch_size):
+            raise InputError(f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}")
+
+    @classmethod
+    def of(cls, **fields) -> "SFTSpec":
+        """Make a spec from fields that a person typed.
+
+        Raises:
+            InputError: a field that there is not, or a value that cannot be.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for field in fields:
+            if field not in known:
+                raise InputError(f'parameter "{field}" is unknown; known are {", ".join(known)}')
+        return cls(**fields)
