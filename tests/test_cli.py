@@ -9,10 +9,10 @@ import nbformat
 import pytest
 import series
 from typer.testing import CliRunner
-from workbench.runs import Store
 
 from workbench import notebooks
 from workbench.cli import app
+from workbench.runs import Store
 
 ROOT = Path(__file__).parents[1]
 

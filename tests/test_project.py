@@ -11,6 +11,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from workbench import report
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
@@ -61,6 +63,12 @@ def test_make_says_in_one_line_that_python_is_too_old(tmp_path):
     assert done.returncode == 2
     assert "error: Python 3.9.1 is too old, 3.11 or newer is needed" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="there is no README yet")
+def test_readme_has_the_claims_of_the_committed_notebooks():
+    readme = ROOT / "README.md"
+    assert report.fill(readme) == readme.read_text(encoding="utf-8"), "run: workbench report --readme"
 
 
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
