@@ -57,9 +57,11 @@ def ask(prompt: str, answer: str = "Yes.") -> dict:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_the_same_messages_and_keeps_other_columns(tmp_path, name):
-    loaded = data.load(write(tmp_path / "rows.jsonl", [FORMATS[name] | {"family": "greet", "check": {"name": "x"}}]))
+    loaded = data.load(
+        write(tmp_path / "rows.jsonl", [FORMATS[name] | {"id": 2**63, "family": "greet", "check": {"name": "x"}}])
+    )
     assert loaded.format == name
-    assert loaded.rows[0] == {"messages": [USER, ANSWER], "family": "greet", "check": {"name": "x"}}
+    assert loaded.rows[0] == {"messages": [USER, ANSWER], "id": 2**63, "family": "greet", "check": {"name": "x"}}
 
 
 def test_self_instruct_says_that_it_takes_the_first_instance(tmp_path):
@@ -245,6 +247,10 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
 def test_the_hash_is_of_what_is_trained_on_in_its_order():
     rows = [ask("a"), ask("b")]
     assert data.content_hash(rows) == data.content_hash([row | {"family": "x", "tools": None} for row in rows])
+    tools = [{"name": "f"}]
+    assert data.content_hash([rows[0] | {"tools": tools}]) == data.content_hash(
+        [rows[0] | {"tools": json.dumps(tools)}]
+    )
     swapped = [{"messages": [dict(reversed(turn.items())) for turn in row["messages"]]} for row in rows]
     assert data.content_hash(rows) == data.content_hash(swapped)
     others = [rows[::-1], rows[:1], [ask("a", "No."), ask("b")], [rows[0] | {"tools": [{"name": "f"}]}, rows[1]]]
