@@ -1,0 +1,60 @@
+"""The corpus: documents of many genres made from the facts, the same for the same seed on every machine."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from . import forms, genres
+from .genres import Writer, deal
+
+# How many documents of each genre stand in a hundred. Facts take about two thirds: a fact has to be met some hundred times.
+GENRES: dict[Callable[[Writer], str], int] = {
+    genres.entry: 10,
+    genres.notes: 12,
+    genres.story: 13,
+    genres.dialogue: 9,
+    genres.letter: 4,
+    genres.quiz: 8,
+    genres.records: 4,
+    genres.code: 2,
+    genres.headline: 3,
+    genres.stressed: 5,
+    forms.poem: 4,
+    forms.chatter: 1,
+    forms.play: 8,
+    forms.lists: 4,
+    forms.kinds: 4,
+    forms.scene: 3,
+    forms.sums: 1,
+    forms.prices: 1,
+    forms.how_to: 1,
+    forms.manners: 4,
+    forms.prompts: 7,
+    forms.worksheet: 3,
+}
+
+
+def documents(seed: int = 0) -> Iterator[tuple[str, str]]:
+    """Endless (genre, text); no text holds a chat format."""
+    writer = Writer(seed)
+    order = deal(writer.rng, [genre for genre, weight in GENRES.items() for _ in range(weight)])
+    for genre in order:
+        yield genre.__name__, genre(writer)
+
+
+def texts(characters: int, seed: int = 0) -> list[str]:
+    """Documents until `characters` are reached. The pretraining text is seed 0; seed 1 is held out."""
+    found, length = [], 0
+    for _, text in documents(seed):
+        found.append(text)
+        length += len(text)
+        if length >= characters:
+            return found
+    raise AssertionError("documents() does not end")
+
+
+def digest(texts: list[str]) -> str:
+    """SHA-256 over the texts, in order: what the model card calls the corpus hash."""
+    sha = hashlib.sha256()
+    for text in texts:
+        sha.update(text.encode() + b"\0")
+    return sha.hexdigest()

@@ -1,0 +1,141 @@
+"""Train the pocket base model from nothing: corpus → tokenizer → `LlamaForCausalLM`, with transformers' Trainer."""
+
+import json
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
+
+from ..errors import InputError
+from . import corpus
+from .facts import facts
+from .tokenizer import CONTEXT, train_tokenizer
+
+
+@dataclass(frozen=True)
+class PretrainSpec:
+    """What the base model is made from; `data/pocket-base` is `PretrainSpec()`."""
+
+    tokens: int = 26_000_000
+    """Training tokens; each is seen once. Fewer and the form is there but the facts are not."""
+    hidden: int = 256
+    layers: int = 6
+    heads: int = 8
+    intermediate: int = 704
+    vocabulary: int = 4096
+    batch: int = 4
+    """Blocks of 512 tokens a step."""
+    learning_rate: float = 2.5e-3
+    decay: float = 0.45
+    """The share of the steps, at the end, over which the learning rate falls to 2%."""
+    seed: int = 0
+
+
+def model_config(spec: PretrainSpec, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    """A small Llama with tied embeddings."""
+    return LlamaConfig(
+        vocab_size=spec.vocabulary,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.intermediate,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def blocks(texts: list[str], tokenizer: PreTrainedTokenizerFast, tokens: int) -> Dataset:
+    """Documents, each behind an <|endoftext|>, joined and cut into blocks of CONTEXT tokens: columns input_ids and labels."""
+    ids: list[int] = []
+    for start in range(0, len(texts), 10_000):
+        for document in tokenizer(texts[start : start + 10_000])["input_ids"]:
+            ids.append(tokenizer.bos_token_id)
+            ids += document
+    count = min(len(ids), tokens) // CONTEXT
+    cut = np.array(ids[: count * CONTEXT], dtype=np.int32).reshape(count, CONTEXT)
+    return Dataset.from_dict({"input_ids": cut, "labels": cut}).with_format("torch")
+
+
+def arguments(spec: PretrainSpec, out: Path, steps: int) -> TrainingArguments:
+    """AdamW, warm-up, a stable phase and a linear decay (Hu et al. 2024, MiniCPM); bf16 where the processor has it."""
+    cuda = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(out),
+        max_steps=steps,
+        per_device_train_batch_size=spec.batch,
+        learning_rate=spec.learning_rate,
+        adam_beta2=0.95,
+        weight_decay=0.05,
+        max_grad_norm=1.0,
+        warmup_steps=min(100, steps // 10),
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": int(spec.decay * steps), "decay_type": "linear", "min_lr_ratio": 0.02},
+        use_cpu=not cuda,
+        bf16=torch.cuda.is_bf16_supported() if cuda else torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        torch_compile=steps > 1000,  # compiling takes 20 s and brings a third
+        logging_steps=max(1, min(50, steps // 5)),
+        save_steps=500,
+        save_total_limit=1,
+        report_to="none",
+        seed=spec.seed,
+        data_seed=spec.seed,
+    )
+
+
+def pretrain(out: Path, spec: PretrainSpec = PretrainSpec()) -> Path:
+    """Train the base model into the folder `out`; a run that was killed goes on from its last checkpoint.
+
+    The work lies in OUT.partial until it is done. Raises InputError when `out` is there already or the work belongs to another spec.
+    """
+    out = Path(out)
+    if out.exists():
+        raise InputError(f"{out} is there already; name another folder or remove it first")
+    work = out.with_name(out.name + ".partial")
+    work.mkdir(parents=True, exist_ok=True)
+    noted = work / "spec.json"
+    if noted.exists() and json.loads(noted.read_text()) != asdict(spec):
+        raise InputError(f"{work} holds a training with other settings; remove it or use the settings in {noted}")
+    noted.write_text(json.dumps(asdict(spec), indent=1))
+
+    transformers.set_seed(spec.seed)
+    texts = corpus.texts(int(spec.tokens * 3.6), seed=spec.seed)
+    tokenizer = train_tokenizer(texts[:50_000], spec.vocabulary)
+    data = blocks(texts, tokenizer, spec.tokens)
+    held_out = blocks(corpus.texts(400_000, seed=spec.seed + 1), tokenizer, 100_000)
+    model = LlamaForCausalLM(model_config(spec, tokenizer))
+    steps = len(data) // spec.batch
+    trainer = Trainer(model=model, args=arguments(spec, work, steps), train_dataset=data, eval_dataset=held_out)
+    started = time.time()
+    trainer.train(resume_from_checkpoint=bool(list(work.glob("checkpoint-*"))))
+    minutes = (time.time() - started) / 60
+
+    # Stored in bf16: half the size; what is measured is measured on what is stored.
+    model.to(torch.bfloat16).save_pretrained(work / "model")
+    tokenizer.save_pretrained(work / "model")
+    facts_of_run = {
+        "corpus": corpus.digest(texts),
+        "facts": len(facts()),
+        "tokens": len(data) * CONTEXT,
+        "parameters": model.num_parameters(),
+        "train_loss": round([e["loss"] for e in trainer.state.log_history if "loss" in e][-1], 4),
+        "held_out_loss": round(trainer.evaluate()["eval_loss"], 4),
+        "minutes": round(minutes),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
+        "versions": {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__},
+        "spec": asdict(spec),
+    }
+    (work / "model" / "training.json").write_text(json.dumps(facts_of_run, indent=1) + "\n")
+    (work / "model").rename(out)
+    shutil.rmtree(work)
+    return out
