@@ -1,0 +1,71 @@
+PYTHON      ?= python3
+VENV        ?= .venv
+PROFILE     ?= pocket
+SERIES      := $(wildcard notebooks/*.ipynb)
+BIN         := $(VENV)/bin
+STAMP       := $(VENV)/.installed
+# The outputs and counts of a notebook are what readers want; what changes with the machine or the moment is not.
+STRIP       := $(BIN)/nbstripout --keep-output --keep-count --keep-id \
+               --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
+
+export HF_HUB_DISABLE_TELEMETRY = 1
+export DO_NOT_TRACK = 1
+ifeq ($(PROFILE),pocket)
+# The pocket profile needs no network; a model asked for by mistake is to fail at once.
+export HF_HUB_OFFLINE = 1
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab environment lint unit notebooks format hooks newest constraints
+
+help:  ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE)"
+
+run: environment  ## run all notebooks top to bottom, then write a report to open
+	@$(BIN)/workbench run --profile $(PROFILE); status=$$?; $(BIN)/workbench report && exit $$status
+
+test: environment lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
+	$(BIN)/python -m pytest tests $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=900
+
+lab: environment  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+environment: $(STAMP)  ## make the virtual environment (done once; again when dependencies change)
+
+# torch goes first and pinned: with a looser requirement pip may take another build, with GPU libraries of several GB.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) here; install Python 3.11 or newer, or say which: make PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old, 3.11 or newer is needed; say which: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: no virtual environment in $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@echo "installing into $(VENV): about 2 GB on disk, one to five minutes"
+	@$(BIN)/python -m pip install -qq "$$(grep '^torch==' constraints.txt)"
+	@$(BIN)/python -m pip install -qq -e . -c constraints.txt
+	@touch $@
+
+lint: environment  ## ruff on code and notebooks; notebook metadata clean
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	@$(if $(SERIES),$(STRIP) --verify $(SERIES) || { echo "error: notebook metadata to strip; run: make format" >&2; exit 1; })
+
+unit: environment  ## unit tests only
+	$(BIN)/python -m pytest tests
+
+notebooks: environment  ## execute the committed notebooks in place, for publishing
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace $(SERIES)
+	$(STRIP) $(SERIES)
+
+format: environment  ## mend what lint finds, where it can be mended by a tool
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(if $(SERIES),$(STRIP) $(SERIES))
+
+hooks: environment  ## once per clone: git strips notebook metadata at every add
+	git config filter.nbstripout.clean '$(STRIP)'
+
+newest: environment  ## newest releases over the tested ones, beyond our bounds too (the weekly workflow)
+	$(BIN)/python -c 'import re, tomllib; [print(re.match("[\\w-]+", d)[0]) for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]]' \
+	  | xargs $(BIN)/python -m pip install --upgrade
+
+constraints: environment  ## pin what is installed as what was tested (after make newest, say)
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > constraints.txt

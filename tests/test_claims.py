@@ -1,0 +1,138 @@
+"""A verdict follows from the interval alone, its line is stable, and its numbers come back from a saved notebook."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import ExecutePreprocessor
+
+from workbench import claims
+from workbench.errors import InputError
+from workbench.evaluate import Interval
+
+ROOT = Path(__file__).parents[1]
+
+
+def interval(low, high, **more):
+    return Interval((low + high) / 2, low, high, **{"prompts": 300, "seeds": 3, **more})
+
+
+def verdict(low, high, region):
+    return claims.check("a", "text", "source", interval(low, high), region).verdict
+
+
+@pytest.mark.parametrize(
+    ("region", "holds", "fails", "noise"),
+    [
+        (claims.at_least(0.9), [(0.9, 0.95), (0.92, 0.99)], [(0.5, 0.89)], [(0.85, 0.95), (0.8, 0.9)]),
+        (claims.at_most(0.1), [(0.0, 0.1)], [(0.11, 0.2)], [(0.05, 0.15), (0.1, 0.2)]),
+        (claims.more_than(0), [(0.01, 0.2)], [(-0.2, -0.1), (-0.1, 0.0)], [(0.0, 0.2), (-0.1, 0.1)]),
+        (claims.less_than(0), [(-0.2, -0.01)], [(0.1, 0.2), (0.0, 0.1)], [(-0.2, 0.0), (-0.1, 0.1)]),
+        (claims.between(-0.05, 0.05), [(-0.05, 0.05)], [(0.06, 0.1), (-0.1, -0.06)], [(-0.01, 0.06), (-0.2, 0.2)]),
+    ],
+)
+def test_the_verdict_comes_from_the_whole_interval(region, holds, fails, noise):
+    assert {verdict(*ends, region) for ends in holds} == {"holds"}
+    assert {verdict(*ends, region) for ends in fails} == {"fails"}
+    assert {verdict(*ends, region) for ends in noise} == {"inside the noise"}
+
+
+@pytest.mark.parametrize("evidence", [interval(float("nan"), 1), interval(0.6, 0.5)])
+def test_evidence_that_is_no_interval_has_no_verdict(evidence):
+    with pytest.raises(InputError, match='claim "gain"'):
+        claims.check("gain", "It gains.", "us", evidence, claims.more_than(0))
+
+
+def example(shift=0.0):
+    return (
+        claims.check(
+            "02.form", "Tuning teaches the form.", "seed article", interval(0.9 + shift, 0.95), claims.at_least(0.8)
+        ),
+        claims.check(
+            "02.facts",
+            "Tuning adds <no> facts & noise.",
+            "seed article",
+            interval(-0.1, 0.2),
+            claims.between(-0.05, 0.05),
+        ),
+    )
+
+
+def test_the_lines_change_with_the_verdict_and_not_with_the_numbers(capsys):
+    claims.show(*example())
+    lines = capsys.readouterr().out
+    claims.show(*example(shift=0.02))
+    assert capsys.readouterr().out == lines
+    claims.show(*example(shift=-0.2))
+    assert capsys.readouterr().out != lines
+    first, second = lines.splitlines()
+    assert first.startswith("02.form   holds  ") and first.endswith("Tuning teaches the form.")
+    assert second.startswith("02.facts  inside the noise  Tuning adds")
+
+
+def test_two_claims_with_one_id_are_refused():
+    with pytest.raises(InputError, match="02.form"):
+        claims.show(example()[0], example()[0])
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    """A notebook that shows two claims, executed and saved."""
+    code = """
+from workbench import claims
+from workbench.evaluate import Interval
+a = claims.check("02.form", "Tuning teaches the form.", "seed article", Interval(0.9, 0.85, 0.95, 300, 3), claims.at_least(0.8))
+b = claims.check("02.facts", "Adds <no> facts & noise.", "us", Interval(0, -.1, .2, 9, 1, "difference in share"), claims.more_than(0))
+claims.table(a, b)"""
+    saved = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1"), nbformat.v4.new_code_cell(code)])
+    ExecutePreprocessor(timeout=120).preprocess(saved, {"metadata": {"path": str(ROOT)}})
+    path = tmp_path_factory.mktemp("notebooks") / "02.ipynb"
+    nbformat.write(saved, path)
+    return path
+
+
+EXPECTED = [
+    {"id": "02.form", "text": "Tuning teaches the form.", "source": "seed article", "estimate": 0.9, "low": 0.85, "high": 0.95,
+     "prompts": 300, "seeds": 3, "unit": "share", "region": "at least 0.8", "verdict": "holds"},
+    {"id": "02.facts", "text": "Adds <no> facts & noise.", "source": "us", "estimate": 0, "low": -0.1, "high": 0.2,
+     "prompts": 9, "seeds": 1, "unit": "difference in share", "region": "more than 0", "verdict": "inside the noise"},
+]  # fmt: skip
+
+
+def test_claims_come_back_from_a_saved_notebook_and_it_is_valid(notebook):
+    assert claims.read(notebook) == EXPECTED
+    nbformat.validate(nbformat.read(notebook, as_version=4))
+
+
+def test_claims_survive_nbstripout_as_the_project_uses_it(notebook):
+    command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id", str(notebook)]
+    subprocess.run(command, check=True)
+    assert claims.read(notebook) == EXPECTED
+
+
+def test_the_report_shows_the_table_and_escapes_what_is_no_markup(notebook):
+    page, _ = HTMLExporter().from_filename(str(notebook))
+    assert "0.90 [0.85, 0.95]" in page and "+0.00 [-0.10, +0.20]" in page and "300 × 3" in page
+    assert "Adds &lt;no&gt; facts &amp; noise." in page
+    assert "≈ inside the noise" in page and "✓ holds" in page
+
+
+def test_the_output_of_a_table_is_the_same_each_time(monkeypatch):
+    shown = []
+    monkeypatch.setattr(claims, "display", lambda data, raw: shown.append(data))
+    claims.table(*example())
+    claims.table(*example())
+    assert shown[0] == shown[1] and {"text/html", "text/plain"} < set(shown[0])
+
+
+def test_a_notebook_without_claims_has_none_and_a_missing_one_is_named(tmp_path):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text")]), tmp_path / "empty.ipynb")
+    assert claims.read(tmp_path / "empty.ipynb") == []
+    with pytest.raises(InputError, match="no such notebook"):
+        claims.read(tmp_path / "none.ipynb")
+    (tmp_path / "broken.ipynb").write_text("{")
+    with pytest.raises(InputError, match="no notebook"):
+        claims.read(tmp_path / "broken.ipynb")

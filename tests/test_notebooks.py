@@ -1,0 +1,169 @@
+"""Notebooks are found, checked, run, forked, reported and compared."""
+
+import re
+
+import pytest
+import series
+
+from workbench import notebooks, report
+from workbench.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    series.write(tmp_path)
+    return tmp_path
+
+
+def first():
+    return notebooks.read(notebooks.find("01"))
+
+
+def test_a_notebook_is_found_by_name_beginning_and_path(root):
+    path = root / "notebooks" / "01_first.ipynb"
+    assert notebooks.find("01_first") == notebooks.find("01") == notebooks.find(str(path)) == path
+
+
+def test_an_unknown_notebook_is_answered_with_the_nearest_and_the_known():
+    with pytest.raises(InputError, match="no notebook '01_frist'; did you mean '01_first'.*02_second"):
+        notebooks.find("01_frist")
+    with pytest.raises(InputError, match="no notebook '0'"):  # two begin so
+        notebooks.find("0")
+
+
+def test_parameters_are_read_from_their_cell():
+    assert notebooks.parameters(first()) == {"profile": "pocket", "name": "é", "noise": [0.0, 0.1], "size": 25}
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ({"noise": "[0, 0.3]"}, {"noise": [0.0, 0.3]}),
+        ({"noise": "[]"}, {"noise": []}),
+        ({"size": "50"}, {"size": 50}),
+        ({"name": "50"}, {"name": "50"}),
+        ({"size": 50, "noise": [1]}, {"size": 50, "noise": [1.0]}),
+    ],
+)
+def test_settings_take_the_type_of_the_parameter(given, value):
+    checked = notebooks.check(first(), "01_first", given)
+    assert checked == value
+    assert all(isinstance(item, float) for item in checked.get("noise", []))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"nosie": 1}, "01_first has no parameter 'nosie'; did you mean 'noise'.* known: profile, name, noise, size"),
+        ({"size": "many"}, "parameter size: 'many' is no int; give a int like 25"),
+        ({"size": "2.5"}, "parameter size: '2.5' is no int"),
+        ({"size": "True"}, "parameter size: 'True' is no int"),
+        ({"noise": "0.3"}, "parameter noise: '0.3' is no list"),
+        ({"noise": "['a']"}, "parameter noise: 'a' is no float"),
+        ({"name": 3}, "parameter name: 3 is no str"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        notebooks.check(first(), "01_first", given)
+
+
+def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root):
+    good, bad = notebooks.run()
+    assert (good.name, good.error) == ("01_first", "")
+    assert bad.error == "cell [2]: ZeroDivisionError: division by zero"
+    done = notebooks.read(good.path)
+    assert good.path == root / "build" / "notebooks" / "01_first.ipynb"
+    assert done.cells[2].outputs[0].text == "pocket [0.0, 0.1] 25\n"
+    assert first().cells[2].outputs[0].text == "pocket"  # the committed one is as it was
+
+
+def test_nothing_runs_where_a_name_a_profile_or_a_setting_is_wrong(root):
+    for call in ({"names": ["01", "nine"]}, {"profile": "pokcet"}, {"settings": {"nosie": 1}}):
+        with pytest.raises(InputError):
+            notebooks.run(**call)
+    assert not (root / "build").exists()
+
+
+def test_a_fork_changes_the_parameters_and_says_where_it_came_from(root):
+    path = notebooks.fork("01", "mine", {"noise": "[0.3]", "name": "ü", "size": "7"})
+    fork = notebooks.read(path)
+    assert path == root / "notebooks" / "forks" / "mine.ipynb" == notebooks.find("mine")
+    assert notebooks.parameters(fork) == {"profile": "pocket", "name": "ü", "noise": [0.3], "size": 7}
+    cell = next(cell for cell in fork.cells if cell.cell_type == "code")
+    assert cell.source == series.PARAMETERS.replace("é", "ü").replace('"ü"', "'ü'").replace("25", "7").replace(
+        "[\n    0.0, 0.1]", "[0.3]"
+    )
+    assert "Forked from **01_first** at commit unknown: `noise = [0.3]`" in fork.cells[0].source
+    assert fork.metadata[notebooks.FORK]["from"] == "01_first"
+    assert not any(cell.get("outputs") for cell in fork.cells)
+
+
+def test_a_fork_of_a_fork_keeps_its_settings_and_runs_in_place(root):
+    notebooks.fork("01", "mine", {"size": "7"})
+    notebooks.fork("mine", "ours", {"noise": "[0.5]"})
+    (outcome,) = notebooks.run(["ours"])
+    assert outcome.path == notebooks.find("ours")
+    printed = [output.get("text") for output in report._outputs(notebooks.read(outcome.path))]
+    assert printed[0] == "pocket [0.5] 7\n"
+
+
+def test_a_fork_does_not_write_over_a_notebook():
+    notebooks.fork("01", "mine", {})
+    for name in ("mine", "02_second"):
+        with pytest.raises(InputError, match="is there already"):
+            notebooks.fork("01", name, {})
+    with pytest.raises(InputError, match="use letters"):
+        notebooks.fork("01", "../mine", {})
+
+
+def test_the_report_is_one_index_and_pages_that_load_nothing(root):
+    with pytest.raises(InputError, match="no executed notebook"):
+        report.build()
+    list(notebooks.run())
+    index = report.build()
+    text = index.read_text()
+    assert index == root / "build" / "report" / "index.html"
+    assert "How *much* data?" not in text and "How much data?" in text
+    assert "Some say a thousand pairs are enough." in text
+    assert "✓ holds" in text and "0.90 [0.80, 1.00]" in text
+    assert text.count("did not run to its end") == 1
+    for page in index.parent.glob("*.html"):
+        assert not re.search(r"""(src|href)=["']https?:|import\(|@import""", page.read_text()), page.name
+
+
+def test_the_table_of_claims_is_filled_between_its_markers(root):
+    readme = root / "README.md"
+    readme.write_text(f"before\n{report.START}\nstale\n{report.END}\nafter\n")
+    text = report.fill(readme)
+    assert text.startswith(f"before\n{report.START}\n| claim |") and text.endswith(f"|\n{report.END}\nafter\n")
+    assert "| it \\| form | a paper | 0.90 [0.80, 1.00] | ✓ holds | [01](notebooks/01_first.ipynb) |" in text
+    assert "stale" not in text and text.count("\n| it") == 3
+    readme.write_text(text)
+    assert report.fill(readme) == text
+
+
+def test_markers_that_are_missing_are_asked_for(root):
+    (root / "README.md").write_text(report.START)
+    with pytest.raises(InputError, match="put both in"):
+        report.fill(root / "README.md")
+
+
+def test_a_difference_shows_parameters_effects_and_flipped_verdicts(root):
+    path = root / "other.ipynb"
+    changed = series.notebook(series.claim("form", "fails", 0.2), series.claim("truth", "holds", 0.6))
+    changed.cells[1].source = changed.cells[1].source.replace("25", "50")
+    notebooks.nbformat.write(changed, path)
+    found = report.diff("01", str(path))
+    assert found.parameters.values.tolist() == [["size", 25, 50]]
+    assert found.claims.values.tolist() == [
+        ["form", "holds", "0.90 [0.80, 1.00]", "fails", "0.20 [0.10, 0.30]", True],
+        ["truth", "not there", "", "holds", "0.60 [0.50, 0.70]", True],
+    ]
+
+
+def test_a_difference_needs_outputs():
+    notebooks.fork("01", "mine", {})
+    with pytest.raises(InputError, match="run it first: workbench run mine"):
+        report.diff("01", "mine")

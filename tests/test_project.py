@@ -1,0 +1,91 @@
+"""The frame of the project: one place for dependencies, notebooks clean, make and CI as documented."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from workbench import report
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+SERIES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_conda_environment_points_at_pyproject():
+    *bound, rest = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert bound == [f"python{PROJECT['requires-python']}", "pip"]
+    assert rest == {"pip": ["-c constraints.txt", "-e ."]}
+
+
+def test_every_dependency_is_bounded_pinned_and_has_its_reason():
+    pins = {canonicalize_name(name): version for name, version in PINS.items()}
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        assert ">=" in str(requirement.specifier), requirement
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+        line = next(line for line in lines if line.strip().startswith(f'"{requirement.name}>'))
+        assert re.search(r"# \w+", line), f"no reason given: {line}"
+
+
+def test_constraints_are_portable():
+    for name, version in PINS.items():
+        assert re.fullmatch(r"[\w.-]+", name) and re.fullmatch(r"[\w.]+", version), f"{name}=={version}"
+
+
+def test_ci_runs_what_the_make_file_offers():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert (ROOT / ".ci" / "run").read_text().split()[-1] == "test"
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        called = set(re.findall(r"run: make (\w+)", path.read_text()))
+        assert "test" in called and called <= targets, path
+
+
+def test_make_help_lists_the_commands():
+    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for command in ("make run", "make test", "make lab"):
+        assert command in text
+
+
+def test_make_says_in_one_line_that_python_is_too_old(tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    command = ["make", "environment", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "error: Python 3.9.1 is too old, 3.11 or newer is needed" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="there is no README yet")
+def test_readme_has_the_claims_of_the_committed_notebooks():
+    readme = ROOT / "README.md"
+    assert report.fill(readme) == readme.read_text(encoding="utf-8"), "run: workbench report --readme"
+
+
+@pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
+def test_committed_notebook_was_run_top_to_bottom_and_publishes_verdicts(path):
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code" and cell["source"]]
+    tags = [cell["metadata"].get("tags", []) for cell in cells]
+    assert tags[0] == ["parameters"]
+    assert any("nbval-check-output" in tag for tag in tags)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    text = json.dumps([{k: v for k, v in output.items() if k != "metadata"} for output in outputs])
+    assert not re.search(r"site-packages|/home/\w|/root/|/tmp/|/Users/", text), "an output names a path of one machine"
+    assert str(ROOT) not in text
+
+
+@pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
+def test_committed_notebook_has_short_cells(path):
+    for cell in json.loads(path.read_text())["cells"]:
+        assert cell["cell_type"] != "code" or len("".join(cell["source"]).splitlines()) <= 15, cell["source"]

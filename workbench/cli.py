@@ -1,0 +1,235 @@
+"""The command line: `workbench --help`.
+
+Heavy libraries are imported inside the commands, so that help and a typing error cost no seconds.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+import workbench
+from workbench.errors import InputError
+
+
+class _Group(TyperGroup):
+    """Turns what a user can cause into one line and an exit code."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            _stop(f"error: {error}", 2)
+        except KeyboardInterrupt:
+            _stop("stopped; call again to go on", 130)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                raise
+            _stop(f"error: {error.filename or 'disk'}: {error.strerror}; free some space or write elsewhere", 2)
+
+
+def _stop(line: str, code: int) -> None:
+    sys.stdout.flush()
+    typer.echo(line, err=True)
+    raise typer.Exit(code)
+
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+app = typer.Typer(
+    cls=_Group,
+    help=workbench.__doc__,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+store = typer.Typer(help="The store of training runs: list, show, remove, size.", no_args_is_help=True)
+app.add_typer(store, name="runs")
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Folder for the model.")] = Path("build/pocket-base"),
+    tokens: Annotated[
+        int | None, typer.Option(help="Training tokens; the default is that of the shipped model.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of corpus and weights.")] = 0,
+) -> None:
+    """Make the pocket base model again from nothing; called again after a stop, it goes on."""
+    from workbench.pocket.pretrain import PretrainSpec
+    from workbench.pocket.pretrain import pretrain as train
+
+    size = {} if tokens is None else {"tokens": tokens}
+    typer.echo(f"{train(out, PretrainSpec(seed=seed, **size))}: written")
+
+
+@app.command()
+def sft(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")
+    ],
+    base: Annotated[str | None, typer.Option(help="Model folder or Hub id; the default is the pocket base.")] = None,
+    method: Annotated[str, typer.Option(help="qlora, lora or full.")] = "qlora",
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
+    max_length: Annotated[int, typer.Option(help="Tokens a row; longer ones are cut, and cost memory.")] = 512,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The default is the best for the method, small models.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the held-out rows, their order and the adapter's start.")] = 0,
+    hold_out: Annotated[float, typer.Option(help="Share of the rows kept from training to measure on.")] = 0.1,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave unusable rows out instead of stopping.")] = False,
+    samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
+) -> None:
+    """Tune a base model on your own data: what was recognised, what is wrong with it, loss before and after, answers."""
+    from workbench import tune
+
+    spec = {"method": method, "epochs": epochs, "max_length": max_length, "learning_rate": learning_rate, "seed": seed}
+    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples):
+        typer.echo(line)
+
+
+@app.command()
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="Notebooks or forks; none means the whole series.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="pocket (CPU, no network) or gpu; the default is what the notebook says.")
+    ] = None,
+) -> None:
+    """Execute notebooks top to bottom."""
+    from workbench import notebooks
+
+    if not _ran(notebooks.run(names or (), profile)):
+        raise typer.Exit(1)
+
+
+def _ran(outcomes: Iterator) -> bool:
+    """Say how each notebook ended, as soon as it has; whether all ran to their end."""
+    good = True
+    for outcome in outcomes:
+        typer.echo(f"{outcome.name:<24}{outcome.seconds:6.0f} s  {outcome.error or 'ok'}  {outcome.path}")
+        good = good and not outcome.error
+    return good
+
+
+@app.command()
+def report(
+    readme: Annotated[bool, typer.Option("--readme", help="Fill the README's table of claims instead.")] = False,
+) -> None:
+    """Write what was executed as pages to open in a browser."""
+    from workbench import notebooks
+    from workbench import report as pages
+
+    if readme:
+        path = notebooks.ROOT / "README.md"
+        path.write_text(pages.fill(path), encoding="utf-8")
+        typer.echo(f"{path}: table of claims written")
+    else:
+        typer.echo(f"open {pages.build()}")
+
+
+@app.command()
+def fork(
+    notebook: Annotated[str, typer.Argument(help="Notebook to start from, e.g. 05_data_quality or 05.")],
+    name: Annotated[str, typer.Argument(help="Name of the fork.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A parameter, as key=value. Repeatable.")] = None,
+    execute: Annotated[bool, typer.Option("--run", help="Run the fork at once.")] = False,
+) -> None:
+    """Copy a notebook with other parameters."""
+    from workbench import notebooks
+
+    path = notebooks.fork(notebook, name, dict(map(_pair, settings or [])))
+    typer.echo(f"{path}: written")
+    if not execute:
+        typer.echo(f"next: workbench run {name}")
+    elif _ran(notebooks.run([name])):
+        typer.echo(f"next: workbench diff {notebook} {name}")
+    else:
+        raise typer.Exit(1)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (equals and key.strip()):
+        raise InputError(f"--set {text!r}: write it as key=value")
+    return key.strip(), value
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="Notebook or fork, by name or path.")],
+    b: Annotated[str, typer.Argument(help="The one to compare with it.")],
+) -> None:
+    """Show what changed between two runs of a notebook: parameters, effects, verdicts."""
+    from workbench.report import diff as compare
+
+    found = compare(a, b)
+    _table(f"parameters: {a} (a) against {b} (b)", found.parameters)
+    _table("claims", found.claims.drop(columns="flipped"))
+    flipped = found.claims.loc[found.claims["flipped"], "claim"].tolist()
+    typer.echo(f"flipped verdicts: {', '.join(flipped) or 'none'}")
+
+
+def _table(title: str, frame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*map(str, frame.columns), title=title, title_justify="left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    Console().print(table if len(frame) else f"{title}: no difference")
+
+
+def _store():
+    from workbench.runs import Store
+
+    return Store()
+
+
+@store.command("list")
+def list_runs() -> None:
+    """List the runs, the newest last."""
+    import pandas as pd
+
+    runs = _store()
+    rows = [[run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20] for run in runs.runs()]
+    _table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
+    for name in runs.unfinished():
+        typer.echo(f"unfinished: {name}")
+
+
+@store.command("show")
+def show_run(run_id: Annotated[str, typer.Argument(help="Id of a run, or its beginning.")]) -> None:
+    """Print what a run was made of and what it measured."""
+    import json
+
+    run = _find_run(run_id)
+    record = {"id": run.id, "path": str(run.path), **{k: v for k, v in run.record.items() if k not in ("key", "files")}}
+    typer.echo(json.dumps(record, indent=2))
+
+
+def _find_run(beginning: str):
+    runs = _store()
+    found = [run for run in runs.runs() if run.id.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else f"no such run in {runs.root}"
+    raise InputError(f"{beginning}: {many}; `workbench runs list` shows them")
+
+
+@store.command("remove")
+def remove_run(run_id: Annotated[str, typer.Argument(help="Id of a run, finished or not, in full.")]) -> None:
+    """Delete a run and its tables."""
+    freed = _store().remove(run_id)
+    typer.echo(f"{run_id}: removed, {freed / 2**20:.1f} MiB freed")
+
+
+@store.command("size")
+def store_size() -> None:
+    """Say how much disk the store takes."""
+    runs = _store()
+    total = sum(path.stat().st_size for path in runs.root.rglob("*") if path.is_file())
+    typer.echo(f"{runs.root}: {len(runs.runs())} runs, {total / 2**20:.1f} MiB")

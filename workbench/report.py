@@ -1,0 +1,192 @@
+"""What executed notebooks say: an HTML report to open, the README's table of claims, and the difference between two of them."""
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+
+from workbench import claims, notebooks
+from workbench.errors import InputError
+from workbench.evaluate import Interval
+
+START, END = "<!-- claims -->", "<!-- /claims -->"
+
+# nbconvert's page without the scripts that it loads from the net: the report opens offline and years later.
+PAGE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
+
+INDEX = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Instruction tuning workbench</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #f6f6f4; margin: 0 auto; max-width: 64rem; padding: 2rem 1rem; }
+  h1 { font-size: 1.6rem; margin: 0; }
+  h2 { font-size: 1.2rem; margin: 0; }
+  a { color: #14568a; }
+  p { margin: .3rem 0; }
+  .question { font-size: 1.05rem; color: #555; }
+  article { background: #fff; border: 1px solid #ddd; border-radius: 6px; margin: 1.2rem 0; padding: 1.2rem 1.4rem; }
+  img { display: block; max-width: 100%; max-height: 24rem; margin: .8rem 0; }
+  table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+  td { border-top: 1px solid #eee; padding: .3rem 0 .3rem 1rem; vertical-align: top; }
+  td:first-child { white-space: nowrap; font-weight: 600; padding-left: 0; }
+  td:last-child { white-space: nowrap; color: #555; text-align: right; }
+</style></head><body>
+<h1>Instruction tuning workbench</h1>
+<p>{{ pages | length }} notebook{{ "s" if pages | length != 1 }} as executed on this machine;
+{{ held }} of {{ total }} claims hold.</p>
+{% for page in pages %}<article>
+<h2><a href="{{ page.file }}">{{ page.title }}</a></h2>
+<p class="question">{{ page.question }}</p>
+{% if page.picture %}<a href="{{ page.file }}"><img alt="" src="data:image/png;base64,{{ page.picture }}"></a>{% endif %}
+<table>{% for claim in page.claims %}<tr>
+<td style="color: {{ colours[claim.verdict] }}">{{ marks[claim.verdict] }} {{ claim.verdict }}</td>
+<td>{{ claim.text }}</td><td>{{ effect(claim) }}</td></tr>{% endfor %}</table>
+{% if page.error %}<p>✗ did not run to its end</p>{% endif %}
+</article>{% endfor %}
+</body></html>
+""")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the index says of one notebook."""
+
+    file: str
+    title: str
+    question: str
+    picture: str
+    """Its first picture, PNG in base64; empty where it has none."""
+    claims: list[dict]
+    error: bool
+    """Whether a cell stopped with an error."""
+
+
+def build(source: Path | str = "build/notebooks", out: Path | str = "build/report") -> Path:
+    """Write each executed notebook as one self-contained HTML file, and an index of them; returns the index's path.
+
+    The notebooks are those of `source` that belong to the series, and the forks that have been run.
+    Raises InputError where nothing has been run.
+    """
+    source, out = notebooks.ROOT / source, notebooks.ROOT / out
+    paths = [path if path.parent.name == "forks" else source / path.name for path in notebooks.known().values()]
+    executed = [(path, notebooks.read(path)) for path in paths if path.exists()]
+    executed = [(path, notebook) for path, notebook in executed if _outputs(notebook)]
+    if not executed:
+        raise InputError(f"{source}: no executed notebook to report; run them first: workbench run")
+    out.mkdir(parents=True, exist_ok=True)
+    exporter = HTMLExporter(raw_template=PAGE, embed_images=True)
+    pages = []
+    for path, notebook in executed:
+        page = _page(path, notebook)
+        body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.title}})
+        (out / page.file).write_text(body, encoding="utf-8")
+        pages.append(page)
+    every = [claim for page in pages for claim in page.claims]
+    held = sum(claim["verdict"] == claims.HOLDS for claim in every)
+    index = INDEX.render(
+        pages=pages, held=held, total=len(every), marks=claims.MARKS, colours=claims.COLOURS, effect=effect
+    )
+    (out / "index.html").write_text(index, encoding="utf-8")
+    return out / "index.html"
+
+
+def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def _page(path: Path, notebook: NotebookNode) -> Page:
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# +(.+)$", prose, re.MULTILINE)
+    rest = prose[title.end() :] if title else ""
+    question = next((part for part in rest.strip().split("\n\n") if part and part[0] not in "#>|!<-*"), "")
+    pictures = [output.data["image/png"] for output in _outputs(notebook) if "image/png" in output.get("data", {})]
+    return Page(
+        file=f"{path.stem}.html",
+        title=_plain(title[1]) if title else path.stem,
+        question=_plain(question),
+        picture=pictures[0].replace("\n", "") if pictures else "",
+        claims=claims.read(path),
+        error=any(output.output_type == "error" for output in _outputs(notebook)),
+    )
+
+
+def _plain(markdown: str) -> str:
+    """One line of text without emphasis."""
+    return re.sub(r"\s+", " ", re.sub(r"[*`]", "", markdown)).strip()
+
+
+def effect(claim: dict) -> str:
+    """The measured effect of a claim with its interval, as `claims.table` shows it; claim: as `claims.read` gives it."""
+    return str(Interval(**{field.name: claim[field.name] for field in fields(Interval)}))
+
+
+def claims_table() -> str:
+    """The claims of the committed notebooks in Markdown: claim, who says so, measured effect, verdict, notebook."""
+    lines = ["| claim | who says so | measured | verdict | notebook |", "| --- | --- | --- | --- | --- |"]
+    for path in sorted((notebooks.ROOT / "notebooks").glob("*.ipynb")):
+        for claim in claims.read(path):
+            cells = [
+                claim["text"],
+                claim["source"],
+                effect(claim),
+                f"{claims.MARKS[claim['verdict']]} {claim['verdict']}",
+            ]
+            cells = [cell.replace("|", "\\|") for cell in cells]
+            lines.append(f"| {' | '.join(cells)} | [{path.stem[:2]}](notebooks/{path.name}) |")
+    return "\n".join(lines)
+
+
+def fill(readme: Path) -> str:
+    """The text of `readme` with a fresh table of claims between its two markers; the file is not written.
+
+    Raises InputError where the file or the markers are missing.
+    """
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError:
+        raise InputError(f"{readme}: no such file to fill") from None
+    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
+        raise InputError(f"{readme}: the table of claims goes between one {START} and one {END}; put both in")
+    return text.split(START)[0] + f"{START}\n{claims_table()}\n{END}" + text.split(END)[1]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two executed notebooks do not share; see `diff`."""
+
+    parameters: pd.DataFrame
+    """One row per parameter with another value: parameter, a, b."""
+    claims: pd.DataFrame
+    """One row per claim: claim (its id), verdict_a, effect_a, verdict_b, effect_b, flipped."""
+
+
+def diff(a: str, b: str) -> Difference:
+    """What changed from notebook `a` to notebook `b` (names or paths), as their outputs stand.
+
+    Raises InputError for a notebook without claims in its outputs.
+    """
+    values, found = [], []
+    for path in (notebooks.find(a), notebooks.find(b)):
+        notebook = notebooks.read(path)
+        found.append({claim["id"]: claim for claim in claims.read(path)})
+        if not found[-1]:
+            raise InputError(f"{path}: no claims in its outputs; run it first: workbench run {path.stem}")
+        injected = notebook.metadata.get("papermill", {}).get("parameters", {})  # set over the parameters cell
+        values.append({**notebooks.parameters(notebook), **injected})
+    names = [key for key in values[0] | values[1] if values[0].get(key) != values[1].get(key)]
+    changed = [[key, values[0].get(key), values[1].get(key)] for key in names]
+    rows = []
+    for key in found[0] | found[1]:
+        sides = [(one[key]["verdict"], effect(one[key])) if key in one else ("not there", "") for one in found]
+        rows.append([key, *sides[0], *sides[1], sides[0][0] != sides[1][0]])
+    columns = ["claim", "verdict_a", "effect_a", "verdict_b", "effect_b", "flipped"]
+    return Difference(pd.DataFrame(changed, columns=["parameter", "a", "b"]), pd.DataFrame(rows, columns=columns))
