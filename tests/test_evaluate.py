@@ -257,3 +257,5 @@ def test_models_are_compared_in_one_tidy_table():
 
 def test_an_interval_reads_as_a_number_with_its_range():
     assert str(evaluate.Interval(0.934, 0.9, 0.96, 300, 3)) == "0.93 [0.90, 0.96]"
+    assert str(evaluate.Interval(0.001, -0.004, 0.006, 300, 3, "difference in share")) == "+0.00 [+0.00, +0.01]"
+    assert str(evaluate.Interval(-0.2, -0.25, -0.15, 300, 3, "length")) == "-0.20 [-0.25, -0.15]"

@@ -64,11 +64,12 @@ def load(source: str | Path, *, split: str | None = None, drop_bad: bool = False
         form, converted = _convert(name, raw, drop_bad, notes)
         names.append(form.name)
         rows += converted
-    if split and Path(source).exists() and any("split" in row for row in rows):
-        found = sorted({str(row.get("split")) for row in rows})
+    if split and Path(source).exists() and not all(split in sources.words(name) for name, _ in tables):
+        found = sorted({str(row["split"]) for row in rows if "split" in row})
         rows = [row for row in rows if row.get("split") == split]
         if not rows:
-            raise InputError(f"{source}: no rows of the split {split!r}; there are {', '.join(found)}")
+            there = f"there are {', '.join(found)}" if found else "neither file names nor a column split name any"
+            raise InputError(f"{source}: no split {split!r}; {there}")
     if len({"messages" in row for row in rows}) > 1:
         raise InputError(f"{source}: some files hold preference pairs, others single answers; load them one by one")
     return Loaded(_dataset(rows), ", ".join(dict.fromkeys(names)), str(source), notes)
@@ -133,7 +134,7 @@ def gate(train: Iterable[dict], evaluation: Iterable[dict]) -> None:
 def told(pairs: list[Pair], train: list[dict], evaluation: list[dict]) -> str:
     """One line about leaked rows: how many, the first pair, the mend."""
     shown = [
-        f"{name}[{i}] {sources.short(_prompts(rows[i])[-1][0])!r}"
+        f"{name}[{i}] {sources.short(prompts(rows[i])[-1][0])!r}"
         for name, rows, i in (("train", train, pairs[0].train), ("evaluation", evaluation, pairs[0].evaluation))
     ]
     return (
@@ -142,16 +143,16 @@ def told(pairs: list[Pair], train: list[dict], evaluation: list[dict]) -> str:
     )
 
 
-def _prompts(row: dict) -> list[tuple[str, str]]:
-    """(all that was said before, answer) of each answered turn, system turns left out."""
+def prompts(row: dict) -> list[tuple[str, str]]:
+    """(all that was said before, answer) of each answered turn of a row, system turns left out."""
     turns = [turn for turn in conversation(row) if turn["role"] != "system"]
     texts = [turn.get("content") or json.dumps(turn.get("tool_calls")) for turn in turns]
     return [("\n".join(texts[:i]), texts[i]) for i, turn in enumerate(turns) if turn["role"] == "assistant" and i]
 
 
 def _matches(train: Iterable[dict], evaluation: Iterable[dict], threshold: float) -> Iterable[tuple[int, int, float]]:
-    indexed = [(i, pair) for i, row in enumerate(train) for pair in _prompts(row)]
-    asked = [_prompts(row)[-1] for row in evaluation]
+    indexed = [(i, pair) for i, row in enumerate(train) for pair in prompts(row)]
+    asked = [prompts(row)[-1] for row in evaluation]
     for i, j, similarity in overlap.matches([pair for _, pair in indexed], asked, threshold):
         yield indexed[i][0], j, similarity
 
@@ -170,6 +171,8 @@ def _dataset(rows: list[dict]) -> datasets.Dataset:
 
 def _convert(name: str, raw: list, drop_bad: bool, notes: list[str]) -> tuple[formats.Format, list[dict]]:
     """The table's format and its rows in the one shape. `raw` holds (place, row or BadRow)."""
+    if not raw:
+        raise InputError(f"{name}: empty; give at least one row")
     read = [row for _, row in raw if isinstance(row, dict)]
     form = formats.recognise(read)
     if read and form is None:

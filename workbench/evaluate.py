@@ -132,8 +132,8 @@ class Interval:
     """"share" (0 to 1), the name of a column such as "length", or "difference in …" of one of them."""
 
     def __str__(self) -> str:
-        sign = "+" if self.unit.startswith("difference") else ""
-        return f"{self.estimate:{sign}.2f} [{self.low:{sign}.2f}, {self.high:{sign}.2f}]"
+        sign = "+" if self.unit.startswith("difference") else "-"
+        return f"{self.estimate:{sign}z.2f} [{self.low:{sign}z.2f}, {self.high:{sign}z.2f}]"
 
 
 def estimate(table: pd.DataFrame, column: str) -> Interval:

@@ -44,9 +44,9 @@ class Format:
 
 
 def recognise(rows: list[dict]) -> Format | None:
-    """The format whose columns stand in most of the rows (a row that lacks one is bad, not of another format)."""
+    """The format whose columns stand in at least half of the rows (a row that lacks one is bad, not of another format)."""
     counts = Counter(column for row in rows for column in row)
-    columns = {column for column, count in counts.items() if 2 * count > len(rows)}
+    columns = {column for column, count in counts.items() if 2 * count >= len(rows)}
     return next((form for form in FORMATS if columns.issuperset(form.columns)), None)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from transformers import ProgressCallback, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 
 class Keeper(TrainerCallback):
@@ -25,6 +27,12 @@ class Keeper(TrainerCallback):
         self.tokens = before[-1]["num_tokens"] if before else 0
         self.saved = time.monotonic()
         self.began = self.saved - (before[-1]["seconds"] if before else 0.0)
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        """Let grouping by length draw from seed and epoch alone: from the global state, a resumed epoch has other batches."""
+        sampler = train_dataloader.batch_sampler.sampler
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler.generator = torch.Generator().manual_seed(args.seed + int(state.epoch))
 
     def on_step_end(self, args, state, control, **kwargs):
         """Ask for a checkpoint when it is time, with a log entry, so that the counts are exact at a checkpoint."""

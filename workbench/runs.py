@@ -128,7 +128,7 @@ class Store:
             record = make(partial)
             shutil.rmtree(partial / "checkpoints", ignore_errors=True)
             files = {str(file.relative_to(partial)): _hash(file) for file in _files(partial)}
-            write_atomic(partial / RECORD, json.dumps({**record, "key": key, "files": files}, indent=1).encode())
+            (partial / RECORD).write_text(json.dumps({**record, "key": key, "files": files}, indent=1), encoding="utf-8")
             os.replace(partial, path)
         return Run(path)
 
@@ -154,7 +154,9 @@ class Store:
                 _set_aside(path, "unreadable")
             folder.mkdir(exist_ok=True)
             table = make()
-            write_atomic(path, table.to_parquet(None, index=False))
+            writing = path.with_name(path.name + ".writing")
+            table.to_parquet(writing, index=False)
+            os.replace(writing, path)
         return _read_table(path)
 
     def runs(self) -> list[Run]:
@@ -172,17 +174,17 @@ class Store:
         Raises:
             InputError: no run of that name.
         """
-        freed = 0
+        if run_id not in {*(run.id for run in self.runs()), *self.unfinished()}:
+            raise InputError(f"{run_id}: no such run in {self.root}; `workbench runs` lists them")
+        freed, doomed = 0, self.root / f"{run_id}.removed"
         with self._guarded(run_id):
-            found = [path for path in (self.root / run_id, self.root / f"{run_id}.partial") if path.is_dir()]
-            if not found or Path(run_id).name != run_id:
-                raise InputError(f"{run_id}: no such run in {self.root}; `workbench runs` lists them")
-            for path in found:
-                freed += Run(path).size
-                # First out of sight by one rename: a kill in the middle leaves no half run under a run's name.
-                doomed = path.with_name(f"{run_id}.removed")
-                os.replace(path, doomed)
-                shutil.rmtree(doomed)
+            for path in (self.root / run_id, self.root / f"{run_id}.partial"):
+                shutil.rmtree(doomed, ignore_errors=True)
+                if path.is_dir():
+                    freed += Run(path).size
+                    # First out of sight by one rename: a kill in the middle leaves no half run under a run's name.
+                    os.replace(path, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
         return freed
 
     @contextmanager
@@ -229,16 +231,6 @@ def environment() -> dict:
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash of the machine."""
-    partial = path.with_name(path.name + ".writing")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _files(folder: Path) -> list[Path]:

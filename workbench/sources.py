@@ -26,6 +26,11 @@ def short(text: str, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[:length]}…"
 
 
+def words(path: str | Path) -> set[str]:
+    """The words in a file's name: train-00000-of-00001.parquet is of the split "train"."""
+    return set(re.split(r"[^a-z]+", Path(path).stem.lower()))
+
+
 def tables(source: str, split: str | None, notes: list[str]) -> list[tuple[str, list]]:
     """The tables that `source` names, each as its name and a list of (place, row or BadRow).
 
@@ -36,25 +41,28 @@ def tables(source: str, split: str | None, notes: list[str]) -> list[tuple[str, 
         return [(source, _read(path))]
     if not path.is_dir():
         return [(source, _placed(_hub(source, split).to_list()))]
-    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        return [(source, _placed(_one(datasets.load_from_disk(source), source, split).to_list()))]
+    if (path / "dataset_dict.json").exists():
+        rows = _one(datasets.load_from_disk(source), source, split)
+        return [(f"{source}/{split or 'train'}", _placed(rows.to_list()))]
+    if (path / "state.json").exists():
+        return [(source, _placed(datasets.load_from_disk(source).to_list()))]
     files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
     if not files:
         raise InputError(f"{source}: no {', '.join(SUFFIXES)} file in this folder")
-    words = {file: set(re.split(r"[^a-z]+", file.stem.lower())) for file in files}
-    named = [file for file in files if split in words[file]] or files if split else files
-    kept = named if split else [file for file in files if not words[file] & HELD_OUT] or files
-    if len(kept) < len(named):
-        left = ", ".join(file.name for file in files if file not in kept)
-        notes.append(f"{source}: left out {left}, held out by name; ask for it with split")
-    return [(str(file), _read(file)) for file in kept]
+    if split:
+        files = [file for file in files if split in words(file)] or files
+    elif kept := [file for file in files if not words(file) & HELD_OUT]:
+        if left := ", ".join(file.name for file in files if file not in kept):
+            notes.append(f"{source}: left out {left}, held out by name; ask for it with split")
+        files = kept
+    return [(str(file), _read(file)) for file in files]
 
 
 def _read(path: Path) -> list:
     """(place, row or BadRow) of each row in a file."""
     if path.suffix == ".parquet":
         try:
-            return _placed(pyarrow.parquet.read_table(path).to_pylist()) or _empty(path)
+            return _placed(datasets.Dataset(pyarrow.parquet.read_table(path)).to_list())
         except pyarrow.ArrowInvalid as error:
             raise InputError(f"{path}: not a Parquet file ({short(str(error))}); write it again") from None
     if path.suffix not in SUFFIXES:
@@ -65,11 +73,9 @@ def _read(path: Path) -> list:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}, line {line}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    if not text.strip():
-        _empty(path)
     if path.suffix == ".csv":
-        return _csv(path, text) or _empty(path)
-    return _json(path, text) or _empty(path)
+        return _csv(path, text)
+    return _json(path, text)
 
 
 def _csv(path: Path, text: str) -> list:
@@ -83,6 +89,8 @@ def _csv(path: Path, text: str) -> list:
 
 def _json(path: Path, text: str) -> list:
     """One list of rows, or a row a line, whatever the name says: both stand in .json files."""
+    if not text.strip():
+        return []
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
@@ -106,10 +114,6 @@ def _placed(rows: list) -> list:
     """Rows with the place that messages name: row 1 is the first."""
     wrong = BadRow("", "not an object with fields", 'write each row as {"messages": […]} or in another known format')
     return [(f"row {i}", row if isinstance(row, dict) else wrong) for i, row in enumerate(rows, 1)]
-
-
-def _empty(path: Path):
-    raise InputError(f"{path}: empty; give at least one row")
 
 
 def _hub(source: str, split: str | None) -> datasets.Dataset:

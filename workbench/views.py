@@ -27,8 +27,7 @@ def side_by_side(tables: dict[str, pd.DataFrame], n: int = 8) -> HTML:
     """
     shown = {name: first_seed(table).set_index("index") for name, table in tables.items()}
     first = next(iter(shown.values()))
-    turns = first.assign(turn=first.groupby("skill").cumcount(), index=first.index)
-    chosen = turns.sort_values(["turn", "index"]).index[:n]
+    chosen = first.groupby("skill").cumcount().sort_values(kind="stable").index[:n]
     for name, table in shown.items():
         if not chosen.isin(table.index).all() or (table.loc[chosen, "prompt"] != first.loc[chosen, "prompt"]).any():
             raise InputError(

@@ -72,6 +72,12 @@ def families() -> dict[str, dict]:
 
 
 @cache
+def demands() -> dict[str, dict]:
+    """data/demands.toml: the forms that can be demanded of an answer, and of which relations."""
+    return tomllib.loads((DATA / "demands.toml").read_text(encoding="utf-8"))
+
+
+@cache
 def facts(relation: str | None = None) -> tuple[Fact, ...]:
     """All facts, or those of one relation. An empty cell in a table is a fact that we do not claim to know."""
     names = [relation] if relation else list(relations())
@@ -131,6 +137,7 @@ def say(template: str, fact: Fact) -> str:
     return template.format(**slots)
 
 
+@cache
 def share(key: str) -> float:
     """A fixed number in [0, 1) for a key, by SHA-256: what splits are drawn with."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) / 2**48

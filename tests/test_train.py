@@ -1,0 +1,259 @@
+"""TRL trains what we say and nothing else, the same each time, and an interrupted training ends where an undisturbed one does."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_rows
+from datasets import Dataset
+
+from workbench import chat, models, runs, train
+from workbench.errors import InputError
+from workbench.specs import SFTSpec
+
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {}}}}}]
+MIXED = [
+    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": " Héllo\nyou "}]},
+    {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "One?"},
+            {"role": "assistant", "content": "1"},
+            {"role": "user", "content": "Two?"},
+            {"role": "assistant", "content": "2"},
+        ]
+    },
+    {
+        "messages": [
+            {"role": "user", "content": "2+3?"},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": {"a": 2}}}]},
+            {"role": "tool", "content": "5"},
+            {"role": "assistant", "content": "5"},
+        ],
+        "tools": TOOLS,
+    },
+]
+
+
+class Rows(list):
+    """Rows as plain dicts, where Arrow would give every message the same keys."""
+
+
+def spec_for(base, method="lora", **fields):
+    return SFTSpec(base=base, **{"method": method, "max_steps": 6, "batch_size": 8, "rank": 4, **fields})
+
+
+def trainer_for(spec, rows, out):
+    tokenizer = models.load_tokenizer(spec.base)
+    model = models.load_base(spec.base, spec.method == "qlora", "cpu")
+    return train.make_trainer(spec, model, tokenizer, rows, out, []), tokenizer
+
+
+def weights(run):
+    return next(run.adapter.glob("*.safetensors")).read_bytes()
+
+
+def test_trl_supervises_exactly_what_the_mask_says(tiny_base, tmp_path):
+    trainer, tokenizer = trainer_for(spec_for(tiny_base, max_length=256), Rows(MIXED), tmp_path)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(MIXED))])
+    for row, ids, labels, attention in zip(
+        MIXED, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True
+    ):
+        expected, mask = chat.encode(tokenizer, row["messages"], row.get("tools"))
+        assert ids[attention == 1].tolist() == expected
+        assert labels[attention == 1].tolist() == [
+            token if bit else -100 for token, bit in zip(expected, mask, strict=True)
+        ]
+        assert (labels[attention == 0] == -100).all()
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_trls_loss_is_the_loss_per_token_of_the_model_that_answers(tiny_base, tmp_path, method):
+    """Both read the trained rows of the chat tokens; TRL goes round the output layer, so this is not a matter of course."""
+    rows = make_rows(8)
+    trainer, tokenizer = trainer_for(spec_for(tiny_base, method), rows, tmp_path)
+    with torch.no_grad():
+        for name, parameter in trainer.model.named_parameters():
+            if "trainable_tokens" in name or "lora_B" in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(8)])
+    trainer.model.eval()
+    loss = trainer.compute_loss(trainer.model, dict(batch)).item()
+    assert loss == pytest.approx(train.loss_per_token(trainer.model, tokenizer, rows, batch_size=3), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_every_trained_parameter_moves_and_no_frozen_one(tiny_base, tmp_path, method):
+    trainer, _ = trainer_for(spec_for(tiny_base, method), make_rows(16), tmp_path)
+    before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+    trainer.train()
+    trained = [name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad]
+    moved = [name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])]
+    assert moved == trained
+    if method == "full":
+        assert trained == list(before)
+    else:
+        assert all("lora_" in name or "trainable_tokens" in name for name in trained)
+        assert len(trained) == 2 * 2 * 7 + 1  # A and B, 2 layers of 7 linear ones, and the rows of the chat tokens
+        assert {trainer.model.get_parameter(name).dtype for name in trained} == {torch.float32}
+
+
+def test_eight_rows_at_once_or_one_at_a_time_train_the_same(tiny_base, tmp_path):
+    """Rows of different lengths: a mean over rows instead of tokens would show. Tolerance: fp32 sums in another order."""
+    rows = Rows(MIXED + list(make_rows(13)))
+    runs_ = []
+    for micro in (8, 1):
+        trainer, _ = trainer_for(spec_for(tiny_base, micro_batch_size=micro, max_length=256), rows, tmp_path)
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        runs_.append((losses, [p.detach() for p in trainer.model.parameters() if p.requires_grad]))
+    assert runs_[0][0] == pytest.approx(runs_[1][0], abs=1e-4)
+    assert all((a - b).abs().max() < 1e-3 for a, b in zip(runs_[0][1], runs_[1][1], strict=True))
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_same_spec_same_bytes_and_another_seed_others(tiny_base, tmp_path, method):
+    rows = make_rows(16)
+    first, second = (
+        train.sft(spec_for(tiny_base, method), rows, store=runs.Store(tmp_path / name), quiet=True) for name in "ab"
+    )
+    assert first.id == second.id and weights(first) == weights(second)
+    other = train.sft(spec_for(tiny_base, method, seed=1), rows, store=runs.Store(tmp_path / "a"), quiet=True)
+    assert other.id != first.id and weights(other) != weights(first)
+
+
+def test_a_run_says_what_it_was(tiny_base, tmp_path):
+    rows, held_out = make_rows(16), make_rows(24).select(range(16, 24))
+    store = runs.Store(tmp_path)
+    run = train.sft(spec_for(tiny_base, max_steps=20), rows, held_out=held_out, store=store, quiet=True)
+    assert SFTSpec(**run.spec) == spec_for(tiny_base, max_steps=20)
+    assert run.scores["steps"] == 20 and run.scores["rows"] == 16
+    tokenizer = models.load_tokenizer(tiny_base)
+    lengths = [len(chat.encode(tokenizer, row["messages"])[0]) for row in rows]
+    assert run.scores["tokens"] == 10 * sum(lengths)  # 20 steps of 8 rows are 10 passes over 16
+    base = models.load_base(tiny_base, device="cpu")
+    assert run.scores["held_out_before"] == pytest.approx(train.loss_per_token(base, tokenizer, held_out))
+    assert run.scores["held_out_after"] < run.scores["held_out_before"]
+    tuned, tuned_tokenizer = models.load_tuned(run, device="cpu")
+    assert train.loss_per_token(tuned, tuned_tokenizer, held_out) == pytest.approx(run.scores["held_out_after"])
+    assert run.log["step"].iloc[-1] == 20 and run.log["seconds"].is_monotonic_increasing
+    assert run.environment["seconds"] > 0 and run.environment["versions"]["trl"]
+
+
+def test_loss_per_token_does_not_depend_on_the_batch_size(tiny_base):
+    tokenizer, model = models.load_tokenizer(tiny_base), models.load_base(tiny_base, device="cpu")
+    losses = [train.loss_per_token(model, tokenizer, Rows(MIXED), batch_size=size) for size in (1, 2, 3)]
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
+
+
+def test_second_call_returns_at_once_and_trains_nothing(tiny_base, tmp_path, monkeypatch):
+    store, rows = runs.Store(tmp_path), make_rows(8)
+    first = train.sft(spec_for(tiny_base, max_steps=1), rows, store=store, quiet=True)
+    monkeypatch.setattr(train, "make_trainer", None)
+    assert train.sft(spec_for(tiny_base, max_steps=1), rows, store=store, quiet=True).path == first.path
+    with pytest.raises(TypeError):
+        train.sft(spec_for(tiny_base, max_steps=2), rows, store=store, quiet=True)
+
+
+def interrupt_at(monkeypatch, step, act):
+    """Call ``act`` after the optimizer has taken its step number ``step``."""
+    taken, usual = [], torch.optim.AdamW.step
+
+    def counted(self, *args, **kwargs):
+        result = usual(self, *args, **kwargs)
+        taken.append(1)
+        if len(taken) == step:
+            act()
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    return taken
+
+
+@pytest.mark.parametrize(
+    "method, sampling, step", [("lora", "random", 1), ("qlora", "group_by_length", 4), ("full", "random", 6)]
+)
+def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_end(tiny_base, tmp_path, monkeypatch, method, sampling, step):
+    rows, spec = make_rows(24), spec_for(tiny_base, method, sampling=sampling)
+    whole = train.sft(spec, rows, store=runs.Store(tmp_path / "whole"), quiet=True)
+    store = runs.Store(tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt, match=f"after step {step} of 6"):
+            train.sft(spec, rows, store=store, quiet=True)
+    assert store.unfinished() == [whole.id] and store.runs() == []
+    taken = interrupt_at(monkeypatch, -1, None)
+    run = train.sft(spec, rows, store=store, quiet=True)
+    assert len(taken) == 6 - step
+    assert weights(run) == weights(whole)
+    assert run.scores["tokens"] == whole.scores["tokens"]
+    assert store.unfinished() == [] and not (run.path / "checkpoints").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+CHILD = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import torch
+from conftest import make_rows
+from test_train import interrupt_at, spec_for
+from workbench import runs, train
+class Patch:
+    setattr = staticmethod(setattr)
+interrupt_at(Patch, 4, lambda: os._exit(9))
+train.sft(spec_for({base!r}, "qlora"), make_rows(24), store=runs.Store({root!r}), quiet=True, save_every=0)
+"""
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_end(tiny_base, tmp_path, monkeypatch):
+    rows, spec, store = make_rows(24), spec_for(tiny_base, "qlora"), runs.Store(tmp_path / "cut")
+    tests = Path(__file__).parent
+    code = CHILD.format(tests=str(tests), base=tiny_base, root=str(store.root))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(tests.parent)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 9
+    checkpoints = next(store.root.glob("*.partial")) / "checkpoints"
+    # a checkpoint that was cut off in the middle of being written is passed over
+    (checkpoints / "checkpoint-5").mkdir()
+    taken = interrupt_at(monkeypatch, -1, None)
+    run = train.sft(spec, rows, store=store, quiet=True)
+    assert len(taken) == 3
+    whole = train.sft(spec, rows, store=runs.Store(tmp_path / "whole"), quiet=True)
+    assert weights(run) == weights(whole) and run.id == whole.id
+
+
+def test_rows_that_judge_the_model_never_train_it(tiny_base, tmp_path):
+    store, rows = runs.Store(tmp_path), make_rows(16)
+    clean = Dataset.from_list([{"messages": [{"role": "user", "content": "Name a big river in the far north of Asia."},
+                                             {"role": "assistant", "content": "Ob"}]}])  # fmt: skip
+    with pytest.raises(InputError):
+        train.sft(spec_for(tiny_base), rows, evaluation=rows.select([3]), store=store, quiet=True)
+    assert store.runs() == [] and store.unfinished() == []
+    run = train.sft(spec_for(tiny_base, max_steps=1), rows, evaluation=clean, store=store, quiet=True)
+    # a finished run is still judged when other evaluation rows come along
+    with pytest.raises(InputError):
+        train.sft(SFTSpec(**run.spec), rows, evaluation=rows.select([3]), store=store, quiet=True)
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"method": "lorra"}, r'method "lorra" is unknown; known are full, lora, qlora'),
+        ({"lr": 1e-3}, r'parameter "lr" is unknown; known are base, .*learning_rate'),
+        ({"sampling": "sorted"}, "known are random, group_by_length"),
+        ({"scheduler": "step"}, "known are cosine"),
+        ({"rank": 0}, "rank is 0; it must be more than 0"),
+        ({"batch_size": 8, "micro_batch_size": 3}, "no multiple"),
+    ],
+)
+def test_a_wrong_spec_is_named(fields, says):
+    with pytest.raises(InputError, match=says):
+        SFTSpec.of(base="somewhere", **fields)
+
+
+def test_learning_rate_follows_the_method_unless_given():
+    assert SFTSpec("b", method="full").learning_rate < SFTSpec("b", method="lora").learning_rate
+    assert SFTSpec("b", learning_rate=1e-5).learning_rate == 1e-5

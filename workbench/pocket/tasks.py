@@ -1,0 +1,150 @@
+"""Rows of the pocket world: the tuning pool and the evaluations, split four ways by hash.
+
+What is held out is a fact (axis `input`), a way to ask (`phrasing`), a pair of demands (`combination`) or a whole kind of task
+(`family`); the axis `seen` asks facts of the tuning data in phrasings of the tuning data, in pairs that it does not hold. The split
+is a property of the fact and the phrasing, never of the row, so no way of drawing rows can leak.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+
+from datasets import Dataset
+
+from .facts import sentence, share
+from .families import TOOLS, Family, Item, all_families
+
+AXES = ("seen", "input", "phrasing", "combination", "family")
+DEFAULT = 2_000
+"""Rows of the default tuning set."""
+PUBLISHED = {"seen": 160, "input": 200, "phrasing": 120, "combination": 80, "family": 90}
+"""Prompts of an evaluation, by axis: 650, of which the first 300 serve the ablations."""
+# How often a skill's families are drawn, so that the many fact families do not crowd out the rest.
+WEIGHT = {"knowledge": 3, "transform": 4, "lists": 4, "format": 5, "compose": 6, "create": 8, "classify": 5, "converse": 4, "tools": 2, "safety": 7, "honesty": 3}
+SALT = "pocket 3"
+
+
+def item_split(item: Item) -> str:
+    """train (half of all items), dev or test, drawn for the item's key."""
+    drawn = share(f"{SALT}|item|{item.key}")
+    return "train" if drawn < 0.5 else "dev" if drawn < 0.65 else "test"
+
+
+@cache
+def parts(options: tuple[str, ...], name: str, dev: float = 0.15, test: float = 0.25) -> dict[str, str]:
+    """Option → split, by rank of hash, so that each split gets its share even of a short list."""
+    ranked = sorted(options, key=lambda o: share(f"{SALT}|{name}|{o}"))
+    if len(ranked) < 4:
+        return dict.fromkeys(ranked, "train")
+    n_test, n_dev = round(test * len(ranked)), max(1, round(dev * len(ranked)))
+    return {o: "test" if i < n_test else "dev" if i < n_test + n_dev else "train" for i, o in enumerate(ranked)}
+
+
+@cache
+def combination_split() -> dict[str, str]:
+    """"capital+quotes" → split."""
+    pairs = {item.combination for family in all_families() for item in family.items if item.combination}
+    return parts(tuple(sorted(pairs)), "combination", dev=0.1, test=0.25)
+
+
+def prompt_of(item: Item, phrasing: str) -> str:
+    """The user's turn."""
+    return sentence(phrasing.format(**item.slots))
+
+
+def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -> dict:
+    """A row as plain data: messages, tools, family, skill, item, split, axis, check."""
+    answer = {"role": "assistant", "content": item.answer}
+    if isinstance(item.answer, dict):
+        answer = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": item.answer}]}
+    row = {"messages": [*item.before, {"role": "user", "content": prompt_of(item, phrasing)}, answer]}
+    if family.skill == "tools":
+        row["tools"] = TOOLS
+    return row | {"family": family.name, "skill": family.skill, "item": item.key, "split": split, "axis": axis, "check": item.check}
+
+
+def pair_split(family: Family, item: Item, phrasing: str) -> str:
+    """Of the pairs of a tuning fact and a tuning phrasing, a quarter is kept out of the pool for the axis `seen`."""
+    drawn = share(f"{SALT}|pair|{item.key}|{phrasing}") if len(family.phrasings) > 1 else 0
+    return "train" if drawn < 0.75 else "dev" if drawn < 0.85 else "test"
+
+
+def stream(family: Family, split: str, axis: str) -> Iterator[dict]:
+    """Rows of one family for a split ("train" is the tuning pool) and axis, in an order fixed by hash: each item once before any twice."""
+    phrasing_split = parts(family.phrasings, f"phrasing|{family.name}")
+    wanted = {kind: split if axis == kind else "train" for kind in ("input", "phrasing", "combination")}
+    items = [i for i in family.items if axis == "family" or item_split(i) == wanted["input"]]
+    if axis != "family":
+        items = [i for i in items if (combination_split()[i.combination] if i.combination else "train") == wanted["combination"]]
+    if axis == "combination":
+        items = [i for i in items if i.combination]
+    items.sort(key=lambda i: share(f"{SALT}|order|{family.name}|{i.key}|{i.combination}"))
+    phrasings = [p for p in family.phrasings if axis == "family" or phrasing_split[p] == wanted["phrasing"]]
+    told = set()
+    for turn in range(len(phrasings)):
+        for item in items:
+            phrasing = phrasings[(int(share(f"{family.name}|{item.key}|{item.answer}") * len(phrasings)) + turn) % len(phrasings)]
+            if axis == "seen" and pair_split(family, item, phrasing) != split:
+                continue
+            row = make_row(family, item, phrasing, split, axis)
+            prompt = str(row["messages"][:-1])
+            if prompt not in told:
+                told.add(prompt)
+                yield row
+
+
+def interleave(streams: dict[str, tuple[float, Iterator[dict]]], count: int | None) -> list[dict]:
+    """Rows of several streams in turn, each as often as its weight says, until `count` or until all are told."""
+    rows: list[dict] = []
+    credit = dict.fromkeys(streams, 0.0)
+    while streams and (count is None or len(rows) < count):
+        for name, (weight, stream_) in list(streams.items()):
+            credit[name] += weight
+            while credit[name] >= 1:
+                credit[name] -= 1
+                row = next(stream_, None)
+                if row is None:
+                    del streams[name]
+                    break
+                rows.append(row)
+    return rows[:count]
+
+
+@cache
+def pool_rows(count: int | None = DEFAULT) -> tuple[dict, ...]:
+    """The first `count` rows of the tuning pool as plain data, or all; the order is fixed, so that smaller sets are nested in larger ones."""
+    streams = {f.name: (WEIGHT[f.skill] / 8, stream(f, "train", "seen")) for f in all_families() if f.held_out == "train"}
+    return tuple(interleave(streams, count))
+
+
+def pool(count: int | None = DEFAULT) -> Dataset:
+    """:func:`pool_rows` to train on. Tools and their arguments are JSON text, since Arrow gives all dicts of a column the same keys."""
+    return Dataset.from_list([for_arrow(row) for row in pool_rows(count)])
+
+
+def for_arrow(row: dict) -> dict:
+    """A row without its check, and with tools and arguments as JSON text."""
+    messages = []
+    for message in row["messages"]:
+        calls = [{"function": {**c["function"], "arguments": json.dumps(c["function"]["arguments"])}} for c in message.get("tool_calls", [])]
+        messages.append({**message, "tool_calls": calls or None})
+    tools = json.dumps(row["tools"]) if "tools" in row else None
+    return {"messages": messages, "tools": tools, **{key: row[key] for key in ("family", "skill", "item", "split", "axis")}}
+
+
+def rows_of(axis: str, split: str, count: int | None = None, family: str | None = None) -> list[dict]:
+    """Evaluation rows of one axis, all families alike, or of one family. The axis `seen` asks items of the first 1,000 tuning rows."""
+    tuned = {(row["family"], row["item"]) for row in pool_rows(1_000)}
+    streams = {}
+    for f in all_families():
+        if f.held_out == (split if axis == "family" else "train") and family in (None, f.name):
+            rows = stream(f, split, axis)
+            streams[f.name] = (1, (row for row in rows if axis != "seen" or (row["family"], row["item"]) in tuned))
+    return interleave(streams, count)
+
+
+@cache
+def evaluation(split: str, size: int | None = None) -> tuple[dict, ...]:
+    """The pocket evaluation of a split ("dev" or "test"): 650 prompts over the five axes, or about `size` of them, the axes in proportion."""
+    portion = 1 if size is None else size / sum(PUBLISHED.values())
+    return tuple(row for axis, count in PUBLISHED.items() for row in rows_of(axis, split, round(count * portion)))
