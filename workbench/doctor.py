@@ -273,7 +273,7 @@ def _repeats(rows: list[dict]) -> list[Finding]:
         *_found(
             "warning",
             "contradictions",
-            contradictions,
+            sorted(contradictions),
             "{n} rows share their prompt with a row that answers differently; keep one answer if only one can be right",
         ),
     ]
