@@ -177,7 +177,8 @@ def dataset(rows: list[dict]) -> datasets.Dataset:
         features[name] = datasets.Value(plain) if plain else datasets.Json()
         if name in ("messages", "prompt", "chosen", "rejected"):
             features[name] = datasets.List(datasets.Json())
-    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    # Every row needs every column: from_list takes the columns of the first.
+    return datasets.Dataset.from_list([{**dict.fromkeys(features), **row} for row in rows], features=datasets.Features(features))
 
 
 def _convert(name: str, raw: list, drop_bad: bool, notes: list[str]) -> tuple[formats.Format, list[dict]]:

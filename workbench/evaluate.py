@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from workbench import chat
+from workbench import chat, data, generate
 from workbench.errors import InputError
-from workbench.generate import generate
 from workbench.pocket import checks
 
-MODES = ("chat", "plain", "few_shot")
+MODES = ("chat", "plain", "few_shot", "cloze")
 DRAWS = 2_000
 LEVEL = 0.95
 
@@ -34,11 +33,12 @@ def score(
 ) -> pd.DataFrame:
     """Let the model answer every row and check the answers.
 
-    A base model has no chat format and no reason to stop, so it is scored in three ways and what follows its answer is left out:
+    A base model has no chat format and no reason to stop, so it is scored in several ways and what follows its answer is left out:
 
     * ``chat``: in the chat template, as a tuned model is used; the whole reply counts.
     * ``plain``: the text of the prompt and a newline; the first paragraph of the reply counts.
     * ``few_shot``: after up to `k` solved examples; the reply counts up to the next blank line or question.
+    * ``cloze``: the text of the prompt as it stands, an unfinished sentence; the first line of the reply counts.
 
     Args:
         rows: evaluation rows: `messages` whose last one is the reference answer, and a `check`.
@@ -58,17 +58,16 @@ def score(
         if not row.get("check"):
             raise InputError(f'evaluation row {index}: "check" is missing; only rows with a check can be scored')
     if mode == "chat":
-        prompts = [chat.prompt_ids(tokenizer, row["messages"][:-1], row.get("tools")) for row in rows]
+        prompts = [chat.prompt_ids(tokenizer, row["messages"][:-1], data.tools(row)) for row in rows]
     else:
-        texts = [
-            plain(row) + "\n" if mode == "plain" else few_shot(index, row, shots, k) for index, row in enumerate(rows)
-        ]
-        prompts = [tokenizer(text)["input_ids"] for text in texts]
+        texts = [few_shot(i, row, shots, k) if mode == "few_shot" else plain(row) for i, row in enumerate(rows)]
+        prompts = [generate.text_ids(tokenizer, text + "\n" * (mode == "plain")) for text in texts]
     stop = ["\n\n", "\nQ:"] if mode == "few_shot" else None
-    replies = generate(model, tokenizer, prompts, max_new_tokens, batch_size, stop)
+    replies = generate.generate(model, tokenizer, prompts, max_new_tokens, batch_size, stop)
     records = []
     for index, (row, reply) in enumerate(zip(rows, replies, strict=True)):
-        response = reply.text if mode == "chat" else reply.text.strip().split("\n\n")[0]
+        # What a base model writes after its answer is not held against it.
+        response = reply.text if mode == "chat" else reply.text.strip().split("\n" if mode == "cloze" else "\n\n")[0]
         result = checks.run(row["check"], response)
         records.append(
             {
@@ -95,7 +94,7 @@ def said(message: dict) -> str:
 
 def plain(row: dict) -> str:
     """The prompt of a row as plain text: the tools on offer and what was said before the reference answer, a line each."""
-    tools = [json.dumps(tool.get("function") or tool) for tool in row.get("tools") or []]
+    tools = [json.dumps(tool.get("function") or tool) for tool in data.tools(row) or []]
     return "\n".join([*tools, *(said(message) for message in row["messages"][:-1])])
 
 

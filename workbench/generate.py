@@ -25,6 +25,12 @@ class Reply:
     """The model ended by itself, with an end token. False when a stop string or the token limit ended it."""
 
 
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of plain text as a document begins: behind the begin token where the model has one."""
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return begin + tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -81,7 +81,7 @@ def loss_per_token(
 
     Every token weighs the same, so the number does not depend on the batch size, as the Trainer's eval_loss does.
     """
-    encoded = [chat.encode(tokenizer, row["messages"], tools_of(row)) for row in rows]
+    encoded = [chat.encode(tokenizer, row["messages"], data.tools(row)) for row in rows]
     encoded = sorted(((ids[:max_length], mask[:max_length]) for ids, mask in encoded), key=lambda pair: len(pair[0]))
     total, count, training = 0.0, 0, model.training
     model.eval()
@@ -98,12 +98,6 @@ def loss_per_token(
         count += int((labels != -100).sum())
     model.train(training)
     return total / count
-
-
-def tools_of(row: dict) -> list[dict] | None:
-    """The tools of a row as a list, which a column of a table may hold as JSON text."""
-    tools = row.get("tools")
-    return json.loads(tools) if isinstance(tools, str) else tools or None
 
 
 def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
@@ -123,7 +117,7 @@ def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
                     "tool_calls": [{"name": call["name"], "arguments": _as_text(call["arguments"])} for call in calls],
                 }
             )
-        tools = tools_of(row)
+        tools = data.tools(row)
         plain.append({"messages": messages, "tools": _as_text(tools) if tools else None})
     return datasets.Dataset.from_list(plain)
 

@@ -49,14 +49,14 @@ def answers(run, held_out, samples: int) -> Iterator[str]:
     for row in held_out:
         if len(asked) == samples:
             break
-        ids = chat.prompt_ids(tokenizer, row["messages"][:-1], train.tools_of(row))
+        ids = chat.prompt_ids(tokenizer, row["messages"][:-1], data.tools(row))
         if len(ids) <= room:  # a prompt that fills the context leaves no room to answer
             asked.append((row, ids))
     if not asked:
         return
     texts = [evaluate.plain(row) for row, _ in asked]
     base = models.load_base(run.spec["base"], revision=run.spec["revision"])
-    plain = [tokenizer(text + "\n", add_special_tokens=False)["input_ids"] for text in texts]
+    plain = [generate.text_ids(tokenizer, text + "\n") for text in texts]
     before = generate.generate(base, tokenizer, plain, NEW_TOKENS)
     after = generate.generate(tuned, tokenizer, [ids for _, ids in asked], NEW_TOKENS)
     for text, one, two, (row, _) in zip(texts, before, after, asked, strict=True):

@@ -8,10 +8,10 @@ is a property of the fact and the phrasing, never of the row, so no way of drawi
 import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
-from datasets import Dataset
-
-from .facts import sentence, share
+from .. import data
+from .facts import DATA, Fact, facts, relations, say, sentence, share
 from .families import TOOLS, Family, Item, all_families
 
 AXES = ("seen", "input", "phrasing", "combination", "family")
@@ -24,7 +24,7 @@ WEIGHT = {"knowledge": 3, "transform": 4, "lists": 4, "format": 5, "compose": 6,
 SALT = "pocket 3"
 
 
-def item_split(item: Item) -> str:
+def item_split(item: Item | Fact) -> str:
     """train (half of all items), dev or test, drawn for the item's key."""
     drawn = share(f"{SALT}|item|{item.key}")
     return "train" if drawn < 0.5 else "dev" if drawn < 0.65 else "test"
@@ -117,21 +117,6 @@ def pool_rows(count: int | None = DEFAULT) -> tuple[dict, ...]:
     return tuple(interleave(streams, count))
 
 
-def pool(count: int | None = DEFAULT) -> Dataset:
-    """:func:`pool_rows` to train on. Tools and their arguments are JSON text, since Arrow gives all dicts of a column the same keys."""
-    return Dataset.from_list([for_arrow(row) for row in pool_rows(count)])
-
-
-def for_arrow(row: dict) -> dict:
-    """A row without its check, and with tools and arguments as JSON text."""
-    messages = []
-    for message in row["messages"]:
-        calls = [{"function": {**c["function"], "arguments": json.dumps(c["function"]["arguments"])}} for c in message.get("tool_calls", [])]
-        messages.append({**message, "tool_calls": calls or None})
-    tools = json.dumps(row["tools"]) if "tools" in row else None
-    return {"messages": messages, "tools": tools, **{key: row[key] for key in ("family", "skill", "item", "split", "axis")}}
-
-
 def rows_of(axis: str, split: str, count: int | None = None, family: str | None = None) -> list[dict]:
     """Evaluation rows of one axis, all families alike, or of one family. The axis `seen` asks items of the first 1,000 tuning rows."""
     tuned = {(row["family"], row["item"]) for row in pool_rows(1_000)}
@@ -143,8 +128,74 @@ def rows_of(axis: str, split: str, count: int | None = None, family: str | None 
     return interleave(streams, count)
 
 
+def draw(split: str, sizes: dict[str, int] = PUBLISHED) -> list[dict]:
+    """Evaluation rows of a split ("dev" or "test"), so many of each axis, less those that ask what a row of the whole pool asks.
+
+    A held-out phrasing can differ from a tuning phrasing by a "please" or a full stop alone; the leakage gate would stop on it.
+    """
+    everything = pool_rows(None)
+    found = []
+    for axis, count in sizes.items():
+        rows = rows_of(axis, split, 2 * count)
+        leaked = {pair.evaluation for pair in data.leakage(everything, rows)}
+        found += [row for i, row in enumerate(rows) if i not in leaked][:count]
+    return found
+
+
+def write(folder: Path = DATA / "tasks") -> None:
+    """Write tuning.jsonl (the default tuning set), dev.jsonl and test.jsonl, a row a line, and haiku.jsonl, all held-out topics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    haiku = [row for split in ("dev", "test") for row in first_of_each(rows_of("input", split, None, "haiku"))]
+    files = {"tuning": pool_rows(), "dev": draw("dev"), "test": draw("test"), "haiku": haiku}
+    for name, rows in files.items():
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def first_of_each(rows: list[dict]) -> list[dict]:
+    """The first row of each item."""
+    return list({row["item"]: row for row in reversed(rows)}.values())[::-1]
+
+
 @cache
-def evaluation(split: str, size: int | None = None) -> tuple[dict, ...]:
+def read(name: str) -> tuple[dict, ...]:
+    """The rows of data/tasks/NAME.jsonl."""
+    lines = (DATA / "tasks" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return tuple(json.loads(line) for line in lines)
+
+
+def evaluation(split: str, size: int | None = None) -> list[dict]:
     """The pocket evaluation of a split ("dev" or "test"): 650 prompts over the five axes, or about `size` of them, the axes in proportion."""
-    portion = 1 if size is None else size / sum(PUBLISHED.values())
-    return tuple(row for axis, count in PUBLISHED.items() for row in rows_of(axis, split, round(count * portion)))
+    rows = read(split)
+    portion = 1 if size is None else size / len(rows)
+    chosen = []
+    for axis in AXES:
+        of_axis = [row for row in rows if row["axis"] == axis]
+        chosen += of_axis[: round(portion * len(of_axis))]
+    return chosen
+
+
+def haikus(split: str) -> list[dict]:
+    """A request for a haiku about every topic that is held out in this split, in phrasings of the tuning data."""
+    return [row for row in read("haiku") if row["split"] == split]
+
+
+def cloze(split: str, size: int = 300) -> list[dict]:
+    """Sentences of the corpus that end before their answer, about facts whose question is held out: what the base model knows.
+
+    Relations take turns; each fact is asked in one of its wordings, drawn by hash.
+    """
+    asked: dict[str, tuple[float, Iterator[dict]]] = {}
+    for name, relation in relations().items():
+        endings = [s for s in relation.statements if s.endswith("{a}.")]
+        known = sorted((f for f in facts(name) if item_split(f) == split), key=lambda f: share(f"{SALT}|cloze|{f.key}"))
+        asked[name] = (1.0, iter([cloze_row(f, endings[int(share(f.key) * len(endings))], split) for f in known]))
+    return interleave(asked, size)
+
+
+def cloze_row(fact: Fact, statement: str, split: str) -> dict:
+    """One cloze: "The capital of Norway is" → "Oslo"."""
+    text = sentence(say(statement.removesuffix("{a}."), fact)).rstrip()
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": fact.answer}]
+    check = {"name": "begins", "args": {"answer": fact.answer}}
+    return {"messages": messages, "family": fact.relation, "skill": "knowledge", "item": fact.key, "split": split, "axis": "input", "check": check}

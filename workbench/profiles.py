@@ -1,0 +1,63 @@
+"""Profiles: what a notebook runs on. Its parameters cell names one; nothing else in the notebook knows which it is."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from workbench.errors import InputError
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Base model, data and settings of a whole series of notebooks."""
+
+    name: str
+    base: str
+    """Base model: a folder or a Hub id."""
+    revision: str | None
+    """Of the base model on the Hub; None takes the default branch."""
+    tuning: str
+    """Instruction data: a file or a Hub id, as workbench.data.load takes it."""
+    learning_rate: float | None
+    """For LoRA and QLoRA; None takes the best on the pocket base. Too high forgets, too low does not follow."""
+    epochs: float
+    """Passes over the tuning data; more cost time and, with few rows, memorise."""
+    max_length: int
+    """Tokens a row; longer ones are cut."""
+    parallel: int
+    """Trainings at a time: as many as cores, with a thread each, on a CPU; one on a GPU."""
+
+
+POCKET = Profile(
+    name="pocket",
+    base=str(DATA / "pocket-base"),
+    revision=None,
+    tuning=str(DATA / "tasks" / "tuning.jsonl"),
+    learning_rate=None,
+    epochs=3.0,
+    max_length=512,
+    parallel=2,
+)
+# Not run on a GPU yet: the shapes of the Hub's data and models are tested on local folders only.
+GPU = Profile(
+    name="gpu",
+    base="HuggingFaceTB/SmolLM2-1.7B",
+    revision=None,
+    tuning="HuggingFaceTB/smol-smoltalk",
+    learning_rate=2e-4,
+    epochs=1.0,
+    max_length=1024,
+    parallel=1,
+)
+PROFILES = {profile.name: profile for profile in (POCKET, GPU)}
+
+
+def get(name: str) -> Profile:
+    """The profile of that name. Raises InputError for an unknown one, with the nearest name."""
+    if name not in PROFILES:
+        near = get_close_matches(name, PROFILES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"profile {name!r} is unknown{hint} Known: {', '.join(PROFILES)}")
+    return PROFILES[name]
