@@ -51,9 +51,10 @@ lint: environment  ## ruff on code and notebooks; notebook metadata clean
 unit: environment  ## unit tests only
 	$(BIN)/python -m pytest tests
 
-notebooks: environment  ## execute the committed notebooks in place, for publishing
+notebooks: environment  ## execute the committed notebooks in place and fill README's table of claims, for publishing
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace $(SERIES)
 	$(STRIP) $(SERIES)
+	$(BIN)/workbench report --readme
 
 format: environment  ## mend what lint finds, where it can be mended by a tool
 	$(BIN)/ruff check --fix

@@ -57,9 +57,11 @@ def ask(prompt: str, answer: str = "Yes.") -> dict:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_the_same_messages_and_keeps_other_columns(tmp_path, name):
-    loaded = data.load(write(tmp_path / "rows.jsonl", [FORMATS[name] | {"family": "greet", "check": {"name": "x"}}]))
+    loaded = data.load(
+        write(tmp_path / "rows.jsonl", [FORMATS[name] | {"id": 2**63, "family": "greet", "check": {"name": "x"}}])
+    )
     assert loaded.format == name
-    assert loaded.rows[0] == {"messages": [USER, ANSWER], "family": "greet", "check": {"name": "x"}}
+    assert loaded.rows[0] == {"messages": [USER, ANSWER], "id": 2**63, "family": "greet", "check": {"name": "x"}}
 
 
 def test_self_instruct_says_that_it_takes_the_first_instance(tmp_path):
@@ -107,12 +109,13 @@ def test_tools_and_calls_keep_their_own_keys_in_every_kind_of_file(tmp_path):
         ]
         return {"messages": turns, "tools": [{"name": tool, "parameters": dict.fromkeys(arguments, "int")}]}
 
-    rows = [row("add", {"a": 1, "b": 2}), row("look", {"where": "Rome"}), {"messages": [USER, ANSWER]}]
+    rows = [row("add", {"a": "1", "b": "2"}), row("look", {"where": "Rome"}), {"messages": [USER, ANSWER]}]
     loaded = data.load(write(tmp_path / "tools.jsonl", rows)).rows
     assert loaded["messages"] == [row["messages"] for row in rows]
     assert loaded["tools"] == [rows[0]["tools"], rows[1]["tools"], None]
-    datasets.Dataset.from_list(rows[:2], on_mixed_types="use_json").to_parquet(tmp_path / "tools.parquet")
-    assert data.content_hash(data.load(tmp_path / "tools.parquet").rows) == data.content_hash(rows[:2])
+    for kind in (None, "use_json"):  # filled up with nulls, or kept as JSON
+        datasets.Dataset.from_list(rows[:2], on_mixed_types=kind).to_parquet(tmp_path / "tools.parquet")
+        assert data.load(tmp_path / "tools.parquet").rows["messages"] == [row["messages"] for row in rows[:2]]
 
 
 def test_json_lists_csv_parquet_and_saved_data_sets_are_read_alike(tmp_path):
@@ -244,6 +247,12 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
 def test_the_hash_is_of_what_is_trained_on_in_its_order():
     rows = [ask("a"), ask("b")]
     assert data.content_hash(rows) == data.content_hash([row | {"family": "x", "tools": None} for row in rows])
+    tools = [{"name": "f"}]
+    assert data.content_hash([rows[0] | {"tools": tools}]) == data.content_hash(
+        [rows[0] | {"tools": json.dumps(tools)}]
+    )
+    swapped = [{"messages": [dict(reversed(turn.items())) for turn in row["messages"]]} for row in rows]
+    assert data.content_hash(rows) == data.content_hash(swapped)
     others = [rows[::-1], rows[:1], [ask("a", "No."), ask("b")], [rows[0] | {"tools": [{"name": "f"}]}, rows[1]]]
     assert len({data.content_hash(other) for other in [rows, *others]}) == 5
 
@@ -278,8 +287,9 @@ def test_the_same_question_about_another_thing_is_no_leak():
     for half in range(2):
         train, evaluation = POCKET[half::2], POCKET[1 - half :: 2]
         assert data.leakage(train, evaluation) == []
-    pairs = [ask("What is the capital of France?", "A city")], [ask("What is the capital of Spain?", "A city")]
-    assert data.leakage(*pairs) == []
+    long = "Classify the input string as either a noun or a verb: "
+    for a, b in (("What is the capital of France?", "What is the capital of Spain?"), (long + "jump", long + "dance")):
+        assert data.leakage([ask(a, "The same.")], [ask(b, "The same.")]) == []
 
 
 def test_the_same_question_in_a_new_phrasing_is_no_leak():
@@ -335,10 +345,10 @@ def test_nothing_can_be_held_out_where_all_rows_ask_the_same():
         data.hold_out(datasets.Dataset.from_list([ask("Hello?")] * 3))
 
 
-def test_ten_thousand_siblings_of_one_long_template_are_told_apart_quickly():
+def test_thousands_of_siblings_of_one_long_template_are_told_apart_quickly():
     """A gate that compares each pair takes hours here; this one never makes them candidates."""
-    rows = [(f"{QUESTIONS[1].format('')} w{i} x{i * 7}", "yes") for i in range(10_000)]
-    assert list(overlap.matches(rows[:9_000], rows[9_000:], 0.8)) == []
+    rows = [(f"{QUESTIONS[1].format('')} w{i} x{i * 7}", "yes") for i in range(4_000)]
+    assert list(overlap.matches(rows[:3_000], rows[3_000:], 0.8)) == []
 
 
 @real

@@ -1,5 +1,7 @@
 """Facts about the doctor: each fault is found by name in data that has it, and sound data gives no error or warning."""
 
+import json
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -165,7 +167,8 @@ def test_calls_and_their_results_are_sound_turns(tokenizer):
         {"role": "tool", "content": "3"},
         {"role": "assistant", "content": "Here are two."},
     ]
-    rows = [{"messages": turns, "tools": [{"name": "count"}]}, {"messages": turns[:2], "tools": [{"name": "count"}]}]
+    tools = [{"name": "count"}]
+    rows = [{"messages": turns, "tools": tools}, {"messages": turns[:2], "tools": json.dumps(tools)}]
     assert codes(doctor.examine(rows, tokenizer, 512)) == set()
 
 

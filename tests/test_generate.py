@@ -105,6 +105,14 @@ def test_a_stop_string_that_begins_in_the_prompt_does_not_end_the_reply(model, t
     assert reply.text == "eee"
 
 
+def test_decoding_ends_as_soon_as_every_reply_holds_a_stop_string(model, tokenizer, prompts):
+    steps = []
+    letters = biased(model, tokenizer("e")["input_ids"][0])
+    letters.register_forward_hook(lambda *_: steps.append(1))
+    generate(letters, tokenizer, prompts, max_new_tokens=50, stop=["ee"])
+    assert len(steps) == 2
+
+
 def test_a_sampling_recipe_that_came_with_the_model_is_not_used(tiny_base, model, tokenizer, prompts):
     plain = generate(model, tokenizer, prompts, max_new_tokens=12)
     other = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)

@@ -19,7 +19,11 @@ from scipy.sparse.csgraph import connected_components
 from workbench import formats, overlap, sources
 from workbench.errors import InputError
 
-VALUES = {str: "string", bool: "bool", int: "int64", float: "float64"}
+VALUES = {
+    str: "string",
+    bool: "bool",
+    float: "float64",
+}  # whole numbers stay JSON: Arrow's end at 2**63
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def load(source: str | Path, *, split: str | None = None, drop_bad: bool = False
             raise InputError(f"{source}: no split {split!r}; {there}")
     if len({"messages" in row for row in rows}) > 1:
         raise InputError(f"{source}: some files hold preference pairs, others single answers; load them one by one")
-    return Loaded(_dataset(rows), ", ".join(dict.fromkeys(names)), str(source), notes)
+    return Loaded(dataset(rows), ", ".join(dict.fromkeys(names)), str(source), notes)
 
 
 def conversation(row: dict) -> list[dict]:
@@ -80,11 +84,18 @@ def conversation(row: dict) -> list[dict]:
     return row["messages"] if row.get("messages") else row["prompt"] + row["chosen"]
 
 
+def tools(row: dict) -> list[dict] | None:
+    """The row's tools as a list, which a table made elsewhere may hold as JSON text; None where there are none."""
+    given = row.get("tools")
+    return (json.loads(given) if isinstance(given, str) else given) or None
+
+
 def content_hash(rows: Iterable[dict]) -> str:
     """SHA-256 of what training reads (messages, tools, preference pairs), in order; other columns do not count."""
     digest = hashlib.sha256()
     for row in rows:
-        read = {key: row[key] for key in ("messages", "prompt", "chosen", "rejected", "tools") if row.get(key)}
+        read = {key: row[key] for key in ("messages", "prompt", "chosen", "rejected") if row.get(key)}
+        read |= {"tools": tools(row)} if tools(row) else {}
         digest.update(json.dumps(formats.without_nulls(read), sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
 
@@ -157,7 +168,7 @@ def _matches(train: Iterable[dict], evaluation: Iterable[dict], threshold: float
         yield indexed[i][0], j, similarity
 
 
-def _dataset(rows: list[dict]) -> datasets.Dataset:
+def dataset(rows: list[dict]) -> datasets.Dataset:
     """Rows with typed columns; what differs from row to row (tools, check) is kept as JSON, not filled up with nulls."""
     features = {}
     for name in dict.fromkeys(key for row in rows for key in row):

@@ -74,7 +74,7 @@ def examine(
     for i, row in enumerate(rows):
         for messages in _sides(row):
             try:
-                encoded.append(Tokens(i, messages, *chat.encode(tokenizer, messages, row.get("tools"))))
+                encoded.append(Tokens(i, messages, *chat.encode(tokenizer, messages, data.tools(row))))
             except TemplateError as error:
                 text = f"the chat template refuses a conversation ({error}); change its turns or the template"
                 return [Finding("error", "template-refuses", text, (i,))]
@@ -197,7 +197,7 @@ def _use(rows: list[dict], encoded: list[Tokens], tokenizer: PreTrainedTokenizer
     """What the model is asked to continue must be what stood before the answer in training."""
     differs = []
     for tokens in encoded[:SAMPLE]:
-        asked = chat.prompt_ids(tokenizer, tokens.messages[:-1], rows[tokens.row].get("tools"))
+        asked = chat.prompt_ids(tokenizer, tokens.messages[:-1], data.tools(rows[tokens.row]))
         n = len(asked)
         if tokens.ids[:n] != asked or tokens.last() is not None and tokens.mask[n : n + 1] != [1]:
             differs.append(tokens.row)
@@ -273,7 +273,7 @@ def _repeats(rows: list[dict]) -> list[Finding]:
         *_found(
             "warning",
             "contradictions",
-            contradictions,
+            sorted(contradictions),
             "{n} rows share their prompt with a row that answers differently; keep one answer if only one can be right",
         ),
     ]

@@ -80,7 +80,7 @@ def scorecard(tables: dict[str, pd.DataFrame], title: str | None = None) -> np.n
 
     Args:
         tables: of :func:`workbench.evaluate.score`, by the model's name, the untuned one first.
-        title: the message; None states what the last and the first model follow.
+        title: the message, a line of up to 65 characters; None states what the last and the first model follow.
 
     Returns:
         The two Axes.

@@ -37,7 +37,7 @@ INDEX = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
   img { display: block; max-width: 100%; max-height: 24rem; margin: .8rem 0; }
   table { border-collapse: collapse; width: 100%; font-size: .92rem; }
   td { border-top: 1px solid #eee; padding: .3rem 0 .3rem 1rem; vertical-align: top; }
-  td:first-child { white-space: nowrap; font-weight: 600; padding-left: 0; }
+  td:first-child { white-space: nowrap; font-weight: 600; padding-left: 0; width: 9rem; }
   td:last-child { white-space: nowrap; color: #555; text-align: right; }
 </style></head><body>
 <h1>Instruction tuning workbench</h1>
