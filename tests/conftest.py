@@ -27,7 +27,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         bos_token="<|endoftext|>",
         pad_token="<|pad|>",
         extra_special_tokens=SPECIAL[2:],
-        model_max_length=256,
+        model_max_length=512,
     )
 
 
@@ -50,7 +50,7 @@ def tiny_base(tmp_path_factory):
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=256, tie_word_embeddings=True, initializer_range=0.1,
+        max_position_embeddings=512, tie_word_embeddings=True, initializer_range=0.1,
         bos_token_id=0, eos_token_id=0, pad_token_id=1,
     )  # fmt: skip
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)

@@ -58,7 +58,7 @@ def weights(run):
 
 
 def test_trl_supervises_exactly_what_the_mask_says(tiny_base, tmp_path):
-    trainer, tokenizer = trainer_for(spec_for(tiny_base, max_length=256), Rows(MIXED), tmp_path)
+    trainer, tokenizer = trainer_for(spec_for(tiny_base), Rows(MIXED), tmp_path)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(MIXED))])
     for row, ids, labels, attention in zip(
         MIXED, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True
@@ -107,7 +107,7 @@ def test_eight_rows_at_once_or_one_at_a_time_train_the_same(tiny_base, tmp_path)
     rows = Rows(MIXED + list(make_rows(13)))
     runs_ = []
     for micro in (8, 1):
-        trainer, _ = trainer_for(spec_for(tiny_base, micro_batch_size=micro, max_length=256), rows, tmp_path)
+        trainer, _ = trainer_for(spec_for(tiny_base, micro_batch_size=micro), rows, tmp_path)
         trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         runs_.append((losses, [p.detach() for p in trainer.model.parameters() if p.requires_grad]))
@@ -252,6 +252,11 @@ def test_rows_that_judge_the_model_never_train_it(tiny_base, tmp_path):
 def test_a_wrong_spec_is_named(fields, says):
     with pytest.raises(InputError, match=says):
         SFTSpec.of(base="somewhere", **fields)
+
+
+def test_a_length_beyond_the_context_of_the_base_is_refused(tiny_base, tmp_path):
+    with pytest.raises(InputError, match="max_length 1024 is more than the 512 tokens"):
+        train.sft(spec_for(tiny_base, max_length=1024), make_rows(4), store=runs.Store(tmp_path), quiet=True)
 
 
 def test_learning_rate_follows_the_method_unless_given():

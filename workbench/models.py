@@ -15,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -72,6 +73,11 @@ def fingerprint(folder: Path) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def context(folder: Path) -> int:
+    """Tokens that a model was made to read at once."""
+    return AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings
 
 
 def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:

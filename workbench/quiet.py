@@ -20,7 +20,9 @@ def few_bars() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # PEFT asks transformers by a name that transformers has given up: nothing that a user could mend
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+            warnings.filterwarnings(
+                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+            )
             yield
     finally:
         if in_datasets:

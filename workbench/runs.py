@@ -128,7 +128,9 @@ class Store:
             record = make(partial)
             shutil.rmtree(partial / "checkpoints", ignore_errors=True)
             files = {str(file.relative_to(partial)): _hash(file) for file in _files(partial)}
-            (partial / RECORD).write_text(json.dumps({**record, "key": key, "files": files}, indent=1), encoding="utf-8")
+            (partial / RECORD).write_text(
+                json.dumps({**record, "key": key, "files": files}, indent=1), encoding="utf-8"
+            )
             os.replace(partial, path)
         return Run(path)
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import SFTConfig, SFTTrainer
 
 from workbench import chat, data, doctor, models, runs
+from workbench.errors import InputError
 from workbench.keeper import Bar, Keeper, interruptible
 from workbench.quiet import few_bars
 from workbench.specs import SFTSpec
@@ -194,8 +195,14 @@ def _gate(rows: datasets.Dataset, evaluation: datasets.Dataset) -> pd.DataFrame:
 @few_bars()
 def _train(work, folder, spec, rows, held_out, quiet, save_every) -> dict:
     """Train in the folder ``work`` and return the run's record."""
+    context = models.context(folder)
+    if spec.max_length > context:
+        raise InputError(
+            f"max_length {spec.max_length} is more than the {context} tokens that {spec.base} was made for"
+        )
     tokenizer = models.load_tokenizer(folder)
-    findings = doctor.examine(rows, tokenizer, spec.max_length)
+    tokens = None if spec.method == "full" else models.chat_token_ids(tokenizer)
+    findings = doctor.examine(rows, tokenizer, spec.max_length, trainable=tokens)
     doctor.require(findings)
     keeper = Keeper(save_every)
     model = models.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
