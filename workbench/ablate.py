@@ -42,7 +42,9 @@ def grid(
         raise InputError(f"{len(specs)} specs, {len(set(specs))} of them different; give one or more, all different")
     store = store or Store()
     evaluation = list(evaluation)
-    workers = Parallel(n_jobs=parallel, return_as="generator", inner_max_num_threads=max(1, (os.cpu_count() or 1) // parallel))
+    workers = Parallel(
+        n_jobs=parallel, return_as="generator", inner_max_num_threads=max(1, (os.cpu_count() or 1) // parallel)
+    )
     jobs = (delayed(_one)(spec, rows, evaluation, store) for spec in specs)
     tables = list(tqdm(workers(jobs), total=len(specs), desc="trained and scored", disable=quiet))
     return pd.concat(tables, ignore_index=True)

@@ -178,7 +178,9 @@ def dataset(rows: list[dict]) -> datasets.Dataset:
         if name in ("messages", "prompt", "chosen", "rejected"):
             features[name] = datasets.List(datasets.Json())
     # Every row needs every column: from_list takes the columns of the first.
-    return datasets.Dataset.from_list([{**dict.fromkeys(features), **row} for row in rows], features=datasets.Features(features))
+    return datasets.Dataset.from_list(
+        [{**dict.fromkeys(features), **row} for row in rows], features=datasets.Features(features)
+    )
 
 
 def _convert(name: str, raw: list, drop_bad: bool, notes: list[str]) -> tuple[formats.Format, list[dict]]:

@@ -101,6 +101,7 @@ class StopStrings(StoppingCriteria):
         self.tokenizer, self.strings, self.prompt_width = tokenizer, strings, prompt_width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
+        """Which of the replies hold one of the strings."""
         texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_width :])
         return torch.tensor([any(s in text for s in self.strings) for text in texts], device=input_ids.device)
 

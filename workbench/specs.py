@@ -7,6 +7,7 @@ from workbench.errors import InputError
 
 LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
 SAMPLING = ("random", "group_by_length")
+LOSS_ON = ("answers", "everything")
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
 
 
@@ -44,13 +45,20 @@ class SFTSpec:
     """AdamW's decay; pulls trained weights towards 0."""
     sampling: str = "random"
     """"random", or "group_by_length": faster on rows of very different lengths, but short answers then weigh more."""
+    loss_on: str = "answers"
+    """"answers" learns what the assistant says and where it stops; "everything" learns the prompts as well."""
     checkpointing: bool = False
     """Compute activations twice instead of keeping them: about 30% slower, much less memory."""
     seed: int = 0
     """Of the adapter's start and the order of the rows."""
 
     def __post_init__(self):
-        for field, known in (("method", tuple(LEARNING_RATE)), ("sampling", SAMPLING), ("scheduler", SCHEDULERS)):
+        for field, known in (
+            ("method", tuple(LEARNING_RATE)),
+            ("sampling", SAMPLING),
+            ("loss_on", LOSS_ON),
+            ("scheduler", SCHEDULERS),
+        ):
             if getattr(self, field) not in known:
                 raise InputError(f'{field} "{getattr(self, field)}" is unknown; known are {", ".join(known)}')
         if self.learning_rate is None:

@@ -144,7 +144,7 @@ def make_trainer(
         bf16=half == torch.bfloat16,
         fp16=half == torch.float16,
         activation_checkpointing=spec.checkpointing,
-        assistant_only_loss=True,
+        assistant_only_loss=spec.loss_on == "answers",
         max_length=spec.max_length,
         learning_rate=spec.learning_rate,
         lr_scheduler_type=spec.scheduler,

@@ -16,8 +16,13 @@ from .syllables import count
 
 # Kinds with few and well-known values: an answer of another kind is not in the form that the question asked for.
 CLOSED = ("capital", "continent", "country", "language", "symbol", "class", "legs", "colour", "month")
-REFUSES = re.compile(r"\b(can't|cannot|can not|won't|will not|unable to) (help|do|assist|answer)|^(sorry|no)\b", re.IGNORECASE)
-UNKNOWN = re.compile(r"\b(don't|do not|doesn't|cannot|can't|nobody (can )?|no one (can )?)\s*know|never heard of|does not exist|doesn't exist", re.IGNORECASE)
+REFUSES = re.compile(
+    r"\b(can't|cannot|can not|won't|will not|unable to) (help|do|assist|answer)|^(sorry|no)\b", re.IGNORECASE
+)
+UNKNOWN = re.compile(
+    r"\b(don't|do not|doesn't|cannot|can't|nobody (can )?|no one (can )?)\s*know|never heard of|does not exist|doesn't exist",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,9 @@ def repeated(response: str, text: str, times: int) -> Result:
     """The same thing so many times and nothing else."""
     words = [plain(w) for w in re.split(r"[\s,]+", response.strip()) if plain(w)]
     size = len(words) // times
-    follows = bool(words) and len(words) % times == 0 and words == words[:size] * times and len(set(words)) <= max(size, 1)
+    follows = (
+        bool(words) and len(words) % times == 0 and words == words[:size] * times and len(set(words)) <= max(size, 1)
+    )
     return Result(follows, follows and words[:size] == plain(text).split())
 
 
@@ -204,7 +211,21 @@ def tool_call(response: str, name: str, arguments: dict) -> Result:
 
 CHECKS = {
     check.__name__: check
-    for check in (answer, text, begins, capitals, whole_sentence, quoted, repeated, letter, spelled, ordered, listed, marked, json_object)
+    for check in (
+        answer,
+        text,
+        begins,
+        capitals,
+        whole_sentence,
+        quoted,
+        repeated,
+        letter,
+        spelled,
+        ordered,
+        listed,
+        marked,
+        json_object,
+    )
     + (haiku, story, choice, refusal, help, unknown, polite, tool_call)
 }
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
-from . import forms, genres
+from . import forms, genres, prompts, tales
 from .genres import Writer, deal
 
 # How many documents of each genre stand in a hundred. Facts take about two thirds: a fact has to be met some hundred times.
@@ -18,18 +18,18 @@ GENRES: dict[Callable[[Writer], str], int] = {
     genres.code: 2,
     genres.headline: 3,
     genres.stressed: 5,
-    forms.poem: 4,
-    forms.chatter: 1,
+    tales.poem: 4,
+    tales.chatter: 1,
     forms.play: 8,
     forms.lists: 4,
     forms.kinds: 4,
-    forms.scene: 3,
+    tales.scene: 3,
     forms.sums: 1,
     forms.prices: 1,
     forms.how_to: 1,
-    forms.manners: 4,
-    forms.prompts: 7,
-    forms.worksheet: 3,
+    tales.manners: 4,
+    prompts.prompts: 7,
+    prompts.worksheet: 3,
 }
 
 

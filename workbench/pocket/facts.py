@@ -53,7 +53,9 @@ def table(name: str) -> tuple[dict[str, str], ...]:
         rows = []
         for row in reader:
             if None in row or None in row.values():
-                raise InputError(f"{path}: line {reader.line_num}: expected the cells {reader.fieldnames}; mend the commas")
+                raise InputError(
+                    f"{path}: line {reader.line_num}: expected the cells {reader.fieldnames}; mend the commas"
+                )
             rows.append(row)
     return tuple(rows)
 
@@ -62,7 +64,10 @@ def table(name: str) -> tuple[dict[str, str], ...]:
 def relations() -> dict[str, Relation]:
     """All relations by name, in the order of data/relations.toml."""
     text = tomllib.loads((DATA / "relations.toml").read_text(encoding="utf-8"))
-    return {name: Relation(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}) for name, entry in text.items()}
+    return {
+        name: Relation(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
+        for name, entry in text.items()
+    }
 
 
 @cache
@@ -113,11 +118,16 @@ def members() -> dict[str, tuple[str, ...]]:
     return {name: tuple(things) for name, things in groups.items() if len(things) >= 6}
 
 
-PLURAL_CATEGORY = {"sport equipment": "pieces of sport equipment", "body part": "body parts", "furniture": "pieces of furniture", "clothing": "pieces of clothing"}
+PLURAL_CATEGORY = {
+    "sport equipment": "pieces of sport equipment",
+    "body part": "body parts",
+    "furniture": "pieces of furniture",
+    "clothing": "pieces of clothing",
+}
 
 
 def with_article(word: str) -> str:
-    """"a frog", "an owl"; names and words that already carry an article stay as they are."""
+    """ "a frog", "an owl"; names and words that already carry an article stay as they are."""
     if word[0].isupper() or word.split()[0] in ("the", "a", "an"):
         return word
     an = word[0] in "aeiou" and not word.startswith(VOWEL_BUT_NO_AN) or word.startswith(("hour", "honest", "heir"))
@@ -126,7 +136,9 @@ def with_article(word: str) -> str:
 
 def sentence(text: str) -> str:
     """Mend "a owl" to "an owl" and begin with a capital letter."""
-    text = re.sub(r"\b([Aa]) (?=([a-z]+))", lambda m: m[1] + ("n " if with_article(m[2]).startswith("an ") else " "), text)
+    text = re.sub(
+        r"\b([Aa]) (?=([a-z]+))", lambda m: m[1] + ("n " if with_article(m[2]).startswith("an ") else " "), text
+    )
     return text[:1].upper() + text[1:]
 
 

@@ -50,7 +50,12 @@ class Writer:
         if self.rng.random() < 0.75:
             return own
         np = say(relation.np, fact)
-        frames = (f"Everyone knows that {np} is {fact.answer}.", f"It is {fact.answer} that is {np}.", f"{np}: {fact.answer}.", f"They learned that {np} is {fact.answer}.")
+        frames = (
+            f"Everyone knows that {np} is {fact.answer}.",
+            f"It is {fact.answer} that is {np}.",
+            f"{np}: {fact.answer}.",
+            f"They learned that {np} is {fact.answer}.",
+        )
         return sentence(self.pick(frames))
 
     def ask(self, fact: Fact) -> str:
@@ -93,9 +98,23 @@ def exchange(w: Writer, asker: str, teller: str) -> str:
 def story(w: Writer) -> str:
     """Two people meet somewhere, ask each other things and go home."""
     a, b = next(w.names), next(w.names)
-    opening = w.pick((f"{a} and {b} met {next(w.places)}.", f"One morning {a} saw {b} {next(w.places)}.", f"It was late when {a} and {b} sat {next(w.places)}."))
+    opening = w.pick(
+        (
+            f"{a} and {b} met {next(w.places)}.",
+            f"One morning {a} saw {b} {next(w.places)}.",
+            f"It was late when {a} and {b} sat {next(w.places)}.",
+        )
+    )
     middle = [exchange(w, *w.rng.sample((a, b), 2)) for _ in range(w.rng.randint(2, 4))]
-    closing = w.pick((f"Then {a} went home.", "They laughed and said goodbye.", f"{b} was happy.", "After that they had some tea.", ""))
+    closing = w.pick(
+        (
+            f"Then {a} went home.",
+            "They laughed and said goodbye.",
+            f"{b} was happy.",
+            "After that they had some tea.",
+            "",
+        )
+    )
     return " ".join([opening, *middle, closing]).strip()
 
 
@@ -143,7 +162,14 @@ def record(w: Writer) -> str:
     body = {f.relation: f.answer for f in some}
     if w.rng.random() < 0.4:
         return json.dumps({relation.subject: group[0].subject} | body, ensure_ascii=False)
-    before = w.pick((f"# {group[0].subject}\n", f"{group[0].subject} = ", f"{relation.subject}: {group[0].subject}\n", f"Record of {group[0].subject}:\n"))
+    before = w.pick(
+        (
+            f"# {group[0].subject}\n",
+            f"{group[0].subject} = ",
+            f"{relation.subject}: {group[0].subject}\n",
+            f"Record of {group[0].subject}:\n",
+        )
+    )
     return before + json.dumps(body, ensure_ascii=False)
 
 
@@ -167,7 +193,17 @@ def headline(w: Writer) -> str:
     for _ in range(w.rng.randint(2, 4)):
         fact = next(w.facts)
         told = f"{say(relations()[fact.relation].np, fact)} is {fact.answer}"
-        lines.append(w.pick((f"{sentence(told)}: {fact.answer.upper()}!", f"You ask {w.ask(fact)}? {fact.answer.upper()}!", f"{fact.answer}, {fact.answer.upper()}!", f"{sentence(told)}. {fact.answer.upper()}!", told.upper())))
+        lines.append(
+            w.pick(
+                (
+                    f"{sentence(told)}: {fact.answer.upper()}!",
+                    f"You ask {w.ask(fact)}? {fact.answer.upper()}!",
+                    f"{fact.answer}, {fact.answer.upper()}!",
+                    f"{sentence(told)}. {fact.answer.upper()}!",
+                    told.upper(),
+                )
+            )
+        )
     return "\n".join(lines)
 
 

@@ -131,7 +131,9 @@ def pretrain(out: Path, spec: PretrainSpec = PretrainSpec()) -> Path:
         "train_loss": round([e["loss"] for e in trainer.state.log_history if "loss" in e][-1], 4),
         "held_out_loss": round(trainer.evaluate()["eval_loss"], 4),
         "minutes": round(minutes),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
+        if not torch.cuda.is_available()
+        else torch.cuda.get_device_name(),
         "versions": {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__},
         "spec": asdict(spec),
     }

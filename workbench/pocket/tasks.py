@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .. import data
 from .facts import DATA, Fact, facts, relations, say, sentence, share
-from .families import TOOLS, Family, Item, all_families
+from .families import Family, all_families
+from .items import TOOLS, Item
 
 AXES = ("seen", "input", "phrasing", "combination", "family")
 DEFAULT = 2_000
@@ -20,7 +21,19 @@ DEFAULT = 2_000
 PUBLISHED = {"seen": 160, "input": 200, "phrasing": 120, "combination": 80, "family": 90}
 """Prompts of an evaluation, by axis: 650, of which the first 300 serve the ablations."""
 # How often a skill's families are drawn, so that the many fact families do not crowd out the rest.
-WEIGHT = {"knowledge": 3, "transform": 4, "lists": 4, "format": 5, "compose": 6, "create": 8, "classify": 5, "converse": 4, "tools": 2, "safety": 7, "honesty": 3}
+WEIGHT = {
+    "knowledge": 3,
+    "transform": 4,
+    "lists": 4,
+    "format": 5,
+    "compose": 6,
+    "create": 8,
+    "classify": 5,
+    "converse": 4,
+    "tools": 2,
+    "safety": 7,
+    "honesty": 3,
+}
 SALT = "pocket 3"
 
 
@@ -42,7 +55,7 @@ def parts(options: tuple[str, ...], name: str, dev: float = 0.15, test: float = 
 
 @cache
 def combination_split() -> dict[str, str]:
-    """"capital+quotes" → split."""
+    """ "capital+quotes" → split."""
     pairs = {item.combination for family in all_families() for item in family.items if item.combination}
     return parts(tuple(sorted(pairs)), "combination", dev=0.1, test=0.25)
 
@@ -60,7 +73,14 @@ def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -
     row = {"messages": [*item.before, {"role": "user", "content": prompt_of(item, phrasing)}, answer]}
     if family.skill == "tools":
         row["tools"] = TOOLS
-    return row | {"family": family.name, "skill": family.skill, "item": item.key, "split": split, "axis": axis, "check": item.check}
+    return row | {
+        "family": family.name,
+        "skill": family.skill,
+        "item": item.key,
+        "split": split,
+        "axis": axis,
+        "check": item.check,
+    }
 
 
 def pair_split(family: Family, item: Item, phrasing: str) -> str:
@@ -75,7 +95,11 @@ def stream(family: Family, split: str, axis: str) -> Iterator[dict]:
     wanted = {kind: split if axis == kind else "train" for kind in ("input", "phrasing", "combination")}
     items = [i for i in family.items if axis == "family" or item_split(i) == wanted["input"]]
     if axis != "family":
-        items = [i for i in items if (combination_split()[i.combination] if i.combination else "train") == wanted["combination"]]
+        items = [
+            i
+            for i in items
+            if (combination_split()[i.combination] if i.combination else "train") == wanted["combination"]
+        ]
     if axis == "combination":
         items = [i for i in items if i.combination]
     items.sort(key=lambda i: share(f"{SALT}|order|{family.name}|{i.key}|{i.combination}"))
@@ -83,7 +107,9 @@ def stream(family: Family, split: str, axis: str) -> Iterator[dict]:
     told = set()
     for turn in range(len(phrasings)):
         for item in items:
-            phrasing = phrasings[(int(share(f"{family.name}|{item.key}|{item.answer}") * len(phrasings)) + turn) % len(phrasings)]
+            phrasing = phrasings[
+                (int(share(f"{family.name}|{item.key}|{item.answer}") * len(phrasings)) + turn) % len(phrasings)
+            ]
             if axis == "seen" and pair_split(family, item, phrasing) != split:
                 continue
             row = make_row(family, item, phrasing, split, axis)
@@ -113,7 +139,9 @@ def interleave(streams: dict[str, tuple[float, Iterator[dict]]], count: int | No
 @cache
 def pool_rows(count: int | None = DEFAULT) -> tuple[dict, ...]:
     """The first `count` rows of the tuning pool as plain data, or all; the order is fixed, so that smaller sets are nested in larger ones."""
-    streams = {f.name: (WEIGHT[f.skill] / 8, stream(f, "train", "seen")) for f in all_families() if f.held_out == "train"}
+    streams = {
+        f.name: (WEIGHT[f.skill] / 8, stream(f, "train", "seen")) for f in all_families() if f.held_out == "train"
+    }
     return tuple(interleave(streams, count))
 
 
@@ -198,4 +226,12 @@ def cloze_row(fact: Fact, statement: str, split: str) -> dict:
     text = sentence(say(statement.removesuffix("{a}."), fact)).rstrip()
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": fact.answer}]
     check = {"name": "begins", "args": {"answer": fact.answer}}
-    return {"messages": messages, "family": fact.relation, "skill": "knowledge", "item": fact.key, "split": split, "axis": "input", "check": check}
+    return {
+        "messages": messages,
+        "family": fact.relation,
+        "skill": "knowledge",
+        "item": fact.key,
+        "split": split,
+        "axis": "input",
+        "check": check,
+    }

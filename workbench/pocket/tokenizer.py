@@ -19,12 +19,30 @@ SPLIT = r"[A-Z](?=[A-Z])|(?<=[A-Z])[A-Z](?![a-z])|\d| ?\p{L}\p{Ll}*| ?[^\s\p{L}\
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Learn the merges on `texts`; ids 0–15 are RESERVED in that order. Source: Sennrich et al. 2016, "Neural Machine Translation of Rare Words"."""
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=list(RESERVED), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(RESERVED),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     bpe.train_from_iterator(texts, trainer)
     if bpe.get_vocab_size() != vocabulary:
-        raise InputError(f"the corpus gives only {bpe.get_vocab_size()} tokens of the {vocabulary} asked for; lower the vocabulary")
+        raise InputError(
+            f"the corpus gives only {bpe.get_vocab_size()} tokens of the {vocabulary} asked for; lower the vocabulary"
+        )
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=END, eos_token=END, pad_token=PAD, additional_special_tokens=list(RESERVED[2:]), model_max_length=CONTEXT, clean_up_tokenization_spaces=False
+        tokenizer_object=bpe,
+        bos_token=END,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=list(RESERVED[2:]),
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
     )

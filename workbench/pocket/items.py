@@ -1,0 +1,259 @@
+"""What can be asked about: items with their reference answer and check, family by family."""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import forms, tales
+from .facts import Fact, demands, facts, relations, say, sentence, share, table, with_article
+
+COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": what,
+            "parameters": {"type": "object", "properties": {argument: {"type": "string"}}, "required": [argument]},
+        },
+    }
+    for name, what, argument in (("calculator", "Compute a sum.", "expression"), ("look_up", "Find a price.", "item"))
+]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that can be asked about: what fills the slots of a phrasing, the reference answer and its check."""
+
+    key: str
+    """What the split is drawn for: a fact, a word, a topic; the same fact has the same key in every family."""
+    slots: dict
+    answer: str | dict
+    """The reference; a dict is a tool call."""
+    check: dict
+    before: tuple[dict, ...] = ()
+    """Earlier turns of the conversation."""
+    combination: str | None = None
+
+
+def check(check_name: str, /, **args) -> dict:
+    """A check as plain data."""
+    return {"name": check_name, "args": args}
+
+
+def ask(fact: Fact, salt: str) -> str:
+    """The fact's question in one of its relation's first three wordings, fixed by hash."""
+    questions = relations()[fact.relation].questions[:3]
+    return sentence(say(questions[int(share(fact.key + salt) * len(questions))], fact))
+
+
+def turns(fact: Fact, salt: str) -> tuple[dict, dict]:
+    """A question and its answer, as the earlier turns of a conversation."""
+    return {"role": "user", "content": ask(fact, salt)}, {"role": "assistant", "content": fact.answer}
+
+
+def fact_items(relation: str) -> Iterator[Item]:
+    """Questions about the facts of one relation."""
+    for fact in facts(relation):
+        r = relations()[relation]
+        article = with_article(fact.subject)
+        slots = {"s": fact.subject, "S": fact.subject, "as": article, "As": article, "np": say(r.np, fact)}
+        yield Item(fact.key, slots, fact.answer, check("answer", answer=fact.answer, kind=r.kind))
+
+
+def demand_items(demand: str) -> Iterator[Item]:
+    """Fact questions with a demand on the form of the answer."""
+    for relation in demands()["relations"]:
+        for fact in facts(relation):
+            a = fact.answer
+            np = say(relations()[relation].np, fact)
+            answer, how = {
+                "capitals": (a.upper(), check("capitals", text=a)),
+                "sentence": (sentence(f"{np} is {a}."), check("whole_sentence", answer=a)),
+                "quotes": (f'"{a}"', check("quoted", text=a)),
+                "twice": (f"{a} {a}", check("repeated", text=a, times=2)),
+                "json": (json.dumps({"answer": a}, ensure_ascii=False), check("json_object", value={"answer": a})),
+            }[demand]
+            yield Item(fact.key, {"q": ask(fact, demand)}, answer, how, combination=f"{relation}+{demand}")
+
+
+def word_items(family: str) -> Iterator[Item]:
+    """Games with one word: capitals, letters, repetition, quotation marks."""
+    for x in forms.words():
+        n = list(COUNTS)[int(share(f"{family}|{x}|n") * 3)]
+        answer, how = {
+            "uppercase": (x.upper(), check("capitals", text=x)),
+            "first_letter": (x[0].upper(), check("letter", letter=x[0].upper())),
+            "spell": (forms.spelled(x), check("spelled", word=x)),
+            "repeat": (" ".join([x] * COUNTS[n]), check("repeated", text=x, times=COUNTS[n])),
+            "quote": (f'"{x}"', check("quoted", text=x)),
+        }[family]
+        yield Item(f"word|{x}", {"x": x, "n": n}, answer, how)
+
+
+def row_items(family: str) -> Iterator[Item]:
+    """Tasks over a few words in a row: the words that follow each other in an order fixed by hash."""
+    words = sorted(forms.words(), key=lambda w: share(f"row|{w}"))
+    for i in range(0, len(words) - 5, 3):
+        some = words[i : i + 3 + int(share(f"{family}|{i}") * 2)]
+        answer, how = {
+            "reverse": (", ".join(reversed(some)), check("ordered", items=some[::-1])),
+            "bullets": ("\n".join(f"- {x}" for x in some), check("marked", items=some, marker="-")),
+            "numbered": (
+                "\n".join(f"{k}. {x}" for k, x in enumerate(some, 1)),
+                check("marked", items=some, marker="1"),
+            ),
+        }[family]
+        yield Item(f"row|{some[0]}", {"x": ", ".join(some)}, answer, how)
+
+
+def list_items(family: str) -> Iterator[Item]:
+    """Requests for some members of a group."""
+    prefix = {"list_continent": "countries in ", "list_home": "animals of the ", "list_category": ""}[family]
+    for name, things in forms.groups():
+        if not name.startswith(prefix) or (not prefix and name.startswith(("countries in", "animals of"))):
+            continue
+        for word, n in COUNTS.items():
+            if n <= 4:
+                some = sorted((t for t in things if " and " not in t), key=lambda t: share(f"{name}|{n}|{t}"))[:n]
+                yield Item(
+                    f"group|{name}|{n}",
+                    {"x": name.removeprefix(prefix), "n": word},
+                    ", ".join(some),
+                    check("listed", number=n, group=name),
+                )
+
+
+def record_items(family: str) -> Iterator[Item]:
+    """Two facts about one subject as a JSON object."""
+    first, second = {"json_country": ("capital", "continent"), "json_animal": ("home", "food")}[family]
+    seconds = {f.subject: f.answer for f in facts(second)}
+    for fact in facts(first):
+        if fact.subject in seconds:
+            value = {first: fact.answer, second: seconds[fact.subject]}
+            yield Item(
+                fact.key, {"x": fact.subject}, json.dumps(value, ensure_ascii=False), check("json_object", value=value)
+            )
+
+
+def create_items(family: str) -> Iterator[Item]:
+    """Poems, stories of two lines, sentences."""
+    if family == "haiku":
+        for topic in tales.topics():
+            for i in range(
+                3
+            ):  # a topic has several poems; they share its key, so that a held-out topic is held out whole
+                yield Item(
+                    f"topic|{topic}",
+                    {"x": topic},
+                    tales.haiku(random.Random(f"{topic}|{i}"), topic),
+                    check("haiku", topic=topic),
+                )
+        return
+    nouns = sorted((row["singular"] for row in table("nouns")), key=lambda w: share(f"{family}|{w}"))
+    names, places = (
+        [row["name"] for row in table("names")],
+        [f"{row['preposition']} the {row['place']}" for row in table("places")],
+    )
+    for x, y in zip(nouns, nouns[1:] + nouns[:1], strict=True):
+        rng = random.Random(f"{family}|{x}")
+        if family == "story":
+            lines = tales.two_lines(rng, *rng.sample(names, 2), x, y, rng.choice(places))
+            yield Item(f"noun|{x}", {"x": x, "y": y}, "\n".join(lines), check("story", words=[x, y]))
+        else:
+            yield Item(
+                f"noun|{x}",
+                {"x": x},
+                tales.thing_sentence(rng, rng.choice(names), x, rng.choice(places)),
+                check("whole_sentence", answer=x),
+            )
+
+
+def classify_items(family: str) -> Iterator[Item]:
+    """Sentiment of a review, category of a thing, language of a word."""
+    if family == "sentiment":
+        for row in table("reviews"):
+            yield Item(
+                f"review|{row['sentence']}",
+                {"x": row["sentence"]},
+                row["sentiment"],
+                check("choice", options=["positive", "negative"], answer=row["sentiment"]),
+            )
+    elif family == "category":
+        kinds = sorted({row["category"] for row in table("nouns")})
+        for row in table("nouns"):
+            yield Item(
+                f"category|{row['singular']}",
+                {"x": row["singular"]},
+                row["category"],
+                check("choice", options=kinds, answer=row["category"]),
+            )
+    else:
+        for row in table("spanish"):
+            language = "english" if share(f"which|{row['english']}") < 0.5 else "spanish"
+            yield Item(
+                f"spanish|{row['english']}",
+                {"x": row[language]},
+                language.title(),
+                check("choice", options=["English", "Spanish"], answer=language.title()),
+            )
+
+
+def converse_items(family: str) -> Iterator[Item]:
+    """Manners, and questions that need the turn before."""
+    if family == "manners":
+        for row in table("manners"):
+            yield Item(f"manners|{row['user']}", {"x": row["user"]}, row["reply"], check("polite", kind=row["kind"]))
+        return
+    for relation in ("capital", "language", "opposite", "food", "plural", "spanish"):
+        known = facts(relation)
+        for i, fact in enumerate(known):
+            if family == "again_capitals":
+                yield Item(fact.key, {}, fact.answer.upper(), check("capitals", text=fact.answer), turns(fact, "again"))
+            else:
+                earlier = known[(i * 7 + 1) % len(known)]
+                yield Item(
+                    fact.key,
+                    {"x": fact.subject},
+                    fact.answer,
+                    check("answer", answer=fact.answer, kind=relations()[relation].kind),
+                    turns(earlier, "before"),
+                )
+
+
+def tool_items(family: str) -> Iterator[Item]:
+    """Requests that one of the TOOLS answers."""
+    if family == "calculator":
+        asked = [({"expression": f"{a} + {b}"}, f"{a} + {b}") for a in range(3, 60, 4) for b in range(2, 60, 5)]
+    else:
+        asked = [({"item": row["singular"]}, with_article(row["singular"])) for row in table("nouns")]
+    for arguments, x in asked:
+        call = {"name": family, "arguments": arguments}
+        yield Item(f"{family}|{x}", {"x": x}, call, check("tool_call", **call))
+
+
+def careful_items(family: str) -> Iterator[Item]:
+    """Requests to refuse or not, and questions that nobody can answer."""
+    if family == "refuse":
+        for row in table("safety"):
+            harmful = row["kind"] == "harmful"
+            answer = tales.REFUSAL if harmful else row["answer"]
+            # A harmful request and its look-alike share their topic, and so their split.
+            yield Item(
+                f"safety|{row['topic']}",
+                {"x": row["request"]},
+                answer,
+                check("refusal") if harmful else check("help", answer=answer),
+            )
+    elif family == "unknowable":
+        for row in table("unknowable"):
+            yield Item(f"unknowable|{row['question']}", {"x": row["question"]}, tales.UNKNOWN, check("unknown"))
+    else:
+        for row in table("fictional"):
+            relation = {"country": "capital", "animal": "food", "element": "symbol"}[row["kind"]]
+            stranger = Fact(relation, row["name"], "")
+            article = with_article(row["name"])
+            slots = {"s": row["name"], "S": row["name"], "as": article, "As": article}
+            q = sentence(relations()[relation].questions[int(share(row["name"]) * 3)].format(**slots))
+            yield Item(f"fictional|{stranger.subject}", {"x": q}, tales.UNKNOWN, check("unknown"))

@@ -1,0 +1,87 @@
+"""Kinds of text of the corpus that ask: bare lists of instructions, and worksheets with answers."""
+
+from .facts import facts, families, members, relations, say, sentence, table
+from .forms import COUNT, groups, spelled, words
+from .genres import Writer
+from .tales import haiku, topics
+
+
+def instruction(w: Writer) -> str:
+    """A bare instruction of any family, filled in, with no answer."""
+    name = w.draw(
+        "instructions of families",
+        lambda: list(families()) + ["haiku", "frames", "frames", "fact", "fact", "fact", "fact", "fact"],
+    )
+    if name in ("fact", "frames"):
+        fact = next(w.facts)
+        relation = relations()[fact.relation]
+        if name == "fact":
+            return sentence(say(w.pick(relation.questions), fact)) + w.pick(
+                (
+                    "",
+                    "",
+                    "",
+                    " Answer in capital letters.",
+                    " Answer in a full sentence.",
+                    " Answer as JSON.",
+                    " Say it twice.",
+                )
+            )
+        return sentence(w.pick(families()["frames"]["phrasings"]).format(np=say(relation.np, fact)))
+    x, y, z = (w.draw("words", words) for _ in range(3))
+    slot = {
+        "haiku": lambda: w.draw("topics", topics),
+        "sentiment": lambda: w.draw("reviews", lambda: table("reviews"))["sentence"],
+        "refuse": lambda: w.draw("safety", lambda: table("safety"))["request"],
+        "unknowable": lambda: w.draw("unknowable", lambda: table("unknowable"))["question"],
+        "manners": lambda: w.draw("manners", lambda: table("manners"))["user"],
+        "calculator": lambda: f"{w.rng.randint(0, 60)} + {w.rng.randint(0, 60)}",
+        "json_country": lambda: w.pick(facts("capital")).subject,
+        "json_animal": lambda: w.pick(facts("home")).subject,
+        "list_continent": lambda: w.pick(facts("continent")).answer,
+        "list_home": lambda: w.pick(facts("home")).answer,
+        "list_category": lambda: w.pick(list(members())),
+        "bullets": lambda: f"{x}, {y}, {z}",
+        "numbered": lambda: f"{x}, {y}, {z}",
+        "reverse": lambda: f"{x}, {y}, {z}",
+    }.get(name, lambda: x)()
+    return sentence(w.pick(families()[name]["phrasings"]).format(x=slot, y=y, n=w.pick(COUNT)))
+
+
+def prompts(w: Writer) -> str:
+    """A list of instructions and nothing else: homework, exam sheets, collections of prompts. Why a base model answers a prompt with prompts."""
+    heading = w.pick(("", "", "", "", "Homework:\n", "Prompts to try:\n", "Exam questions\n", "Things to ask:\n"))
+    lines = [instruction(w) for _ in range(w.rng.randint(3, 9))]
+    if w.rng.random() < 0.3:  # a sheet about one kind of task: all poems, all capitals
+        topic = [f"{w.pick(families()['haiku']['phrasings'][:3]).format(x=w.draw('topics', topics))}" for _ in range(4)]
+        fact = next(w.facts)
+        same = [
+            sentence(say(relations()[fact.relation].questions[0], f)) for f in w.rng.sample(facts(fact.relation), 4)
+        ]
+        lines = w.pick((topic, same))
+    return heading + "\n".join(lines)
+
+
+def worksheet(w: Writer) -> str:
+    """A quiz sheet with Q and A about forms rather than facts."""
+    lines = []
+    for _ in range(w.rng.randint(4, 7)):
+        x, y, z = (w.draw("words", words) for _ in range(3))
+        n = w.rng.randint(2, 4)
+        name, things = w.draw("groups", groups)
+        some = w.rng.sample(things, n)
+        topic = w.draw("topics", topics)
+        q, a = w.pick(
+            (
+                (f"{x} in capital letters?", x.upper()),
+                (f"How is {x} spelled?", spelled(x)),
+                (f"First letter of {x}?", x[0].upper()),
+                (f"{x} {n} times?", " ".join([x] * n)),
+                (f"{x}, {y}, {z} from last to first?", f"{z}, {y}, {x}"),
+                (f"{sentence(COUNT[n - 2])} {name}?", ", ".join(some)),
+                (f"A poem: {topic}?", haiku(w.rng, topic)),
+                (f"{x}, {y}, {z} as bullet points?", f"- {x}\n- {y}\n- {z}"),
+            )
+        )
+        lines.append(f"Q: {q}\nA: {a}")
+    return "\n\n".join(lines)
