@@ -33,7 +33,7 @@ class Family:
 
 MAKERS = {
     items.word_items: ("uppercase", "first_letter", "spell", "repeat", "quote"),
-    row_items: ("reverse", "bullets", "numbered"),
+    items.row_items: ("reverse", "bullets", "numbered"),
     items.list_items: ("list_category", "list_continent", "list_home"),
     items.record_items: ("json_country", "json_animal"),
     items.create_items: ("haiku", "story", "sentence"),
