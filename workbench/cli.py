@@ -59,12 +59,17 @@ def pretrain(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of corpus and weights.")] = 0,
 ) -> None:
-    """Make the pocket base model again from nothing; called again after a stop, it goes on."""
+    """Make the pocket base model again from nothing, measure its gates, write its card; called again after a stop, it goes on."""
+    from workbench import card
     from workbench.pocket.pretrain import PretrainSpec
     from workbench.pocket.pretrain import pretrain as train
 
     size = {} if tokens is None else {"tokens": tokens}
-    typer.echo(f"{train(out, PretrainSpec(seed=seed, **size))}: written")
+    if not out.exists():
+        train(out, PretrainSpec(seed=seed, **size))
+    typer.echo(f"{out}: trained; measuring the gates")
+    for gate in card.write(out):
+        typer.echo(f"{gate.verdict:<18}{gate.text}: {gate.evidence}, wanted {gate.region.text}")
 
 
 @app.command()
