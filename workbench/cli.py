@@ -131,7 +131,7 @@ def report(
     if readme:
         path = notebooks.ROOT / "README.md"
         path.write_text(pages.fill(path), encoding="utf-8")
-        typer.echo(f"{path}: table of claims written")
+        typer.echo(f"{path}: table of claims written; {pages.cover()}: picture")
     else:
         typer.echo(f"open {pages.build()}")
 

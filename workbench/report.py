@@ -1,5 +1,6 @@
 """What executed notebooks say: an HTML report to open, the README's table of claims, and the difference between two of them."""
 
+import base64
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -157,6 +158,20 @@ def fill(readme: Path) -> str:
     if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
         raise InputError(f"{readme}: the table of claims goes between one {START} and one {END}; put both in")
     return text.split(START)[0] + f"{START}\n{claims_table()}\n{END}" + text.split(END)[1]
+
+
+def cover(notebook: str = "02_sft_qlora") -> Path:
+    """Write the first picture of a committed notebook beside it, for the top of the README.
+
+    Raises InputError where the notebook shows none.
+    """
+    outputs = [output for cell in notebooks.read(notebooks.find(notebook)).cells for output in cell.get("outputs", [])]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    if not pictures:
+        raise InputError(f"{notebook}: no picture in its outputs; run it first")
+    path = notebooks.find(notebook).with_name("scorecard.png")
+    path.write_bytes(base64.b64decode(pictures[0]))
+    return path
 
 
 @dataclass(frozen=True)
