@@ -92,28 +92,39 @@ def said(message: dict) -> str:
     return "\n".join(filter(None, [message.get("content"), *(f"<tool_call>{call}</tool_call>" for call in calls)]))
 
 
+def offered(row: dict) -> list[str]:
+    """The tools on offer, a line each."""
+    return [json.dumps(tool.get("function") or tool) for tool in data.tools(row) or []]
+
+
 def plain(row: dict) -> str:
     """The prompt of a row as plain text: the tools on offer and what was said before the reference answer, a line each."""
-    tools = [json.dumps(tool.get("function") or tool) for tool in data.tools(row) or []]
-    return "\n".join([*tools, *(said(message) for message in row["messages"][:-1])])
+    return "\n".join([*offered(row), asked(row)])
+
+
+def asked(row: dict) -> str:
+    """What was said before the reference answer, a line each."""
+    return "\n".join(said(message) for message in row["messages"][:-1])
 
 
 def few_shot(index: int, row: dict, shots: list[dict], k: int = 4) -> str:
     """A quiz sheet of up to `k` solved examples that ends in the row's own prompt: "Q: …\\nA: …\\n\\nQ: …\\nA:".
 
-    The examples are drawn by the row's index, so that a second evaluation sees the same ones, and never hold the prompt itself.
+    The examples are drawn by the row's index, so that a second evaluation sees the same ones, and never hold the prompt itself; tools
+    on offer are listed once.
 
     Raises:
         InputError: no example is left to draw from.
     """
-    prompt = plain(row)
-    others = [shot for shot in shots if plain(shot) != prompt]
+    prompt = asked(row)
+    others = [shot for shot in shots if asked(shot) != prompt]
     pool = [shot for shot in others if shot.get("family") == row.get("family")] or others
     if not pool:
         raise InputError(f"few-shot row {index}: there is no solved example; pass training rows as shots")
     drawn = np.random.default_rng(index).choice(len(pool), size=min(k, len(pool)), replace=False)
-    solved = "".join(f"Q: {plain(pool[i])}\nA: {said(pool[i]['messages'][-1])}\n\n" for i in drawn)
-    return f"{solved}Q: {prompt}\nA:"
+    solved = "".join(f"Q: {asked(pool[i])}\nA: {said(pool[i]['messages'][-1])}\n\n" for i in drawn)
+    tools = "".join(f"{tool}\n" for tool in offered(row))
+    return f"{tools}{solved}Q: {prompt}\nA:"
 
 
 @dataclass(frozen=True)
