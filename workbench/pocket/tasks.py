@@ -22,15 +22,15 @@ PUBLISHED = {"seen": 160, "input": 200, "phrasing": 120, "combination": 80, "fam
 """Prompts of an evaluation, by axis: 650, of which the first 300 serve the ablations."""
 # How often a skill's families are drawn, so that the many fact families do not crowd out the rest.
 WEIGHT = {
-    "knowledge": 3,
-    "transform": 4,
-    "lists": 4,
-    "format": 5,
-    "compose": 6,
-    "create": 8,
-    "classify": 5,
-    "converse": 4,
-    "tools": 2,
+    "knowledge": 1.5,
+    "transform": 6,
+    "lists": 9,
+    "format": 8,
+    "compose": 10,
+    "create": 12,
+    "classify": 6,
+    "converse": 5,
+    "tools": 3,
     "safety": 7,
     "honesty": 3,
 }
