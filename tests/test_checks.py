@@ -65,6 +65,8 @@ CASES = [
     (GUINEA, "Papua New Guinea", UNTRUE),
     (check("answer", answer="Papua New Guinea", kind="country"), "Papua New Guinea", RIGHT),
     (check("answer", answer="Papua New Guinea", kind="country"), "Guinea", UNTRUE),
+    (check("answer", answer="France", kind="country"), "Albania", UNTRUE),  # a country without a landmark
+    (check("answer", answer="France", kind="country"), "Paris", FORMLESS),
     # of an open kind any short line has the form
     (PLURAL, "mice", RIGHT),
     (PLURAL, "Mice.", RIGHT),

@@ -35,7 +35,7 @@ class Result:
 
 def plain(text: str) -> str:
     """Lower case, without the quotation marks and the punctuation at the ends that people add to a short answer."""
-    return text.strip().strip("\"'`*.!,:;").strip().lower()
+    return text.strip().strip("\"'“”‘’`*.!,:;").strip().lower()
 
 
 def straight(text: str) -> str:
@@ -60,10 +60,16 @@ def items(text: str) -> list[str]:
     return [plain(re.sub(r"^\s*(?:[-*•]|\d+[.)])\s*", "", part)) for part in parts if part.strip()]
 
 
+def known(kind: str) -> frozenset[str]:
+    """All answers of a kind; a country has the form of an answer to "Where is the Louvre?" also where no landmark stands in it."""
+    others = (row["country"] for row in table("countries")) if kind == "country" else ()
+    return values(kind).union(others)
+
+
 def answer(response: str, answer: str, kind: str) -> Result:
     """A short answer of the right kind; correct when it names the right value and no other of a closed kind."""
     short = one_line(response)
-    named = [value for value in values(kind) if mentions(response, value)] if kind in CLOSED else []
+    named = [value for value in known(kind) if mentions(response, value)] if kind in CLOSED else []
     follows = short and (bool(named) or kind not in CLOSED)
     rivals = [value for value in named if value != answer and not mentions(answer, value)]
     return Result(follows, follows and mentions(response, answer) and not rivals)
