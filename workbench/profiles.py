@@ -59,5 +59,5 @@ def get(name: str) -> Profile:
     if name not in PROFILES:
         near = get_close_matches(name, PROFILES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"profile {name!r} is unknown{hint} Known: {', '.join(PROFILES)}")
+        raise InputError(f"profile {name!r} is unknown; known are {', '.join(PROFILES)}{hint}")
     return PROFILES[name]

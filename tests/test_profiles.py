@@ -1,0 +1,30 @@
+"""A profile is found by its name; the pocket one needs nothing from outside."""
+
+from pathlib import Path
+
+import pytest
+
+from workbench import data, profiles
+from workbench.errors import InputError
+
+
+@pytest.mark.parametrize(("typed", "near"), [("pockt", "pocket"), ("pocket ", "pocket"), ("gpus", "gpu")])
+def test_an_unknown_profile_is_named_with_the_nearest(typed, near):
+    with pytest.raises(InputError, match=f"profile {typed!r} is unknown.*did you mean {near!r}"):
+        profiles.get(typed)
+
+
+def test_a_name_like_none_gets_the_list_alone():
+    with pytest.raises(InputError, match="profile 'smoke' is unknown; known are pocket, gpu$"):
+        profiles.get("smoke")
+
+
+def test_each_profile_is_found_by_its_name():
+    assert [profiles.get(name).name for name in ("pocket", "gpu")] == ["pocket", "gpu"]
+
+
+def test_the_pocket_profile_needs_no_network():
+    """conftest keeps the Hub offline; the data is a file of ours, and the base model a folder beside it."""
+    pocket = profiles.get("pocket")
+    assert Path(pocket.base).is_absolute() and Path(pocket.base).parent == Path(pocket.tuning).parents[1]
+    assert len(data.load(pocket.tuning).rows) == 2_000
