@@ -187,6 +187,15 @@ def test_the_committed_tuning_rows_are_what_the_code_makes_and_smaller_sets_are_
         assert list(tasks.pool_rows(count)) == list(TUNING[:count])
 
 
+@pytest.mark.parametrize("split", EVALUATION)
+@pytest.mark.parametrize("axis", tasks.AXES)
+def test_the_committed_evaluation_rows_are_what_the_code_makes_less_the_leaked(axis, split):
+    wanted = on(axis, EVALUATION[split])
+    drawn = iter(tasks.rows_of(axis, split, 2 * tasks.PUBLISHED[axis]))
+    assert len(wanted) == tasks.PUBLISHED[axis]
+    assert all(row in drawn for row in wanted)  # in the same order: what is passed over is gone
+
+
 def test_the_small_sets_hold_every_skill():
     assert {row["skill"] for row in TUNING[:200]} == {row["skill"] for row in TUNING}
 
