@@ -188,14 +188,15 @@ def test_documents_come_back_and_use_no_reserved_token(tokenizer):
     assert min(tokenizer("<|im_start| <im_end> < | tool_call>")["input_ids"]) >= 16
 
 
-def test_digits_and_the_letters_of_words_in_capitals_stand_alone(tokenizer):
-    """So that sums and capital letters are a matter of single letters, also in words that the corpus never shouts."""
-    assert [token.lstrip("Ġ") for token in tokenizer.tokenize("OSLO 1814")] == [*"OSLO", *"1814"] or (
-        tokenizer.tokenize("OSLO 1814") == [*"OSLO", "Ġ", *"1814"]
-    )
+def test_digits_and_the_letters_of_words_in_capitals_stand_alone():
+    """So that sums and capital letters are a matter of single letters, also in words and numbers that are met very often."""
+    often = ["In 1814 OSLO, 1814 OSLO."] * 500
+    tokenizer = train_tokenizer(often + [text for _, text in islice(corpus.documents(0), 500)], 600)
+    single = [tokenizer.decode([index]).strip() for index in tokenizer("OSLO 1814")["input_ids"]]
+    assert [letter for letter in single if letter] == [*"OSLO", *"1814"]
     tokens = [tokenizer.decode([index]) for index in range(16, len(tokenizer))]
     assert [token for token in tokens if len(token.strip()) > 1 and re.search(r"\d|[A-Z]{2}", token)] == []
-    assert len(tokenizer.tokenize(" the")) == 1  # frequent words are one token
+    assert len(tokenizer.tokenize(" the")) == 1  # while frequent words are one token
 
 
 def test_a_corpus_too_small_for_its_vocabulary_is_said():

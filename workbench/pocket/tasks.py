@@ -223,7 +223,7 @@ def cloze(split: str, size: int = 300) -> list[dict]:
 
 def cloze_row(fact: Fact, statement: str, split: str) -> dict:
     """One cloze: "The capital of Norway is" → "Oslo"."""
-    text = sentence(say(statement.removesuffix("{a}."), fact)).rstrip()
+    text = sentence(say(statement, fact)).removesuffix(f"{fact.answer}.").rstrip()
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": fact.answer}]
     check = {"name": "begins", "args": {"answer": fact.answer}}
     return {
