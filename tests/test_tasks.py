@@ -112,9 +112,6 @@ def test_held_out_items_are_never_what_a_tuning_row_asks(split):
         assert not held_out & {row["item"] for axis in tasks.AXES[:4] for row in on(axis, EVALUATION[other])}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="follow_up draws its earlier turn, json_* its second field, without asking for the split"
-)
 def test_held_out_facts_are_told_nowhere_in_the_tuning_rows():
     """Neither in an earlier turn of a conversation nor as the second field of a record."""
     questions = {

@@ -35,6 +35,8 @@ class Item:
     before: tuple[dict, ...] = ()
     """Earlier turns of the conversation."""
     combination: str | None = None
+    tells: tuple[str, ...] = ()
+    """Keys of other facts that the row gives away; a tuning row may only tell tuning facts."""
 
 
 def check(check_name: str, /, **args) -> dict:
@@ -132,9 +134,9 @@ def record_items(family: str) -> Iterator[Item]:
     for fact in facts(first):
         if fact.subject in seconds:
             value = {first: fact.answer, second: seconds[fact.subject]}
-            yield Item(
-                fact.key, {"x": fact.subject}, json.dumps(value, ensure_ascii=False), check("json_object", value=value)
-            )
+            answer = json.dumps(value, ensure_ascii=False)
+            told = Fact(second, fact.subject, seconds[fact.subject]).key
+            yield Item(fact.key, {"x": fact.subject}, answer, check("json_object", value=value), tells=(told,))
 
 
 def create_items(family: str) -> Iterator[Item]:
@@ -219,6 +221,7 @@ def converse_items(family: str) -> Iterator[Item]:
                     fact.answer,
                     check("answer", answer=fact.answer, kind=relations()[relation].kind),
                     turns(earlier, "before"),
+                    tells=(earlier.key,),
                 )
 
 

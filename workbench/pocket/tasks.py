@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from .. import data
-from .facts import DATA, Fact, facts, relations, say, sentence, share
+from .facts import DATA, Fact, facts, lookup, relations, say, sentence, share
 from .families import Family, all_families
 from .items import TOOLS, Item
 
@@ -37,10 +37,17 @@ WEIGHT = {
 SALT = "pocket 3"
 
 
-def item_split(item: Item | Fact) -> str:
-    """train (half of all items), dev or test, drawn for the item's key."""
-    drawn = share(f"{SALT}|item|{item.key}")
+def key_split(key: str) -> str:
+    """train (half of all items), dev or test, drawn for the key. Hot and cold are one fact, from whichever end it is told."""
+    if key.startswith("opposite|"):
+        key = "opposite|" + "/".join(sorted((key.removeprefix("opposite|"), lookup()[key])))
+    drawn = share(f"{SALT}|item|{key}")
     return "train" if drawn < 0.5 else "dev" if drawn < 0.65 else "test"
+
+
+def item_split(item: Item | Fact) -> str:
+    """The split of an item: that of its key."""
+    return key_split(item.key)
 
 
 @cache
@@ -94,6 +101,8 @@ def stream(family: Family, split: str, axis: str) -> Iterator[dict]:
     phrasing_split = parts(family.phrasings, f"phrasing|{family.name}")
     wanted = {kind: split if axis == kind else "train" for kind in ("input", "phrasing", "combination")}
     items = [i for i in family.items if axis == "family" or item_split(i) == wanted["input"]]
+    if wanted["input"] == "train":
+        items = [i for i in items if all(key_split(key) == "train" for key in i.tells)]
     if axis != "family":
         items = [
             i
