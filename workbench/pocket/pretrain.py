@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from ..errors import InputError
+from ..runs import write_atomic
 from . import corpus
 from .facts import facts
 from .tokenizer import CONTEXT, train_tokenizer
@@ -106,7 +107,10 @@ def pretrain(out: Path, spec: PretrainSpec = PretrainSpec()) -> Path:
     noted = work / "spec.json"
     if noted.exists() and json.loads(noted.read_text()) != asdict(spec):
         raise InputError(f"{work} holds a training with other settings; remove it or use the settings in {noted}")
-    noted.write_text(json.dumps(asdict(spec), indent=1))
+    write_atomic(noted, json.dumps(asdict(spec), indent=1).encode())
+    for checkpoint in work.glob("checkpoint-*"):
+        if not (checkpoint / "trainer_state.json").exists():  # written last: a kill came in between
+            shutil.rmtree(checkpoint)
 
     transformers.set_seed(spec.seed)
     texts = corpus.texts(int(spec.tokens * 3.6), seed=spec.seed)
