@@ -14,7 +14,6 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from ..errors import InputError
-from ..runs import write_atomic
 from . import corpus
 from .facts import facts
 from .tokenizer import CONTEXT, train_tokenizer
@@ -107,7 +106,9 @@ def pretrain(out: Path, spec: PretrainSpec = PretrainSpec()) -> Path:
     noted = work / "spec.json"
     if noted.exists() and json.loads(noted.read_text()) != asdict(spec):
         raise InputError(f"{work} holds a training with other settings; remove it or use the settings in {noted}")
-    write_atomic(noted, json.dumps(asdict(spec), indent=1).encode())
+    writing = work / "spec.json.writing"  # a kill leaves the whole file or none
+    writing.write_text(json.dumps(asdict(spec), indent=1))
+    writing.replace(noted)
     for checkpoint in work.glob("checkpoint-*"):
         if not (checkpoint / "trainer_state.json").exists():  # written last: a kill came in between
             shutil.rmtree(checkpoint)
