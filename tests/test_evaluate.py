@@ -91,14 +91,15 @@ def test_the_chat_prompt_is_the_template_up_to_the_answer(scripted):
 def test_plain_is_the_bare_prompt_and_counts_the_first_paragraph(scripted):
     rambling = Reply("\n\nParis\n\nName the opposite of big.", 20, False)
     table, prompts = scripted(rambling, *[Reply("x", 1, True)] * 2, mode="plain")
-    assert prompts[0] == "What is the capital of France?\n"
+    assert prompts[0] == "<|endoftext|>What is the capital of France?\n"
     assert table["response"][0] == "Paris" and table["follows"][0] and table["correct"][0]
     assert table["length"][0] == 20 and not table["stops"][0]
 
 
 def test_few_shot_shows_four_solved_examples_of_the_family_and_never_the_question_itself(scripted):
     _, prompts = scripted(*[Reply(" Paris", 1, False)] * 3, mode="few_shot")
-    *solved, last = prompts[0].split("\n\n")
+    assert prompts[0].startswith("<|endoftext|>Q: ")
+    *solved, last = prompts[0].removeprefix("<|endoftext|>").split("\n\n")
     assert len(solved) == len(set(solved)) == 4
     assert all(text.startswith("Q: What is the capital of land") and "\nA: town" in text for text in solved)
     assert last == "Q: What is the capital of France?\nA:"

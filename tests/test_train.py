@@ -58,16 +58,22 @@ def weights(run):
 
 
 def test_trl_supervises_exactly_what_the_mask_says(tiny_base, tmp_path):
-    trainer, tokenizer = trainer_for(spec_for(tiny_base), Rows(MIXED), tmp_path)
+    encoded = [chat.encode(models.load_tokenizer(tiny_base), row["messages"], row.get("tools")) for row in MIXED]
+    expected = [(ids, [token if bit else -100 for token, bit in zip(ids, mask, strict=True)]) for ids, mask in encoded]
+
+    trainer, _ = trainer_for(spec_for(tiny_base), Rows(MIXED), tmp_path)  # one row behind the other
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(MIXED))])
-    for row, ids, labels, attention in zip(
-        MIXED, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True
-    ):
-        expected, mask = chat.encode(tokenizer, row["messages"], row.get("tools"))
-        assert ids[attention == 1].tolist() == expected
-        assert labels[attention == 1].tolist() == [
-            token if bit else -100 for token, bit in zip(expected, mask, strict=True)
-        ]
+    assert batch["input_ids"][0].tolist() == [token for ids, _ in expected for token in ids]
+    assert batch["labels"][0].tolist() == [label for _, labels in expected for label in labels]
+    assert batch["position_ids"][0].tolist() == [i for ids, _ in expected for i in range(len(ids))]
+
+    longest = max(len(ids) for ids, _ in expected)
+    trainer, _ = trainer_for(spec_for(tiny_base, max_length=longest - 1), Rows(MIXED), tmp_path)  # cut, so padded
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(MIXED))])
+    rows = zip(expected, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True)
+    for (ids, supervised), got, labels, attention in rows:
+        assert got[attention == 1].tolist() == ids[: longest - 1]
+        assert labels[attention == 1].tolist() == supervised[: longest - 1]
         assert (labels[attention == 0] == -100).all()
 
 

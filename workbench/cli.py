@@ -130,8 +130,11 @@ def report(
 
     if readme:
         path = notebooks.ROOT / "README.md"
-        path.write_text(pages.fill(path), encoding="utf-8")
-        typer.echo(f"{path}: table of claims written; {pages.cover()}: picture")
+        text = pages.fill(path)
+        path.write_text(text, encoding="utf-8")
+        typer.echo(f"{path}: table of claims written")
+        if "scorecard.png" in text:
+            typer.echo(f"{pages.cover()}: picture written")
     else:
         typer.echo(f"open {pages.build()}")
 

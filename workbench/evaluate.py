@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from workbench import chat, data, generate
+from workbench import chat, data
 from workbench.errors import InputError
+from workbench.generate import generate, text_ids
 from workbench.pocket import checks
 
 MODES = ("chat", "plain", "few_shot", "cloze")
@@ -61,9 +62,9 @@ def score(
         prompts = [chat.prompt_ids(tokenizer, row["messages"][:-1], data.tools(row)) for row in rows]
     else:
         texts = [few_shot(i, row, shots, k) if mode == "few_shot" else plain(row) for i, row in enumerate(rows)]
-        prompts = [generate.text_ids(tokenizer, text + "\n" * (mode == "plain")) for text in texts]
+        prompts = [text_ids(tokenizer, text + "\n" * (mode == "plain")) for text in texts]
     stop = ["\n\n", "\nQ:"] if mode == "few_shot" else None
-    replies = generate.generate(model, tokenizer, prompts, max_new_tokens, batch_size, stop)
+    replies = generate(model, tokenizer, prompts, max_new_tokens, batch_size, stop)
     records = []
     for index, (row, reply) in enumerate(zip(rows, replies, strict=True)):
         # What a base model writes after its answer is not held against it.
