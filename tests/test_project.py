@@ -28,7 +28,8 @@ def test_conda_environment_points_at_pyproject():
 def test_every_dependency_is_bounded_pinned_and_has_its_reason():
     pins = {canonicalize_name(name): version for name, version in PINS.items()}
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
-    for requirement in map(Requirement, PROJECT["dependencies"]):
+    extras = sum(PROJECT["optional-dependencies"].values(), [])
+    for requirement in map(Requirement, PROJECT["dependencies"] + extras):
         assert ">=" in str(requirement.specifier), requirement
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
         line = next(line for line in lines if line.strip().startswith(f'"{requirement.name}>'))

@@ -174,7 +174,7 @@ def _on_ray(jobs: dict) -> Iterator[tuple]:
     except ModuleNotFoundError:
         raise InputError('cluster="ray" needs Ray, which is not installed: pip install "workbench[cluster]"') from None
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray that is started here does not call home
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what a later Ray will do
         ray.init(include_dashboard=False, log_to_driver=False)
     gpus = int("GPU" in ray.cluster_resources())
     work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_one)
