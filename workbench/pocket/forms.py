@@ -191,7 +191,7 @@ def prices(w: Writer) -> str:
     """A log of a look-up tool, and prices in shops."""
     lines = []
     for _ in range(w.rng.randint(3, 6)):
-        thing, price = w.draw("nouns", lambda: table("nouns"))["singular"], w.rng.randint(1, 99)
+        thing, price = w.draw("nouns", lambda: table("nouns"))["singular"], w.rng.randint(2, 99)
         call = {"name": "look_up", "arguments": {"item": thing}}
         lines.append(
             w.pick(

@@ -101,7 +101,7 @@ def calls() -> Iterator[tuple[dict, str, str, str, str]]:
         yield call, x, f"the result of {x}", str(result), f"{x} is {result}."
     for row in table("nouns"):
         thing = row["singular"]
-        x, price = with_article(thing), f"{1 + int(share(f'price|{thing}') * 99)} dollars"
+        x, price = with_article(thing), f"{2 + int(share(f'price|{thing}') * 98)} dollars"
         call = {"name": "look_up", "arguments": {"item": thing}}
         yield call, x, f"the price of {x}", price, f"The {thing} costs {price}."
 
