@@ -1,9 +1,12 @@
 """A grid is a tidy table of trainings, and nothing in it is run twice."""
 
+import os
+import signal
+
 import pytest
 from conftest import make_rows
 
-from workbench import ablate, evaluate, train
+from workbench import ablate, evaluate, runs, train
 from workbench.errors import InputError
 from workbench.runs import Store
 from workbench.specs import SFTSpec
@@ -18,16 +21,19 @@ EVALUATION = [
 ]
 
 
-def specs(base, *seeds):
-    return [SFTSpec(base=base, method="lora", rank=2, max_steps=1, batch_size=4, seed=seed) for seed in seeds]
+def spec(base, **fields):
+    return SFTSpec(base=base, **{"method": "lora", "rank": 2, "max_steps": 1, "batch_size": 4, **fields})
 
 
 @pytest.fixture
 def grid(tiny_base, tmp_path):
     store = Store(tmp_path)
-    return lambda *seeds, rows=8, **more: ablate.grid(
-        specs(tiny_base, *seeds), make_rows(rows), EVALUATION, store=store, quiet=True, **more
-    )
+
+    def run(*seeds, rows=8, **more):
+        cells = [ablate.Cell(spec(tiny_base, seed=seed), make_rows(rows)) for seed in seeds]
+        return ablate.grid(cells, EVALUATION, store=store, quiet=True, **more)
+
+    return run
 
 
 def refuse(*args, **kwargs):
@@ -48,22 +54,112 @@ def test_a_row_for_each_run_and_prompt_and_no_second_training(grid, monkeypatch)
         patch.setattr(evaluate, "score", refuse)
         assert grid(0, 1).equals(table)
         assert grid(1).equals(table[table["seed"] == 1].reset_index(drop=True))
-        with pytest.raises(AssertionError, match="from the store"):
-            grid(0, 2)
-        with pytest.raises(AssertionError, match="from the store"):
+        assert "from the store" in grid(0, 2)["error"].dropna().item()
+        with pytest.raises(InputError, match="from the store"):
             grid(0, rows=12)  # other rows are another training
 
 
-@pytest.mark.parametrize("seeds", [(), (0, 0), (0, 1, 0)])
-def test_no_spec_or_one_twice_is_refused(grid, monkeypatch, seeds):
-    monkeypatch.setattr(train, "_train", refuse)
-    with pytest.raises(InputError, match=f"{len(seeds)} specs, {len(set(seeds))} of them different"):
-        grid(*seeds)
+def test_a_grid_of_nothing_is_refused(tiny_base, grid):
+    with pytest.raises(InputError, match="0 cells, 3 evaluation rows"):
+        grid()
+    with pytest.raises(InputError, match="1 cells, 0 evaluation rows"):
+        ablate.grid([ablate.Cell(spec(tiny_base), make_rows(8))], [], quiet=True)
 
 
-def test_rows_that_judge_do_not_train(tiny_base, tmp_path):
-    with pytest.raises(InputError, match="evaluation rows stand in the training data"):
-        ablate.grid(specs(tiny_base, 0), make_rows(8), list(make_rows(8))[:1], store=Store(tmp_path), quiet=True)
+def test_equal_cells_are_refused_and_one_training_may_stand_under_two_labels(tiny_base, tmp_path, monkeypatch):
+    def cell(**labels):
+        return ablate.Cell(spec(tiny_base), make_rows(8), labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_train", refuse)
+        with pytest.raises(InputError, match="cells 0 and 2 are equal"):
+            ablate.grid([cell(kind="a"), cell(kind="b"), cell(kind="a")], EVALUATION, store=Store(tmp_path), quiet=True)
+        with pytest.raises(InputError, match="cell 1: the table has a column 'method' already"):
+            ablate.grid([cell(), cell(method="random")], EVALUATION, store=Store(tmp_path), quiet=True)
+    table = ablate.grid([cell(kind="a"), cell(kind="b")], EVALUATION, store=Store(tmp_path), quiet=True)
+    assert table["run"].nunique() == 1 and table["kind"].tolist() == ["a"] * 3 + ["b"] * 3
+
+
+def test_each_cell_trains_on_its_own_rows_for_the_same_number_of_steps(tiny_base, tmp_path):
+    cells = [
+        ablate.Cell(spec(tiny_base, max_steps=3), make_rows(24).select(range(size)), {"size": size}) for size in (4, 24)
+    ]
+    table = ablate.grid(
+        cells, EVALUATION, held_out=make_rows(32).select(range(24, 32)), store=Store(tmp_path), quiet=True
+    )
+    sizes = table.groupby("size").first()
+    assert sizes["rows"].tolist() == [4, 24] and sizes["steps"].tolist() == [3, 3]
+    assert sizes["held_out_before"].nunique() == 1 and (sizes["held_out_after"] < sizes["held_out_before"]).all()
+    for run, after in sizes[["run", "held_out_after"]].values:
+        assert runs.Run(tmp_path / run).scores["held_out_after"] == after
+
+
+def test_ways_and_seeds_make_a_cell_each(tiny_base):
+    ways = {"full": {"method": "full"}, "LoRA": {"method": "lora", "rank": 4}}
+    cells = ablate.cells({"base": tiny_base, "rank": 8}, make_rows(4), ways, (0, 1))
+    assert [(cell.labels["way"], cell.spec.method, cell.spec.rank, cell.spec.seed) for cell in cells] == [
+        ("full", "full", 8, 0), ("full", "full", 8, 1), ("LoRA", "lora", 4, 0), ("LoRA", "lora", 4, 1)]  # fmt: skip
+    assert cells[0].spec == SFTSpec(base=tiny_base, rank=8, method="full"), "its learning rate is that of its method"
+    with pytest.raises(InputError, match='parameter "rnak" is unknown'):
+        ablate.cells({"base": tiny_base}, make_rows(4), {"a": {"rnak": 2}}, (0,))
+
+
+def test_a_cell_that_fails_is_a_row_with_its_error_and_no_seed_is_missed_unnoticed(tiny_base, tmp_path):
+    leaking = list(make_rows(8)) + [{"messages": EVALUATION[0]["messages"]}]
+    cells = [ablate.Cell(spec(tiny_base), type(make_rows(1)).from_list(leaking))]
+    cells += [ablate.Cell(spec(tiny_base, seed=seed), make_rows(8)) for seed in (1, 2)]
+    table = ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
+    assert table["seed"].tolist() == [0] + [1] * 3 + [2] * 3
+    failed = table[table["error"].notna()]
+    assert len(failed) == 1 and failed[["run", "follows", "correct", "loss"]].isna().all(axis=None)
+    assert "stand in the training data, first train[8] 'Name a river in Asia!'" in failed["error"].item()
+    for judge in (
+        lambda table: evaluate.estimate(table, "follows"),
+        lambda table: evaluate.difference(table, table[table["seed"] == 1], "follows"),
+        lambda table: evaluate.interval(table, "follows", by="method"),
+    ):
+        with pytest.raises(InputError, match=r"1 trainings .* failed, the first \(seed 0\): 1 of 3 evaluation rows"):
+            judge(table)
+    assert evaluate.estimate(table[table["error"].isna()], "follows").seeds == 2
+
+
+def test_where_all_fail_the_grid_says_why(tiny_base, tmp_path):
+    cells = [ablate.Cell(spec(tiny_base, seed=seed, max_length=1024), make_rows(8)) for seed in (0, 1)]
+    with pytest.raises(InputError, match="all 2 trainings failed, the first: max_length 1024 is more than the 512"):
+        ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
+    with pytest.raises(InputError, match="^1 of 1 evaluation rows stand in the training data"):
+        ablate.grid(
+            [ablate.Cell(spec(tiny_base), make_rows(8))], list(make_rows(8))[:1], store=Store(tmp_path), quiet=True
+        )
+
+
+class Deadly(list):
+    """Rows on which a worker process dies as it does when memory runs out: without a word."""
+
+    def __reduce__(self):
+        return (_die_in_worker, (os.getpid(), list(self)))
+
+
+def _die_in_worker(parent, rows):
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Deadly(rows)
+
+
+def test_a_killed_worker_costs_its_own_cell_and_no_other(tiny_base, tmp_path):
+    cells = [ablate.Cell(spec(tiny_base, seed=seed), make_rows(8)) for seed in range(3)]
+    cells[1] = ablate.Cell(cells[1].spec, Deadly(make_rows(8)))
+    table = ablate.grid(cells, EVALUATION, parallel=2, store=Store(tmp_path), quiet=True)
+    assert table["seed"].tolist() == [0] * 3 + [1] + [2] * 3
+    assert table["error"].dropna().tolist() == [ablate.KILLED]
+
+
+def test_a_damaged_run_in_the_store_is_said_and_made_again(tiny_base, tmp_path, grid):
+    table = grid(0, 1)
+    (tmp_path / table["run"].iloc[0] / "log.csv").write_text("")
+    with pytest.warns(runs.Damaged, match="log.csv has changed; moved aside"):
+        again = grid(0, 1, parallel=2)
+    assert again["run"].tolist() == table["run"].tolist() and again["error"].isna().all()
 
 
 def test_a_base_model_is_scored_once_for_each_mode_and_set_of_prompts(tiny_base, tmp_path, monkeypatch):

@@ -1,58 +1,225 @@
-"""Several trainings at once, each scored, as one tidy table; what the store holds is not run again."""
+"""A grid of trainings, each scored, as one tidy table: in parallel processes here or on a Ray cluster.
+
+What the run store holds is not run again, so a grid that was interrupted goes on where it was, and a failed cell does not cost the
+others.
+"""
 
 import dataclasses
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import datasets
 import pandas as pd
 from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from workbench import data, evaluate, models, train
+from workbench import data, evaluate, models, progress, runs, train
 from workbench.errors import InputError
 from workbench.runs import Run, Store
 from workbench.specs import SFTSpec
 
+MEASURED = ("rows", "steps", "tokens", "loss", "held_out_before", "held_out_after")
+COLUMNS = (*evaluate.COLUMNS, "run", "error", *MEASURED, *(field.name for field in dataclasses.fields(SFTSpec)))
+KILLED = "its worker process was killed, perhaps for want of memory; lower parallel, batch_size or max_length"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a grid."""
+
+    spec: SFTSpec
+    rows: datasets.Dataset
+    """What it trains on."""
+    labels: Mapping[str, object] = field(default_factory=dict)
+    """Columns of its own in the table, for what the spec does not say: {"noise": 0.3}."""
+
+
+def cells(
+    settings: Mapping[str, object],
+    rows: datasets.Dataset,
+    ways: Mapping[str, Mapping[str, object]],
+    seeds: Iterable[int],
+) -> list[Cell]:
+    """A cell for every way and seed, on the same rows: the settings of a spec, and what the way sets over them.
+
+    The label `way` holds the way's name. Raises InputError for a setting that the spec does not have.
+    """
+    return [
+        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name})
+        for name, way in ways.items()
+        for seed in seeds
+    ]
+
 
 def grid(
-    specs: Sequence[SFTSpec],
-    rows: datasets.Dataset,
+    cells: Sequence[Cell],
     evaluation: Sequence[dict],
     *,
+    held_out: datasets.Dataset | None = None,
     parallel: int = 1,
+    cluster: str | None = None,
     store: Store | None = None,
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Train every spec on the rows, score it on the evaluation, and stack the tables.
+    """Train every cell, score it on the evaluation, and stack the tables in the order of the cells.
+
+    A cell that fails is one row with its `error` (a line) and no score; the others finish. :mod:`workbench.evaluate` refuses a
+    table that holds such a row, so that no seed goes missing unnoticed; leave them out by hand with
+    ``table[table["error"].isna()]``. Called again, the grid runs what failed or was interrupted, and nothing else.
 
     Returns:
-        A row per run and prompt: the columns of :func:`workbench.evaluate.score`, the id of the `run`, and every field of
-        the specs, so that a table can be split by `seed`, by `method`, by whatever differs.
+        A row per run and prompt: the columns of :func:`workbench.evaluate.score`; the id of the `run`; `error`; what the training
+        measured (`rows`, `steps`, `tokens`, `loss`, `held_out_before`, `held_out_after`); every field of the spec; the labels.
 
     Args:
+        held_out: rows whose loss is measured before and after each training, in nats a token.
         parallel: trainings at a time, each in a process of its own with its share of the cores: on small models two
-            processes with a thread each beat one process with two threads.
+            processes with a thread each beat one process with two threads. One GPU takes one training at a time.
+        cluster: "ray" sends the cells to the Ray cluster that RAY_ADDRESS names, or to a Ray of this machine: a CPU each, or a
+            GPU each where the cluster has any. All its machines need this package, the base model and the store (WORKBENCH_RUNS)
+            under the same paths, on a shared disk. `parallel` is not used then.
         quiet: no progress bar.
 
     Raises:
-        InputError: no spec, two equal ones, or what :func:`workbench.train.sft` raises.
+        InputError: no cell, no evaluation row, equal cells, a label that is a column already, or all cells failed.
     """
-    if not specs or len(set(specs)) < len(specs):
-        raise InputError(f"{len(specs)} specs, {len(set(specs))} of them different; give one or more, all different")
-    store = store or Store()
-    evaluation = list(evaluation)
-    workers = Parallel(
-        n_jobs=parallel, return_as="generator", inner_max_num_threads=max(1, (os.cpu_count() or 1) // parallel)
-    )
-    jobs = (delayed(_one)(spec, rows, evaluation, store) for spec in specs)
-    tables = list(tqdm(workers(jobs), total=len(specs), desc="trained and scored", disable=quiet))
-    return pd.concat(tables, ignore_index=True)
+    store, evaluation = store or Store(), list(evaluation)
+    keys = _keys(cells, evaluation, parallel, cluster)
+    # Cells that differ in their labels alone are one training.
+    jobs = {key: (cell.spec, cell.rows, evaluation, held_out, store) for key, cell in zip(keys, cells, strict=True)}
+    done = {}
+    with progress.bar(len(jobs), "trained and scored", quiet) as bar:
+        for key, (table, damaged) in _on_ray(jobs) if cluster else _here(jobs, parallel):
+            for text in damaged:
+                warnings.warn(text, runs.Damaged, stacklevel=2)
+            done[key] = table
+            bar.update()
+    errors = [table["error"].iloc[0] for table in done.values() if table["error"].notna().any()]
+    if len(errors) == len(jobs):
+        raise InputError(
+            errors[0] if len(errors) == 1 else f"all {len(errors)} trainings failed, the first: {errors[0]}"
+        )
+    parts = [
+        done[key].assign(**dataclasses.asdict(cell.spec), **cell.labels) for key, cell in zip(keys, cells, strict=True)
+    ]
+    labels = dict.fromkeys(name for cell in cells for name in cell.labels)
+    return pd.concat(parts, ignore_index=True)[[*COLUMNS, *labels]]
 
 
-def _one(spec: SFTSpec, rows: datasets.Dataset, evaluation: list[dict], store: Store) -> pd.DataFrame:
-    run = train.sft(spec, rows, evaluation=evaluation, store=store, quiet=True)
-    return scores(run, evaluation, store).assign(run=run.id, **dataclasses.asdict(spec))
+def _keys(
+    cells: Sequence[Cell], evaluation: list[dict], parallel: int, cluster: str | None
+) -> list[tuple[SFTSpec, str]]:
+    """What names the training of each cell; refuses what no training can be started on."""
+    if not cells or not evaluation:
+        raise InputError(f"{len(cells)} cells, {len(evaluation)} evaluation rows; a grid needs one of each or more")
+    if cluster not in (None, "ray"):
+        raise InputError(f'cluster "{cluster}" is unknown; give "ray", or None for this machine')
+    if not cluster and parallel > 1 and models.default_device() == "cuda":
+        raise InputError(
+            f'parallel={parallel}: a GPU takes one training at a time; use parallel=1, or cluster="ray" for several GPUs'
+        )
+    hashes = {id(rows): data.content_hash(rows) for rows in {id(cell.rows): cell.rows for cell in cells}.values()}
+    seen = {}
+    for number, cell in enumerate(cells):
+        if taken := sorted(set(cell.labels) & set(COLUMNS)):
+            raise InputError(f"cell {number}: the table has a column {taken[0]!r} already; name the label otherwise")
+        same = seen.setdefault((cell.spec, hashes[id(cell.rows)], str(sorted(cell.labels.items()))), number)
+        if same != number:
+            raise InputError(f"cells {same} and {number} are equal (spec, rows and labels); give each once")
+    return [(cell.spec, hashes[id(cell.rows)]) for cell in cells]
+
+
+def _here(jobs: dict, parallel: int) -> Iterator[tuple]:
+    """Run the jobs in worker processes of this machine; yields (key, result) as they are done.
+
+    A worker that is killed takes the whole pool with it, and its job cannot be told from those beside it. So the jobs that were
+    under way are run again, each in a pool of its own, where it is clear whose worker dies; then the rest.
+    """
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    waves = [dict(jobs)]
+    while waves:
+        left, begun = waves.pop(), []
+        alone = len(left) == 1
+        workers = Parallel(parallel, return_as="generator_unordered", pre_dispatch=parallel, batch_size=1,
+                           inner_max_num_threads=threads)  # fmt: skip
+        try:
+            for key, result in workers(_calls(left, begun)):
+                del left[key]
+                yield key, result
+        except TerminatedWorkerError:
+            if alone:
+                yield from ((key, (_failed(KILLED), [])) for key in left)
+            else:
+                rest = {key: job for key, job in left.items() if key not in begun}
+                waves += [rest] * bool(rest) + [{key: left[key]} for key in begun if key in left]
+
+
+def _calls(jobs: dict, begun: list) -> Iterator:
+    """The jobs as joblib takes them, one when a worker is free for it; `begun` keeps the keys of those taken."""
+    for key, job in list(jobs.items()):
+        begun.append(key)
+        yield delayed(_keyed)(key, *job)
+
+
+def _keyed(key, *job) -> tuple:
+    return key, _one(*job)
+
+
+def _on_ray(jobs: dict) -> Iterator[tuple]:
+    """The same on a Ray cluster. Ray runs the job of a killed worker once more by itself."""
+    try:
+        import ray  # an extra: a quarter of a gigabyte that one machine does not need
+    except ModuleNotFoundError:
+        raise InputError('cluster="ray" needs Ray, which is not installed: pip install "workbench[cluster]"') from None
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False)
+    gpus = int("GPU" in ray.cluster_resources())
+    work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_one)
+    shared = {
+        id(part): ray.put(part) for job in jobs.values() for part in job[1:4]
+    }  # rows travel once, not once a cell
+    waiting = {}
+    try:
+        for key, (spec, *parts, store) in jobs.items():
+            waiting[work.remote(spec, *(shared[id(part)] for part in parts), store)] = key
+        while waiting:
+            (done,), _ = ray.wait(list(waiting))
+            key = waiting.pop(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.RayError as error:
+                died = isinstance(error, ray.exceptions.WorkerCrashedError | ray.exceptions.OutOfMemoryError)
+                result = _failed(KILLED if died else _line(error)), []
+            yield key, result
+    finally:
+        for task in waiting:  # the grid was interrupted: what runs on would hold the cluster
+            ray.cancel(task, force=True)
+
+
+def _one(
+    spec: SFTSpec, rows: datasets.Dataset, evaluation: list[dict], held_out: datasets.Dataset | None, store: Store
+) -> tuple[pd.DataFrame, list[str]]:
+    """The scores of one training, or its error, and what the store said of damaged runs: nobody reads a worker's warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", runs.Damaged)
+        try:
+            run = train.sft(spec, rows, evaluation=evaluation, held_out=held_out, store=store, quiet=True)
+            measured = {name: run.scores[name] for name in MEASURED}
+            table = scores(run, evaluation, store).assign(run=run.id, error=None, **measured)
+        except Exception as error:  # whatever it is, the other cells are to finish
+            table = _failed(_line(error))
+    return table, [str(warning.message) for warning in caught if warning.category is runs.Damaged]
+
+
+def _failed(error: str) -> pd.DataFrame:
+    return pd.DataFrame([{"error": error}], columns=[*evaluate.COLUMNS, "run", "error", *MEASURED])
+
+
+def _line(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or [""])[0]
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
 def scores(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.DataFrame:

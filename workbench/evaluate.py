@@ -19,6 +19,9 @@ from workbench.pocket import checks
 MODES = ("chat", "plain", "few_shot", "cloze")
 DRAWS = 2_000
 LEVEL = 0.95
+# of the table that score() returns
+COLUMNS = ("index", "family", "skill", "axis", "split", "prompt", "response", "reference", "follows", "correct", "stops",
+           "length")  # fmt: skip
 
 
 def score(
@@ -83,7 +86,7 @@ def score(
                 "length": reply.tokens,
             }
         )
-    return pd.DataFrame(records)
+    return pd.DataFrame(records, columns=COLUMNS)
 
 
 def said(message: dict) -> str:
@@ -177,9 +180,9 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, column: str) -> Interval:
     Raises:
         InputError: the two tables hold other prompts, or several seeds each that are not the same ones.
     """
+    left, right = crossed(a, column), crossed(b, column)
     if dict(zip(a["index"], a["prompt"], strict=True)) != dict(zip(b["index"], b["prompt"], strict=True)):
         raise InputError("the two tables hold different prompts; a paired difference needs the same rows in both")
-    left, right = crossed(a, column), crossed(b, column)
     if len(left) > 1 and len(right) > 1 and not left.index.equals(right.index):
         raise InputError(
             f"seeds {[*left.index]} and {[*right.index]} differ; compare the same seeds, or one with several"
@@ -204,8 +207,14 @@ def crossed(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """The column as a grid of shape (seeds, prompts), in which every seed has answered every prompt.
 
     Raises:
-        InputError: an answer is missing or stands there twice.
+        InputError: an answer is missing or stands there twice, or a row is a training that failed (see workbench.ablate.grid).
     """
+    if "error" in table and table["error"].notna().any():
+        failed = table[table["error"].notna()]
+        raise InputError(
+            f"{len(failed)} trainings of this table failed, the first (seed {failed['seed'].iloc[0]}): {failed['error'].iloc[0]}; mend "
+            'them and call the grid again, or leave them out: table[table["error"].isna()]'
+        )
     seeds = table["seed"] if "seed" in table else pd.Series(0, index=table.index)
     counts = pd.crosstab(seeds, table["index"])
     if table.empty or (counts != 1).any(axis=None):

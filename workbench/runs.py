@@ -31,6 +31,10 @@ RECORD = "run.json"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
+class Damaged(UserWarning):
+    """A run or table in the store was damaged, and was moved aside."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: a folder with ``run.json``, ``log.csv``, ``adapter/`` and, later, ``tables/``."""
@@ -265,7 +269,7 @@ def _set_aside(path: Path, damage: str) -> None:
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
     os.replace(path, aside)
-    warnings.warn(f"{path}: {damage}; moved aside to {aside.name}, making it again", stacklevel=4)
+    warnings.warn(f"{path}: {damage}; moved aside to {aside.name}, making it again", Damaged, stacklevel=4)
 
 
 def _read_table(path: Path) -> pd.DataFrame | None:

@@ -1,0 +1,30 @@
+"""A progress bar that a saved notebook shows as it ended."""
+
+import io
+
+from IPython import get_ipython
+from IPython.display import display
+from tqdm.std import tqdm
+
+
+class _Line(tqdm):
+    """The bar as one line of text that is replaced in place. A widget stands at 0% for ever in a notebook that was executed and saved."""
+
+    def __init__(self, *args, **kwargs):
+        self.handle = None
+        super().__init__(*args, file=io.StringIO(), **kwargs)  # what a terminal would get goes nowhere
+
+    def display(self, msg=None, pos=None):
+        """Show the newest state; called by tqdm, the last time when the bar is closed."""
+        line = {"text/plain": str(self) if msg is None else msg}
+        if self.handle is None:
+            self.handle = display(line, raw=True, display_id=True)
+        else:
+            self.handle.update(line, raw=True)
+
+
+def bar(total: int, text: str, quiet: bool = False) -> tqdm:
+    """A progress bar with the time left: a line in a notebook, tqdm's usual one elsewhere."""
+    shell = get_ipython()
+    in_notebook = shell is not None and "IPKernelApp" in shell.config
+    return (_Line if in_notebook else tqdm)(total=total, desc=text, disable=quiet, ncols=100)
