@@ -1,6 +1,5 @@
 """A grid is a tidy table of trainings, and nothing in it is run twice."""
 
-import os
 import signal
 
 import pytest
@@ -134,16 +133,10 @@ def test_where_all_fail_the_grid_says_why(tiny_base, tmp_path):
 
 
 class Deadly(list):
-    """Rows on which a worker process dies as it does when memory runs out: without a word."""
+    """Rows on which the worker that gets them dies as it does when memory runs out: without a word."""
 
     def __reduce__(self):
-        return (_die_in_worker, (os.getpid(), list(self)))
-
-
-def _die_in_worker(parent, rows):
-    if os.getpid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return Deadly(rows)
+        return signal.raise_signal, (signal.SIGKILL,)
 
 
 def test_a_killed_worker_costs_its_own_cell_and_no_other(tiny_base, tmp_path):
@@ -160,6 +153,22 @@ def test_a_damaged_run_in_the_store_is_said_and_made_again(tiny_base, tmp_path, 
     with pytest.warns(runs.Damaged, match="log.csv has changed; moved aside"):
         again = grid(0, 1, parallel=2)
     assert again["run"].tolist() == table["run"].tolist() and again["error"].isna().all()
+
+
+@pytest.mark.parametrize("method", ["full", "qlora"])
+def test_forgetting_is_the_loss_that_tuning_added_on_plain_text(tiny_base, tmp_path, monkeypatch, method):
+    store, texts = Store(tmp_path), ["The river Ob flows through Asia.", "7 + 5 = 12"]
+    idle = train.sft(spec(tiny_base, method=method, learning_rate=1e-12), make_rows(8), store=store, quiet=True)
+    assert ablate.forgetting(idle, texts, store) == pytest.approx(0, abs=1e-4)
+    wild = train.sft(
+        spec(tiny_base, method=method, learning_rate=0.1, max_steps=3), make_rows(8), store=store, quiet=True
+    )
+    forgot = ablate.forgetting(wild, texts, store)
+    assert forgot > 0.05
+    monkeypatch.setattr(evaluate, "text_loss", refuse)
+    assert ablate.forgetting(wild, texts, store) == forgot
+    with pytest.raises(AssertionError):
+        ablate.forgetting(wild, texts[:1], store)
 
 
 def test_a_base_model_is_scored_once_for_each_mode_and_set_of_prompts(tiny_base, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from nbconvert.preprocessors import ExecutePreprocessor
 
 from workbench import claims
 from workbench.errors import InputError
-from workbench.evaluate import Interval
+from workbench.intervals import Interval
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,7 +83,7 @@ def notebook(tmp_path_factory):
     """A notebook that shows two claims, executed and saved."""
     code = """
 from workbench import claims
-from workbench.evaluate import Interval
+from workbench.intervals import Interval
 a = claims.check("02.form", "Tuning teaches the form.", "seed article", Interval(0.9, 0.85, 0.95, 300, 3), claims.at_least(0.8))
 b = claims.check("02.facts", "Adds <no> facts & noise.", "us", Interval(0, -.1, .2, 9, 1, "difference in share"), claims.more_than(0))
 claims.table(a, b)"""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from workbench import chat, evaluate
+from workbench import chat, evaluate, intervals, models
 from workbench.errors import InputError
 from workbench.generate import Reply
 from workbench.pocket import checks
@@ -147,7 +147,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     hits = 0
     for _ in range(200):
         skill = 1 + 2 * rng.standard_normal(100) + 0.1 * rng.standard_normal((3, 1)) + rng.standard_normal((3, 100))
-        found = evaluate.bootstrap(pd.DataFrame((skill > 0).astype(float)), "share", (0, 1))
+        found = intervals.bootstrap(pd.DataFrame((skill > 0).astype(float)), "share", (0, 1))
         hits += found.low <= 0.672 <= found.high  # Phi(1 / sqrt(4 + 0.01 + 1))
     assert 0.92 <= hits / 200 <= 1
 
@@ -257,6 +257,22 @@ def test_models_are_compared_in_one_tidy_table():
 
 
 def test_an_interval_reads_as_a_number_with_its_range():
-    assert str(evaluate.Interval(0.934, 0.9, 0.96, 300, 3)) == "0.93 [0.90, 0.96]"
-    assert str(evaluate.Interval(0.001, -0.004, 0.006, 300, 3, "difference in share")) == "+0.00 [+0.00, +0.01]"
-    assert str(evaluate.Interval(-0.2, -0.25, -0.15, 300, 3, "length")) == "-0.20 [-0.25, -0.15]"
+    assert str(intervals.Interval(0.934, 0.9, 0.96, 300, 3)) == "0.93 [0.90, 0.96]"
+    assert str(intervals.Interval(0.001, -0.004, 0.006, 300, 3, "difference in share")) == "+0.00 [+0.00, +0.01]"
+    assert str(intervals.Interval(-0.2, -0.25, -0.15, 300, 3, "length")) == "-0.20 [-0.25, -0.15]"
+
+
+def test_loss_on_plain_text_weighs_every_token_the_same(tiny_base):
+    tokenizer, model = models.load_tokenizer(tiny_base), models.load_base(tiny_base, device="cpu")
+    texts = ["The sun.", "A dog eats meat, and a cow eats grass."]
+    losses = []
+    for text in texts:
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, :-1]
+        losses += torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none").tolist()
+    assert len(losses) == sum(map(len, texts))  # a byte a token
+    assert evaluate.text_loss(model, tokenizer, texts) == pytest.approx(np.mean(losses), abs=1e-5)
+    assert evaluate.text_loss(model, tokenizer, texts, max_length=4) != evaluate.text_loss(model, tokenizer, texts)
+    with pytest.raises(InputError, match="1 texts without a token"):
+        evaluate.text_loss(model, tokenizer, [""])

@@ -174,6 +174,7 @@ def _on_ray(jobs: dict) -> Iterator[tuple]:
     except ModuleNotFoundError:
         raise InputError('cluster="ray" needs Ray, which is not installed: pip install "workbench[cluster]"') from None
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray that is started here does not call home
         ray.init(include_dashboard=False, log_to_driver=False)
     gpus = int("GPU" in ray.cluster_resources())
     work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_one)
@@ -243,3 +244,24 @@ def base_scores(
 
     key = [models.fingerprint(models.fetch(base)), data.content_hash(evaluation), mode, data.content_hash(shots)]
     return (store or Store()).cached(key, f"base-{mode}", make)
+
+
+def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> float:
+    """How much worse a run's model predicts plain texts than its base does, in nats a token: loss after minus loss before.
+
+    Texts: of the kind that the base read and the tuning did not show. The base of a QLoRA run is taken in 4 bits, so that what
+    rounding costs is not charged to tuning. Both losses are kept in the store.
+    """
+    store, spec, kept = store or Store(), run.spec, runs.digest(list(texts))
+
+    def before() -> pd.DataFrame:
+        model = models.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"])
+        tokenizer = models.load_tokenizer(spec["base"], spec["revision"])
+        return pd.DataFrame({"loss": [evaluate.text_loss(model, tokenizer, texts)]})
+
+    def after() -> pd.DataFrame:
+        return pd.DataFrame({"loss": [evaluate.text_loss(*models.load_tuned(run), texts)]})
+
+    folder = models.fetch(spec["base"], spec["revision"])
+    base = store.cached([models.fingerprint(folder), spec["method"] == "qlora", kept], "text-loss", before)
+    return store.cached([run, kept], "text-loss", after)["loss"].item() - base["loss"].item()

@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import display
 
 from workbench.errors import InputError
-from workbench.evaluate import Interval
+from workbench.intervals import Interval
 
 HOLDS, FAILS, NOISE = "holds", "fails", "inside the noise"
 MIME = "application/x-workbench-claims+json"

@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 from workbench import claims, notebooks
 from workbench.errors import InputError
-from workbench.evaluate import Interval
+from workbench.intervals import Interval
 
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
