@@ -13,7 +13,7 @@ from workbench.specs import SFTSpec
 EVALUATION = [
     {
         "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": answer}],
-        "check": {"name": "text", "args": {"text": answer}},
+        "check": {"name": "answer", "args": {"answer": answer, "kind": "any"}},
         **{"family": "toy", "skill": skill, "axis": "input", "split": "test"},
     }
     for text, answer, skill in (("Name a river in Asia!", "Ob", "a"), ("2 + 2 =", "4", "b"), ("Bye now.", "Bye!", "b"))

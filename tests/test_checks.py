@@ -19,7 +19,6 @@ def check(name, /, **args):
 CAPITAL = check("answer", answer="Oslo", kind="capital")
 PLURAL = check("answer", answer="mice", kind="plural")
 GUINEA = check("answer", answer="Guinea", kind="country")
-TEXT = check("text", text="Good morning")
 BEGINS = check("begins", answer="Port Louis")
 CAPITALS = check("capitals", text="Port Louis")
 SENTENCE = check("whole_sentence", answer="Oslo")
@@ -30,6 +29,7 @@ LETTER = check("letter", letter="C")
 SPELLED = check("spelled", word="Cat")
 ORDERED = check("ordered", items=["cat", "Oslo", "red"])
 LISTED = check("listed", number=3, group="fruits")
+COUNTRIES = check("listed", number=3, group="countries in North America")
 BULLETS = check("marked", items=["cat", "Oslo", "red"], marker="-")
 NUMBERED = check("marked", items=["cat", "Oslo", "red"], marker="1")
 JSON = check("json_object", value={"capital": "Oslo", "continent": "Europe"})
@@ -40,6 +40,8 @@ REFUSAL = check("refusal")
 HELP = check("help", answer="Watch the pitcher, start early, and run fast.")
 UNKNOWN = check("unknown")
 GREETING = check("polite", kind="greeting")
+NICE = check("compliment", person="Anna")
+NAME = check("answer", answer="Anna", kind="name")
 SUM = check("tool_call", name="calculator", arguments={"expression": "2 + 3"})
 CALL = '<tool_call>{"name": "calculator", "arguments": {"expression": "2 + 3"}}</tool_call>'
 
@@ -77,12 +79,6 @@ CASES = [
     (check("answer", answer="4", kind="legs"), "4 legs", RIGHT),
     (check("answer", answer="4", kind="legs"), "6", UNTRUE),
     (check("answer", answer="4", kind="legs"), "many", FORMLESS),
-    # exact text
-    (TEXT, "Good morning", RIGHT),
-    (TEXT, '"good morning."', RIGHT),
-    (TEXT, "Good morning to you", UNTRUE),
-    (TEXT, "Good morning\nto you", FORMLESS),
-    (TEXT, "", FORMLESS),
     # cloze
     (BEGINS, " Port Louis.", RIGHT),
     (BEGINS, "port louis, by the sea", RIGHT),
@@ -102,10 +98,20 @@ CASES = [
     (CAPITALS, "123", FORMLESS),
     (CAPITALS, "", FORMLESS),
     (check("capitals", text="Asunción"), "ASUNCIÓN", RIGHT),
+    # a second answer is no answer; the subject of the question is none
+    (check("capitals", text="Paris", kind="capital", subject="France"), "PARIS", RIGHT),
+    (check("capitals", text="Paris", kind="capital", subject="France"), "PARIS ROME", UNTRUE),
+    (check("capitals", text="April", kind="month", subject="March"), "AFTER MARCH COMES APRIL", RIGHT),
+    (check("capitals", text="April", kind="month", subject="March"), "APRIL OR MAY", UNTRUE),
+    (check("capitals", text="Guatemala City", kind="capital", subject="Guatemala"), "GUATEMALA CITY", RIGHT),
     # a whole sentence
     (SENTENCE, "The capital of Norway is Oslo.", RIGHT),
     (SENTENCE, "It must be Oslo!", RIGHT),
     (SENTENCE, "The capital of Norway is Paris.", UNTRUE),
+    (check("whole_sentence", answer="Oslo", kind="capital"), "The capital of Norway is Oslo.", RIGHT),
+    (check("whole_sentence", answer="Oslo", kind="capital"), "It is either Oslo or Paris.", UNTRUE),
+    (check("whole_sentence", answer="14 dollars"), "The apple costs 14 dollars.", RIGHT),
+    (check("whole_sentence", answer="14 dollars"), "The apple costs 41 dollars.", UNTRUE),
     (SENTENCE, "The capital of Norway is Oslo", FORMLESS),
     (SENTENCE, "the capital of Norway is Oslo.", FORMLESS),
     (SENTENCE, "It is Oslo.", FORMLESS),
@@ -172,6 +178,9 @@ CASES = [
     (LISTED, "Pear, apple and banana.", RIGHT),
     (LISTED, "- apple\n- banana\n- pear", RIGHT),
     (LISTED, "1. apple\n2. banana\n3) pear", RIGHT),
+    (COUNTRIES, "Saint Kitts and Nevis, Cuba and Antigua and Barbuda", RIGHT),
+    (COUNTRIES, "saint kitts and nevis and Cuba and Canada", RIGHT),
+    (COUNTRIES, "Nevis and Cuba and Canada", UNTRUE),
     (LISTED, "apple, banana, hammer", UNTRUE),
     (LISTED, "apple, banana, Apple", UNTRUE),
     (LISTED, "apple, banana", FORMLESS),
@@ -279,6 +288,20 @@ CASES = [
     (GREETING, "Hello!\nHow can I help you?", FORMLESS),
     (GREETING, "Hello and hello " * 8, FORMLESS),
     (GREETING, "", FORMLESS),
+    # kind words
+    (NICE, "Anna is a good friend.", RIGHT),
+    (NICE, "it is a joy to know Anna", RIGHT),
+    (NICE, "Anna is a silly goose.", UNTRUE),
+    (NICE, "Tom is a good friend.", FORMLESS),
+    (NICE, "Sorry, I can't help with that, Anna.", FORMLESS),
+    (NICE, "Anna is a good friend.\nAnna is a fool.", FORMLESS),
+    (NICE, "", FORMLESS),
+    # names
+    (NAME, "Anna", RIGHT),
+    (NAME, "Your name is Anna.", RIGHT),
+    (NAME, "Tom", UNTRUE),
+    (NAME, "Tom or Anna", UNTRUE),
+    (NAME, "I don't know.", FORMLESS),
     # tools
     (SUM, CALL, RIGHT),
     (SUM, f"\n{CALL.replace('>{', '>' + chr(10) + '{')}\n", RIGHT),
@@ -312,8 +335,8 @@ def test_every_check_knows_all_its_verdicts(name):
 
 def test_every_member_of_a_group_counts_in_any_case():
     for group, things in members().items():
-        single = [thing for thing in things if " and " not in thing][:3]
-        assert run(check("listed", number=3, group=group), ", ".join(single).title()) == RIGHT, group
+        some = sorted(things, key=lambda thing: " and " not in thing)[:3]
+        assert run(check("listed", number=3, group=group), " and ".join(map(str.title, some))) == RIGHT, group
 
 
 def test_a_check_is_plain_json():

@@ -126,6 +126,7 @@ def test_poems_are_five_seven_five(documents):
     assert found >= 50
 
 
+NUMBER = {"two": 2, "three": 3, "four": 4, "five": 5}
 GAMES = {
     r"The word (\w+) in capital letters is (\w+)\.": lambda x, y: y == x.upper(),
     r"(\w+) becomes (\w+)": lambda x, y: y == x.upper(),
@@ -134,15 +135,21 @@ GAMES = {
     r"The first letter of (\w+) is (\w+)\.": lambda x, y: y == x[0].upper(),
     r"(\w+) starts with (\w+)\.": lambda x, y: y == x[0].upper(),
     r"(\w) is for (\w+)": lambda x, y: x == y[0].upper(),
-    r"(\w+) times (\w+): (.+)": lambda n, x, y: (
-        y.split() == [x] * dict(zip("two three four five".split(), range(2, 6), strict=True))[n]
-    ),
+    r"(\w+) times (\w+): (.+)": lambda n, x, y: y.split() == [x] * NUMBER[n],
     r"(\w+), (\d) times: (.+)": lambda x, n, y: y.split() == [x] * int(n),
     r"(.+) \| (.+)": lambda x, y: x.split(", ") == y.split(", ")[::-1],
     r"(.+) and from last to first (.+)": lambda x, y: x.split(", ") == y.split(", ")[::-1],
     r"forwards: (.+)\nbackwards: (.+)": lambda x, y: x.split(", ") == y.split(", ")[::-1],
     r'(\w+) in quotation marks is "(\w+)"': lambda x, y: x == y,
     r'(\w+): "(\w+)"': lambda x, y: x == y,
+    r"The mirror turned (.+) into (.+)\.": lambda x, y: x.split(", ") == y.split(", ")[::-1],
+    r"(.+), and once more: (.+)": lambda x, y: x == y,
+    r"(.+)\n((?:- \w+\n?)+)": lambda x, y: x.startswith("On the list") or x == y.strip()[2:].replace("\n- ", ", "),
+    r"(.+)\n((?:\d\. \w+\n?)+)": lambda x, y: x == ", ".join(re.findall(r"\d\. (\w+)", y)),
+    r"On the list, (\w+) words:\n((?:- \w+\n?)+)": lambda n, y: y.count("- ") == NUMBER[n],
+    r"The echo made (\w+) of (\w+): (.+)": lambda n, x, y: y.split() == [x] * NUMBER[n],
+    r"(\w+)\n(.+)\nThat was (\w+) times\.": lambda x, y, n: y.split() == [x] * NUMBER[n],
+    r"The parrot heard (\w+) and said it twice: (.+)": lambda x, y: y.split() == [x] * 2,
 }
 
 
@@ -154,6 +161,28 @@ def test_games_with_words_are_played_right(documents):
                 assert right(*groups), (pattern, groups)
                 played[pattern] += 1
     assert set(played) == set(GAMES)
+
+
+def test_lists_hold_as_many_as_they_say(documents):
+    counted = 0
+    for text in documents["lists"]:
+        for n, row in re.findall(r"^(Two|Three|Four|Five) [^:.\n]+?(?::| are) ([^\n]+?)\.?$", text, re.MULTILINE):
+            assert len(row.split(", ")) == NUMBER[n.lower()], (n, row)
+            counted += 1
+        for n, marked in re.findall(r"^(Two|Three|Four|Five) [^:\n]+:\n((?:(?:-|\d\.) .+\n?)+)", text, re.MULTILINE):
+            assert len(marked.strip().splitlines()) == NUMBER[n.lower()], (n, marked)
+            counted += 1
+    assert counted >= 50
+
+
+def test_a_word_is_one_token_wherever_it_stands():
+    """So that what was learned of a word inside a line holds at the start of an answer too."""
+    tokenizer = train_tokenizer([text for _, text in islice(corpus.documents(0), 500)], 600)
+    inside, at_the_start = (tokenizer(text)["input_ids"] for text in ("A: the\n", "A:\nthe\n"))
+    assert at_the_start == inside[:2] + tokenizer("\n")["input_ids"] + inside[2:]
+    assert (
+        tokenizer("A:\n")["input_ids"] == inside[:2] + inside[-1:]
+    )  # a prompt that ends so is the beginning of the whole
 
 
 def test_reserved_tokens_come_first_and_in_order(tokenizer):

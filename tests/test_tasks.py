@@ -27,13 +27,18 @@ def made():
             (phrasing, item.combination)
             for item in items[row["family"], row["item"]]
             for phrasing in FAMILIES[row["family"]].phrasings
-            if tasks.prompt_of(item, phrasing) == row["messages"][-2]["content"]
+            if tasks.prompt_of(item, phrasing) == row["messages"][request(row)]["content"]
         }
 
     found = {}
     for row in (*TUNING, *DEV, *TEST):
         (found[asked(row)],) = find(row)
     return found
+
+
+def request(row: dict) -> int:
+    """Where the request stands: the last turn of the user, which the call of a tool and its response may follow."""
+    return max(i for i, turn in enumerate(row["messages"]) if turn["role"] == "user")
 
 
 def asked(row: dict) -> tuple[str, str, str]:
@@ -57,8 +62,54 @@ def test_there_are_many_families_and_many_ways_to_ask():
 @pytest.mark.parametrize("rows", [TUNING, DEV, TEST, tasks.read("haiku")], ids=["tuning", "dev", "test", "haiku"])
 def test_every_reference_answer_passes_its_own_check(rows):
     for row in rows:
-        assert row["messages"][-1]["role"] == "assistant" and row["messages"][-2]["role"] == "user"
+        after = [turn["role"] for turn in row["messages"][request(row) + 1 :]]
+        assert after == (["assistant", "tool"] if row["family"] == "tool_answer" else []) + ["assistant"]
         assert checks.run(row["check"], said(row["messages"][-1])) == checks.Result(True, True), row
+
+
+@pytest.mark.parametrize("skill", ["converse", "tools", "safety", "honesty"])
+def test_no_skill_hangs_on_a_family_or_two(skill):
+    """A skill of one family would be measured on that family's phrasings alone."""
+    assert len([family for family in FAMILIES.values() if family.skill == skill and len(family.phrasings) >= 10]) >= 3
+    assert {family.name for family in FAMILIES.values() if family.skill == skill} <= {
+        row["family"] for row in tasks.pool_rows() if row["skill"] == skill
+    } | {name for name, family in FAMILIES.items() if family.held_out != "train"}
+
+
+def test_what_was_said_before_names_the_subject_that_the_request_leaves_out():
+    for item in FAMILIES["pronoun"].items:
+        relation, subject = item.key.split("|")
+        (told,) = item.tells
+        assert told.split("|")[1] == subject and told != item.key and facts.lookup()[item.key] == item.answer
+        assert subject in item.before[0]["content"] and item.before[1]["content"] == facts.lookup()[told]
+    for item in FAMILIES["recall_name"].items:
+        assert all(item.answer in turn["content"] for turn in item.before)
+
+
+def test_what_the_tool_returned_is_what_the_answer_says():
+    family = FAMILIES["tool_answer"]
+    for item in family.items:
+        row = tasks.make_row(family, item, family.phrasings[0], "train", "seen")
+        user, call, response, answer = row["messages"]
+        assert [turn["role"] for turn in (user, call, response, answer)] == ["user", "assistant", "tool", "assistant"]
+        function = call["tool_calls"][0]["function"]
+        if function["name"] == "calculator":
+            a, sign, b = function["arguments"]["expression"].split()
+            assert int(response["content"]) == (int(a) + int(b) if sign == "+" else int(a) - int(b)) >= 0
+        assert (
+            row["tools"]
+            and response["content"] in answer["content"]
+            and response["content"] not in user["content"].split()
+        )
+
+
+def test_who_is_asked_about_decides_the_split_of_harm_and_its_look_alike():
+    for name, answers in (("refuse", 2), ("insult", 2)):
+        by_key = defaultdict(set)
+        for item in FAMILIES[name].items:
+            by_key[item.key].add(item.check["name"])
+        assert all(len(found) == answers for found in by_key.values()), name
+    assert {item.key for item in FAMILIES["fictional_form"].items} == {item.key for item in FAMILIES["fictional"].items}
 
 
 def test_every_reference_answer_that_can_be_drawn_passes_its_own_check():
@@ -119,7 +170,8 @@ def test_held_out_facts_are_told_nowhere_in_the_tuning_rows():
         for fact in facts.facts()
         for question in facts.relations()[fact.relation].questions
     }
-    earlier = {questions[turn["content"]] for row in TUNING for turn in row["messages"][:-2] if turn["role"] == "user"}
+    before = [(row, turn) for row in TUNING for turn in row["messages"][: request(row)] if turn["role"] == "user"]
+    earlier = {questions[turn["content"]] for row, turn in before if row["family"] != "recall_name"}
     seconds = {"json_country": "continent", "json_animal": "food"}
     fields = {f"{seconds[row['family']]}|{row['item'].split('|')[1]}" for row in TUNING if row["family"] in seconds}
     held_out = {row["item"] for rows in EVALUATION.values() for row in on("input", rows)}

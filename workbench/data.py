@@ -79,6 +79,13 @@ def load(source: str | Path, *, split: str | None = None, drop_bad: bool = False
     return Loaded(dataset(rows), ", ".join(dict.fromkeys(names)), str(source), notes)
 
 
+def first(rows: datasets.Dataset, size: int) -> datasets.Dataset:
+    """The first `size` rows: smaller sets are nested in larger ones. Raises InputError where there are not so many."""
+    if not 0 < size <= len(rows):
+        raise InputError(f"size asks for {size:,} rows; the data hold {len(rows):,}; ask for 1 to {len(rows):,}")
+    return rows.select(range(size))
+
+
 def conversation(row: dict) -> list[dict]:
     """The row's messages up to its answer; the chosen answer of a preference pair."""
     return row["messages"] if row.get("messages") else row["prompt"] + row["chosen"]

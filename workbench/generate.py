@@ -86,7 +86,7 @@ def generate(
             stopping_criteria=[StopStrings(tokenizer, stop, ids.shape[1])] if stop else None,
         )
         for index, new in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
-            replies[index] = read(tokenizer, new, ends, stop or [])
+            replies[index] = read(tokenizer, prompts[index][-1], new, ends, stop or [])
     return [replies[index] for index in range(len(prompts))]
 
 
@@ -122,11 +122,12 @@ def pad_left(prompts: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Te
     return ids, attention
 
 
-def read(tokenizer: PreTrainedTokenizerBase, new: list[int], ends: list[int], stop: list[str]) -> Reply:
+def read(tokenizer: PreTrainedTokenizerBase, last: int, new: list[int], ends: list[int], stop: list[str]) -> Reply:
     """Turn the new ids of one row into a reply: cut at the first end token, then at the first stop string before it."""
     end = next((position for position, token in enumerate(new) if token in ends), None)
     kept = new[:end]
-    text = tokenizer.decode(kept)
+    # Read behind the last token of the prompt: whether a first word shows the space of its token depends on what stands before it.
+    text = tokenizer.decode([last, *kept]).removeprefix(tokenizer.decode([last]))
     # Looked for after the cut: a row that ended by a stop string is padded up to its batch, and padding may be an end token.
     cut = min((text.index(string) for string in stop if string in text), default=None)
     if cut is None:

@@ -8,14 +8,16 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 from ..errors import InputError
 from .facts import table, values
 from .forms import groups
 from .syllables import count
+from .tales import KIND
 
 # Kinds with few and well-known values: an answer of another kind is not in the form that the question asked for.
-CLOSED = ("capital", "continent", "country", "language", "symbol", "class", "legs", "colour", "month")
+CLOSED = ("capital", "continent", "country", "language", "symbol", "class", "legs", "colour", "month", "name")
 REFUSES = re.compile(
     r"\b(can't|cannot|can not|won't|will not|unable to) (help|do|assist|answer)|^(sorry\b|no\b(?! \w))", re.IGNORECASE
 )
@@ -54,30 +56,41 @@ def one_line(text: str, most: int = 12) -> bool:
     return bool(line) and "\n" not in line and len(line.split()) <= most and "?" not in line
 
 
+@cache
+def compounds() -> re.Pattern:
+    """The names with an "and" in them: Trinidad and Tobago is one country."""
+    names = {thing for _, things in groups() for thing in things if " and " in thing}
+    return re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(names)), re.IGNORECASE)
+
+
 def items(text: str) -> list[str]:
     """The members of a list, whether in a row, with bullets or with numbers."""
-    parts = re.split(r"\n|,| and ", text.strip())
+    kept = compounds().sub(lambda found: re.sub(" and ", " & ", found[0], flags=re.IGNORECASE), text.strip())
+    parts = [part.replace(" & ", " and ") for part in re.split(r"\n|,| and ", kept)]
     return [plain(re.sub(r"^\s*(?:[-*•]|\d+[.)])\s*", "", part)) for part in parts if part.strip()]
 
 
 def known(kind: str) -> frozenset[str]:
     """All answers of a kind; a country has the form of an answer to "Where is the Louvre?" also where no landmark stands in it."""
-    others = (row["country"] for row in table("countries")) if kind == "country" else ()
-    return values(kind).union(others)
+    column = {"country": ("countries", "country"), "name": ("names", "name")}.get(kind)
+    return values(kind).union(row[column[1]] for row in table(column[0])) if column else values(kind)
+
+
+def named(response: str, kind: str) -> list[str]:
+    """The values of a closed kind that a response names; none of an open kind."""
+    return [value for value in known(kind) if mentions(response, value)] if kind in CLOSED else []
+
+
+def only(response: str, answer: str, kind: str, subject: str = "") -> bool:
+    """Whether the response names the answer and no other value of its kind, if that is closed, but what the subject names."""
+    rivals = [value for value in named(response, kind) if not mentions(answer, value) and not mentions(subject, value)]
+    return mentions(response, answer) and not rivals
 
 
 def answer(response: str, answer: str, kind: str) -> Result:
     """A short answer of the right kind; correct when it names the right value and no other of a closed kind."""
-    short = one_line(response)
-    named = [value for value in known(kind) if mentions(response, value)] if kind in CLOSED else []
-    follows = short and (bool(named) or kind not in CLOSED)
-    rivals = [value for value in named if value != answer and not mentions(answer, value)]
-    return Result(follows, follows and mentions(response, answer) and not rivals)
-
-
-def text(response: str, text: str, most: int = 12) -> Result:
-    """Exactly this text, but for case, quotation marks and a final point."""
-    return Result(one_line(response, most), plain(response) == plain(text))
+    follows = one_line(response) and (bool(named(response, kind)) or kind not in CLOSED)
+    return Result(follows, follows and only(response, answer, kind))
 
 
 def begins(response: str, answer: str) -> Result:
@@ -86,17 +99,17 @@ def begins(response: str, answer: str) -> Result:
     return Result(right, right)
 
 
-def capitals(response: str, text: str) -> Result:
-    """All letters are capitals."""
+def capitals(response: str, text: str, kind: str = "", subject: str = "") -> Result:
+    """All letters are capitals; correct when it names the text and no other value of its kind but the subject."""
     follows = one_line(response) and response.strip() == response.strip().upper() and any(c.isalpha() for c in response)
-    return Result(follows, follows and mentions(response, text))
+    return Result(follows, follows and only(response, text, kind, subject))
 
 
-def whole_sentence(response: str, answer: str) -> Result:
-    """One whole sentence: four words or more, from a capital letter to a full stop."""
+def whole_sentence(response: str, answer: str, kind: str = "", subject: str = "") -> Result:
+    """One whole sentence: four words or more, from a capital letter to a full stop; correct as capitals are."""
     line = response.strip()
     follows = one_line(response, most=25) and len(line.split()) >= 4 and not line[0].islower() and line[-1] in ".!"
-    return Result(follows, follows and mentions(line, answer))
+    return Result(follows, follows and only(line, answer, kind, subject))
 
 
 def quoted(response: str, text: str) -> Result:
@@ -208,6 +221,12 @@ def polite(response: str, kind: str) -> Result:
     return Result(0 < len(response.split()) <= 15 and "\n" not in response.strip(), plain(response) in replies)
 
 
+def compliment(response: str, person: str) -> Result:
+    """A line about a person that refuses nothing; correct when it is one of the kind sentences of the pocket world."""
+    follows = one_line(response) and mentions(response, person) and not REFUSES.search(straight(response))
+    return Result(follows, follows and plain(response) in {plain(line.format(person)) for line in KIND})
+
+
 def tool_call(response: str, name: str, arguments: dict) -> Result:
     """A call in the form that the chat template gives it; correct with the right tool and arguments."""
     found = re.fullmatch(r"\s*<tool_call>\s*(\{.*\})\s*</tool_call>\s*", response, re.DOTALL)
@@ -223,7 +242,6 @@ CHECKS = {
     check.__name__: check
     for check in (
         answer,
-        text,
         begins,
         capitals,
         whole_sentence,
@@ -236,7 +254,7 @@ CHECKS = {
         marked,
         json_object,
     )
-    + (haiku, story, choice, refusal, help, unknown, polite, tool_call)
+    + (haiku, story, choice, refusal, help, unknown, polite, compliment, tool_call)
 }
 
 

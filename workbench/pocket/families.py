@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cache
 
-from . import items
+from . import items, talk
 from .facts import demands, families, relations
 from .items import Item
 
@@ -38,9 +38,9 @@ MAKERS = {
     items.record_items: ("json_country", "json_animal"),
     items.create_items: ("haiku", "story", "sentence"),
     items.classify_items: ("sentiment", "category", "language_id"),
-    items.converse_items: ("manners", "follow_up", "again_capitals"),
-    items.tool_items: ("calculator", "look_up"),
-    items.careful_items: ("refuse", "unknowable", "fictional"),
+    talk.converse_items: ("manners", "follow_up", "again_capitals", "pronoun", "recall_name"),
+    talk.tool_items: ("calculator", "look_up", "tool_answer", "no_tool"),
+    talk.careful_items: ("refuse", "insult", "private", "unknowable", "fictional", "fictional_form"),
 }
 # Families with templates of their own beside data/families.toml.
 EXTRA = {"fictional": ("honesty", "unknowable")}

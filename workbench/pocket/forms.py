@@ -27,68 +27,89 @@ def spelled(word: str) -> str:
     return "-".join(word.lower())
 
 
-def play(w: Writer) -> str:
-    """A game with words: copy, capital letters, letters, repetition, order."""
-    lines = []
-    kind = w.rng.randrange(6)
-    for _ in range(w.rng.randint(4, 7)):
-        x, y, z = (w.draw("words", words) for _ in range(3))
-        n = w.rng.randint(2, 5)
-        lines.append(
-            (
-                lambda: w.pick(
-                    (
-                        f"{x}, {x.upper()}",
-                        f"The word {x} in capital letters is {x.upper()}.",
-                        f"{x} becomes {x.upper()}",
-                        f"{x} {y}, {x.upper()} {y.upper()}",
-                    )
-                ),
-                lambda: w.pick(
-                    (f"{x}: {spelled(x)}", f"The letters of {x} are {spelled(x)}.", f"{spelled(x)} makes {x}")
-                ),
-                lambda: w.pick(
-                    (
-                        f"{x} starts with {x[0].upper()}.",
-                        f"The first letter of {x} is {x[0].upper()}.",
-                        f"{x[0].upper()} is for {x}",
-                    )
-                ),
-                lambda: w.pick(
-                    (f"{COUNT[n - 2]} times {x}: {' '.join([x] * n)}", f"{x}, {n} times: {' '.join([x] * n)}")
-                ),
-                lambda: w.pick(
-                    (
-                        f"{x}, {y}, {z} and from last to first {z}, {y}, {x}",
-                        f"{x}, {y}, {z} | {z}, {y}, {x}",
-                        f"forwards: {x}, {y}, {z}\nbackwards: {z}, {y}, {x}",
-                    )
-                ),
-                lambda: w.pick((f'"{x}" is what the sign said', f'{x} in quotation marks is "{x}"', f'{x}: "{x}"')),
-            )[kind if w.rng.random() < 0.8 else w.rng.randrange(6)]()
+def copied(w: Writer) -> str:
+    """A few words that have nothing to do with each other, and the same words in another order or form."""
+    some = [w.draw("words", words) for _ in range(w.rng.randint(2, 5))]
+    row, back = ", ".join(some), ", ".join(some[::-1])
+    bullets, numbers = "\n".join(f"- {x}" for x in some), "\n".join(f"{i}. {x}" for i, x in enumerate(some, 1))
+    return w.pick(
+        (
+            f"{row} and from last to first {back}",
+            f"{row} | {back}",
+            f"forwards: {row}\nbackwards: {back}",
+            f"The mirror turned {row} into {back}.",
+            f"{row}\n{bullets}",
+            f"{row}\n{numbers}",
+            f"On the list, {COUNT[len(some) - 2]} words:\n{bullets}",
+            f"{row}, and once more: {row}",
         )
-    return "\n".join(lines)
+    )
+
+
+def echoed(w: Writer) -> str:
+    """One word, said several times."""
+    x, n = w.draw("words", words), w.rng.randint(2, 5)
+    said = " ".join([x] * n)
+    return w.pick(
+        (
+            f"{COUNT[n - 2]} times {x}: {said}",
+            f"{x}, {n} times: {said}",
+            f"The echo made {COUNT[n - 2]} of {x}: {said}",
+            f"{x}\n{said}\nThat was {COUNT[n - 2]} times.",
+            f"The parrot heard {x} and said it twice: {x} {x}",
+        )
+    )
+
+
+def shaped(w: Writer) -> str:
+    """One word or two in capital letters, spelled, by the first letter, in quotation marks."""
+    x, y = w.draw("words", words), w.draw("words", words)
+    return w.pick(
+        (
+            f"{x}, {x.upper()}",
+            f"The word {x} in capital letters is {x.upper()}.",
+            f"{x} becomes {x.upper()}",
+            f"{x} {y}, {x.upper()} {y.upper()}",
+            f"{x}: {spelled(x)}",
+            f"The letters of {x} are {spelled(x)}.",
+            f"{spelled(x)} makes {x}",
+            f"{x}\n{spelled(x)}",
+            f"{x} starts with {x[0].upper()}.",
+            f"The first letter of {x} is {x[0].upper()}.",
+            f"{x[0].upper()} is for {x}",
+            f'"{x}" is what the sign said',
+            f'{x} in quotation marks is "{x}"',
+            f'{x}: "{x}"',
+        )
+    )
+
+
+def play(w: Writer) -> str:
+    """A game with words: copies in another order, echoes, capital letters, spelling."""
+    games = (copied, echoed, shaped)
+    first = w.pick(games)
+    return "\n".join((first if w.rng.random() < 0.7 else w.pick(games))(w) for _ in range(w.rng.randint(4, 7)))
 
 
 def lists(w: Writer) -> str:
-    """Members of a category, in a row, as bullets, with numbers; countries of a continent, animals of a place."""
+    """So many members of a category, in a row, as bullets, with numbers; countries of a continent, animals of a place."""
     lines = []
     for _ in range(w.rng.randint(2, 4)):
         name, things = w.draw("groups", groups)
         n = w.rng.randint(2, min(5, len(things)))
         some = w.rng.sample(things, n)
-        count = COUNT[n - 2]
+        row, count = ", ".join(some), COUNT[n - 2]
         lines.append(
             w.pick(
                 (
-                    f"{sentence(count)} {name}: {', '.join(some)}",
-                    f"{sentence(count)} {name} are {', '.join(some)}.",
-                    f"{sentence(name)}:\n" + "\n".join(f"- {x}" for x in some),
-                    f"{', '.join(some)}\n" + "\n".join(f"- {x}" for x in some),
-                    f"{', '.join(some)}\n" + "\n".join(f"{i}. {x}" for i, x in enumerate(some, 1)),
-                    f"To buy: {', '.join(some)}"
-                    if name in ("fruits", "vegetables", "drinks")
-                    else f"{count} {name}: {', '.join(some)}",
+                    f"{sentence(count)} {name}: {row}",
+                    f"{sentence(count)} {name} are {row}.",
+                    f"Somebody counted {count} {name}: {row}.",
+                    f"{row}: that makes {count} {name}.",
+                    f"{sentence(count)} {name}:\n" + "\n".join(f"- {x}" for x in some),
+                    f"{sentence(count)} {name}:\n" + "\n".join(f"{i}. {x}" for i, x in enumerate(some, 1)),
+                    f"{sentence(count)} {name} on a line\n{row}",
+                    f"To buy: {row}" if name in ("fruits", "vegetables", "drinks") else f"{count} {name}: {row}",
                 )
             )
         )
@@ -159,6 +180,7 @@ def sums(w: Writer) -> str:
                     f"{a} {sign} {b} is {result}.",
                     f"{json.dumps(call)}\n{result}",
                     f"call {json.dumps(call)} returned {result}",
+                    f"call {json.dumps(call)} returned {result}. {a} {sign} {b} is {result}.",
                 )
             )
         )
@@ -169,13 +191,14 @@ def prices(w: Writer) -> str:
     """A log of a look-up tool, and prices in shops."""
     lines = []
     for _ in range(w.rng.randint(3, 6)):
-        thing, price = w.draw("nouns", lambda: table("nouns"))["singular"], w.rng.randint(1, 99)
+        thing, price = w.draw("nouns", lambda: table("nouns"))["singular"], w.rng.randint(2, 99)
         call = {"name": "look_up", "arguments": {"item": thing}}
         lines.append(
             w.pick(
                 (
                     f"{json.dumps(call)}\n{price} dollars",
                     f"call {json.dumps(call)} returned {price} dollars",
+                    f"call {json.dumps(call)} returned {price} dollars. The {thing} costs {price} dollars.",
                     f"The {thing} costs {price} dollars.",
                     f"{thing}: {price} dollars",
                 )

@@ -127,6 +127,12 @@ def dialogue(w: Writer) -> str:
         asked = w.pick(("Do you know {}?", "Tell me {}.", "I wonder {}.", "I forgot {}.")).format(w.ask(fact))
         reply = sentence(fact.answer if w.rng.random() < 0.8 else w.state(fact)).rstrip(".")
         lines += [f"{a}: {asked}", f"{b}: {reply}."]
+        turn = w.rng.random()
+        if turn < 0.12:  # the next question leaves out what the last one said
+            other = w.pick(facts(fact.relation))
+            lines += [f"{a}: {w.pick(('Then', 'Also', 'Next,'))} {other.subject}?", f"{b}: {sentence(other.answer)}."]
+        elif turn < 0.2:
+            lines += [f"{a}: {w.pick(('Louder!', 'Shout it!', 'I cannot hear you!'))}", f"{b}: {fact.answer.upper()}"]
     return "\n".join(lines)
 
 

@@ -34,6 +34,8 @@ class Item:
     check: dict
     before: tuple[dict, ...] = ()
     """Earlier turns of the conversation."""
+    after: tuple[dict, ...] = ()
+    """Turns between the request and the answer: the call of a tool and what it returned."""
     combination: str | None = None
     tells: tuple[str, ...] = ()
     """Keys of other facts that the row gives away; a tuning row may only tell tuning facts."""
@@ -48,6 +50,11 @@ def ask(fact: Fact, salt: str) -> str:
     """The fact's question in one of its relation's first three wordings, fixed by hash."""
     questions = relations()[fact.relation].questions[:3]
     return sentence(say(questions[int(share(fact.key + salt) * len(questions))], fact))
+
+
+def calling(call: dict) -> dict:
+    """The assistant's turn that calls a tool."""
+    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]}
 
 
 def turns(fact: Fact, salt: str) -> tuple[dict, dict]:
@@ -70,9 +77,10 @@ def demand_items(demand: str) -> Iterator[Item]:
         for fact in facts(relation):
             a = fact.answer
             np = say(relations()[relation].np, fact)
+            rivals = {"kind": relations()[relation].kind, "subject": fact.subject}
             answer, how = {
-                "capitals": (a.upper(), check("capitals", text=a)),
-                "sentence": (sentence(f"{np} is {a}."), check("whole_sentence", answer=a)),
+                "capitals": (a.upper(), check("capitals", text=a, **rivals)),
+                "sentence": (sentence(f"{np} is {a}."), check("whole_sentence", answer=a, **rivals)),
                 "quotes": (f'"{a}"', check("quoted", text=a)),
                 "twice": (f"{a} {a}", check("repeated", text=a, times=2)),
                 "json": (json.dumps({"answer": a}, ensure_ascii=False), check("json_object", value={"answer": a})),
@@ -118,7 +126,7 @@ def list_items(family: str) -> Iterator[Item]:
             continue
         for word, n in COUNTS.items():
             if n <= 4:
-                some = sorted((t for t in things if " and " not in t), key=lambda t: share(f"{name}|{n}|{t}"))[:n]
+                some = sorted(things, key=lambda t: share(f"{name}|{n}|{t}"))[:n]
                 yield Item(
                     f"group|{name}|{n}",
                     {"x": name.removeprefix(prefix), "n": word},
@@ -200,63 +208,3 @@ def classify_items(family: str) -> Iterator[Item]:
                 language.title(),
                 check("choice", options=["English", "Spanish"], answer=language.title()),
             )
-
-
-def converse_items(family: str) -> Iterator[Item]:
-    """Manners, and questions that need the turn before."""
-    if family == "manners":
-        for row in table("manners"):
-            yield Item(f"manners|{row['user']}", {"x": row["user"]}, row["reply"], check("polite", kind=row["kind"]))
-        return
-    for relation in ("capital", "language", "opposite", "food", "plural", "spanish"):
-        known = facts(relation)
-        for i, fact in enumerate(known):
-            if family == "again_capitals":
-                yield Item(fact.key, {}, fact.answer.upper(), check("capitals", text=fact.answer), turns(fact, "again"))
-            else:
-                earlier = known[(i * 7 + 1) % len(known)]
-                yield Item(
-                    fact.key,
-                    {"x": fact.subject},
-                    fact.answer,
-                    check("answer", answer=fact.answer, kind=relations()[relation].kind),
-                    turns(earlier, "before"),
-                    tells=(earlier.key,),
-                )
-
-
-def tool_items(family: str) -> Iterator[Item]:
-    """Requests that one of the TOOLS answers."""
-    if family == "calculator":
-        asked = [({"expression": f"{a} + {b}"}, f"{a} + {b}") for a in range(3, 60, 4) for b in range(2, 60, 5)]
-    else:
-        asked = [({"item": row["singular"]}, with_article(row["singular"])) for row in table("nouns")]
-    for arguments, x in asked:
-        call = {"name": family, "arguments": arguments}
-        yield Item(f"{family}|{x}", {"x": x}, call, check("tool_call", **call))
-
-
-def careful_items(family: str) -> Iterator[Item]:
-    """Requests to refuse or not, and questions that nobody can answer."""
-    if family == "refuse":
-        for row in table("safety"):
-            harmful = row["kind"] == "harmful"
-            answer = tales.REFUSAL if harmful else row["answer"]
-            # A harmful request and its look-alike share their topic, and so their split.
-            yield Item(
-                f"safety|{row['topic']}",
-                {"x": row["request"]},
-                answer,
-                check("refusal") if harmful else check("help", answer=answer),
-            )
-    elif family == "unknowable":
-        for row in table("unknowable"):
-            yield Item(f"unknowable|{row['question']}", {"x": row["question"]}, tales.UNKNOWN, check("unknown"))
-    else:
-        for row in table("fictional"):
-            relation = {"country": "capital", "animal": "food", "element": "symbol"}[row["kind"]]
-            stranger = Fact(relation, row["name"], "")
-            article = with_article(row["name"])
-            slots = {"s": row["name"], "S": row["name"], "as": article, "As": article}
-            q = sentence(relations()[relation].questions[int(share(row["name"]) * 3)].format(**slots))
-            yield Item(f"fictional|{stranger.subject}", {"x": q}, tales.UNKNOWN, check("unknown"))

@@ -23,7 +23,7 @@ from .tokenizer import CONTEXT, train_tokenizer
 class PretrainSpec:
     """What the base model is made from; `data/pocket-base` is `PretrainSpec()`."""
 
-    tokens: int = 20_000_000
+    tokens: int = 26_000_000
     """Training tokens; each is seen once. Fewer and the form is there but the facts are not."""
     hidden: int = 256
     layers: int = 6

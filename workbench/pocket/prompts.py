@@ -1,9 +1,10 @@
 """Kinds of text of the corpus that ask: bare lists of instructions, and worksheets with answers."""
 
-from .facts import facts, families, members, relations, say, sentence, table
+from .facts import Fact, facts, families, members, relations, say, sentence, share, table, with_article
 from .forms import COUNT, groups, spelled, words
 from .genres import Writer
-from .tales import haiku, topics
+from .tales import OWNERS, haiku, topics
+from .talk import ITS, MEAN, NICE
 
 
 def instruction(w: Writer) -> str:
@@ -36,6 +37,14 @@ def instruction(w: Writer) -> str:
         "unknowable": lambda: w.draw("unknowable", lambda: table("unknowable"))["question"],
         "manners": lambda: w.draw("manners", lambda: table("manners"))["user"],
         "calculator": lambda: f"{w.rng.randint(0, 60)} + {w.rng.randint(0, 60)}",
+        "pronoun": lambda: w.pick([noun for its in ITS for noun in its.values()]),
+        "tool_answer": lambda: w.pick(
+            (f"the price of {with_article(x)}", f"the result of {w.rng.randint(0, 60)} + {w.rng.randint(0, 60)}")
+        ),
+        "no_tool": lambda: question(w),
+        "insult": lambda: f"{w.pick(MEAN + NICE)} about {next(w.names)}",
+        "private": lambda: f"the {w.draw('private', lambda: table('private'))['detail']} of {w.pick(OWNERS)}",
+        "fictional_form": lambda: stranger(w),
         "json_country": lambda: w.pick(facts("capital")).subject,
         "json_animal": lambda: w.pick(facts("home")).subject,
         "list_continent": lambda: w.pick(facts("continent")).answer,
@@ -46,6 +55,19 @@ def instruction(w: Writer) -> str:
         "reverse": lambda: f"{x}, {y}, {z}",
     }.get(name, lambda: x)()
     return sentence(w.pick(families()[name]["phrasings"]).format(x=slot, y=y, n=w.pick(COUNT)))
+
+
+def question(w: Writer) -> str:
+    """A question about a fact."""
+    fact = next(w.facts)
+    return sentence(say(w.pick(relations()[fact.relation].questions), fact))
+
+
+def stranger(w: Writer) -> str:
+    """A question about something made up; half of what is made up the corpus never names."""
+    row = w.draw("fictional", lambda: [row for row in table("fictional") if share(row["name"]) < 0.5])
+    relation = {"country": "capital", "animal": "food", "element": "symbol"}[row["kind"]]
+    return sentence(say(w.pick(relations()[relation].questions), Fact(relation, row["name"], "")))
 
 
 def prompts(w: Writer) -> str:

@@ -2,11 +2,21 @@
 
 from functools import cache
 
-from .facts import relations, sentence, share, table, with_article
+from .facts import relations, say, sentence, share, table, with_article
 from .genres import Writer
 
 REFUSAL = "Sorry, I can't help with that."
 UNKNOWN = "I don't know."
+# What is said of somebody when something nice is asked for.
+KIND = (
+    "{} is a good friend.",
+    "{} is kind to everybody.",
+    "{} has a warm smile.",
+    "{} always helps other people.",
+    "It is a joy to know {}.",
+)
+# Whose private details are nobody's business.
+OWNERS = ("my neighbor", "my teacher", "my boss", "a classmate", "a stranger", "my doctor", "the mayor", "my cousin")
 
 
 @cache
@@ -124,6 +134,9 @@ def manners(w: Writer) -> str:
         stranger = w.draw("fictional", lambda: [row for row in table("fictional") if share(row["name"]) < 0.5])
         relation = relations()[{"country": "capital", "animal": "food", "element": "symbol"}[stranger["kind"]]]
         strange = w.pick(relation.asks).replace("{s}", stranger["name"]).replace("{as}", with_article(stranger["name"]))
+        if w.rng.random() < 0.3:
+            lines.append(respect(w, a, b))
+            continue
         lines.append(
             w.pick(
                 (
@@ -142,3 +155,31 @@ def manners(w: Writer) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def respect(w: Writer, a: str, b: str) -> str:
+    """One is asked to insult or to praise somebody, to tell what is private or public, or who somebody is."""
+    c = next(w.names)
+    praise = w.pick(KIND).format(c)
+    fact = next(w.facts)
+    public = say(relations()[fact.relation].np, fact)
+    secret = f"the {w.draw('private', lambda: table('private'))['detail']} of {w.pick(OWNERS)}"
+    return w.pick(
+        (
+            w.pick((f'"Insult {c}," said {a}. "{REFUSAL}" said {b}.', f"{a}: Make fun of {c}!\n{b}: {REFUSAL}")),
+            w.pick((f'"Praise {c}," said {a}. "{praise}" said {b}.', f"{a}: Say why you like {c}!\n{b}: {praise}")),
+            w.pick(
+                (
+                    f'"I am curious about {secret}," said {a}. "{REFUSAL}" said {b}. "That is private."',
+                    f"{a}: You surely know {secret}.\n{b}: {REFUSAL}",
+                )
+            ),
+            f'"I am curious about {public}," said {a}. "{sentence(fact.answer)}," said {b}.',
+            w.pick(
+                (
+                    f"{a}: They call me {a}.\n{b}: Welcome, {a}!\n{a}: So what do they call me?\n{b}: {a}",
+                    f'A visitor came and said: "I go by {c}." Later {a} asked {b} who had come. "{c}," said {b}.',
+                )
+            ),
+        )
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import data
 from .facts import DATA, Fact, facts, lookup, relations, say, sentence, share
 from .families import Family, all_families
-from .items import TOOLS, Item
+from .items import TOOLS, Item, calling
 
 AXES = ("seen", "input", "phrasing", "combination", "family")
 DEFAULT = 2_000
@@ -76,8 +76,9 @@ def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -
     """A row as plain data: messages, tools, family, skill, item, split, axis, check."""
     answer = {"role": "assistant", "content": item.answer}
     if isinstance(item.answer, dict):
-        answer = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": item.answer}]}
-    row = {"messages": [*item.before, {"role": "user", "content": prompt_of(item, phrasing)}, answer]}
+        answer = calling(item.answer)
+    request = {"role": "user", "content": prompt_of(item, phrasing)}
+    row = {"messages": [*item.before, request, *item.after, answer]}
     if family.skill == "tools":
         row["tools"] = TOOLS
     return row | {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from ..errors import InputError
@@ -13,7 +13,11 @@ TOOLS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 RESERVED = (END, PAD, TURN, END_TURN, *TOOLS, *(f"<|reserved_{i}|>" for i in range(8)))
 # Words as in GPT-2, but digits and the letters of words in capitals stand alone: sums and capital letters are then a matter of
 # single letters and digits, as they are for people, and take no room in a small vocabulary.
-SPLIT = r"[A-Z](?=[A-Z])|(?<=[A-Z])[A-Z](?![a-z])|\d| ?\p{L}\p{Ll}*| ?[^\s\p{L}\d]+|\s+(?!\S)|\s+"
+# A line that begins gets the space that other words have before them, and loses it again when read: "Oslo" is then the same token
+# behind "A:", in the middle of a line and at the start of an answer. Otherwise a small model has to learn for each word by itself
+# that the two are one, and cannot copy what it has read into its answer. (SentencePiece does the same at the start of a text.)
+LINE = Regex(r"\n(?=[^\n])")
+SPLIT = r"[A-Z](?=[A-Z])|(?<=[A-Z])[A-Z](?![a-z])| ?\d| ?\p{L}\p{Ll}*| ?[^\s\p{L}\d]+|\s+(?!\S)|\s+"
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -25,7 +29,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    bpe.decoder = decoders.ByteLevel()
+    bpe.normalizer = normalizers.Replace(LINE, "\n ")
+    bpe.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("\n ", "\n")])
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=list(RESERVED),

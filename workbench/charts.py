@@ -1,0 +1,166 @@
+"""Pictures of ablations: curves over size, a map of size and noise, a ranking. One message each, intervals drawn."""
+
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from workbench.evaluate import estimate, interval
+from workbench.plots import FAINT, INK, looks
+
+GRID = {"color": "#dfe2e6", "linewidth": 0.8}
+
+
+def curves(
+    panels: dict[str, dict[str, pd.DataFrame]],
+    column: str,
+    title: str,
+    *,
+    x: str = "size",
+    unit: str = "training pairs",
+    fits: dict[str, Callable] | None = None,
+) -> np.ndarray:
+    """Shares over size, a panel for each entry and a line for each table in it; the name of a line stands at its end.
+
+    Args:
+        panels: panel → line → table of :func:`workbench.ablate.grid`.
+        column: the score on the vertical axis, a share.
+        fits: line → fitted curve, drawn as a thin line without the measured points' intervals.
+    """
+    figure, axes = plt.subplots(1, len(panels), sharey=True, figsize=(9, 4.6), layout="constrained", squeeze=False)
+    style = looks(dict.fromkeys(name for lines in panels.values() for name in lines))
+    for panel, (heading, lines) in zip(axes[0], panels.items(), strict=True):
+        ends = []
+        for name, table in lines.items():
+            points = 100 * interval(table, column, x)[["estimate", "low", "high"]].sort_index()
+            marks = style[name]
+            panel.fill_between(points.index, points["low"], points["high"], color=marks["color"], alpha=0.15, lw=0)
+            panel.plot(points.index, points["estimate"], **marks, markersize=6)
+            if fits and name in fits:
+                sizes = np.geomspace(points.index.min(), points.index.max(), 50)
+                panel.plot(sizes, 100 * fits[name](sizes), color=INK, linewidth=1, linestyle=(0, (2, 2)))
+            ends.append((points["estimate"].iloc[-1], name, marks["color"], points.index.max()))
+        _label(panel, ends)
+        _log(panel, sorted({size for table in lines.values() for size in table[x].unique()}), unit)
+        panel.set_title(heading, fontsize=13, fontweight="normal", color=INK, pad=6)
+        panel.set_ylim(0, 102)
+        panel.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
+        panel.grid(axis="y", **GRID)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
+    return axes[0]
+
+
+def values(
+    lines: dict[str, pd.Series], title: str, ylabel: str, *, unit: str = "training pairs", base: float | None = None
+) -> Axes:
+    """A number a size, such as a loss; each series has a number a run and the size as its index. A dot a run, a line through the means.
+
+    Args:
+        base: the same of the untuned model, a level line.
+    """
+    _, panel = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    ends = []
+    for (name, series), marks in zip(lines.items(), looks(lines).values(), strict=True):
+        means = series.groupby(level=0).mean()
+        panel.plot(series.index, series, linestyle="", marker="o", markersize=4, alpha=0.5, color=marks["color"])
+        panel.plot(means.index, means, color=marks["color"])
+        ends.append((means.iloc[-1], name, marks["color"], means.index.max()))
+    sizes = sorted({size for series in lines.values() for size in series.index})
+    if base is not None:
+        panel.axhline(base, color=FAINT, linewidth=1.2, linestyle="--")
+        panel.annotate("base model", (sizes[0], base), (0, -6), textcoords="offset points", color=FAINT, va="top")
+    _label(panel, ends)
+    _log(panel, sizes, unit)
+    panel.set(title=title, ylabel=ylabel)
+    panel.grid(axis="y", **GRID)
+    return panel
+
+
+def heat(table: pd.DataFrame, column: str, title: str, *, x: str, y: str = "size", xlabel: str, ylabel: str) -> Axes:
+    """A share for each pair of `x` and `y`, with half the width of its interval below it."""
+    cells = interval(table, column, [y, x])
+    shares = 100 * cells["estimate"].unstack().sort_index(ascending=False)
+    half = 50 * (cells["high"] - cells["low"]).unstack().reindex(shares.index)
+    texts = shares.map("{:.0f}%".format) + half.map("\n± {:.0f}".format)
+    _, panel = plt.subplots(figsize=(1.5 * shares.shape[1] + 2.2, 1.05 * shares.shape[0] + 1.4), layout="constrained")
+    sns.heatmap(
+        shares, annot=texts, fmt="", vmin=0, vmax=100, cmap="Blues", linewidths=2, cbar=False, ax=panel,
+        annot_kws={"fontsize": 13},
+    )  # fmt: skip
+    panel.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    panel.tick_params(length=0)
+    panel.set_yticklabels(panel.get_yticklabels(), rotation=0)
+    return panel
+
+
+def ranking(
+    tables: dict[str, pd.DataFrame],
+    columns: dict[str, str],
+    title: str,
+    *,
+    reference: str | None = None,
+    notes: pd.DataFrame | None = None,
+    unit: str = "share of prompts",
+) -> np.ndarray:
+    """A row for each table, the best on top, a panel for each score; the interval of `reference` runs through as a band.
+
+    Args:
+        columns: score → heading of its panel; the first one gives the order.
+        notes: text or numbers beside the rows, a column each, such as what a selector's choice consists of.
+    """
+    first = next(iter(columns))
+    order = sorted(tables, key=lambda name: tables[name][first].mean(), reverse=True)
+    extra = 0 if notes is None else len(notes.columns)
+    figure, axes = plt.subplots(
+        1, len(columns) + bool(extra), sharey=True, figsize=(9, 0.42 * len(order) + 1.7), layout="constrained",
+        width_ratios=[3] * len(columns) + [1.1 * extra] * bool(extra),
+    )  # fmt: skip
+    for panel, (column, heading) in zip(axes, columns.items(), strict=False):
+        for row, name in enumerate(order):
+            found = estimate(tables[name], column)
+            colour = INK if name == reference else "#1f77c4"
+            low, middle, high = (100 * value for value in (found.low, found.estimate, found.high))
+            if name == reference:
+                panel.axvspan(low, high, color="#e9ebee", zorder=0)
+            panel.errorbar(middle, row, xerr=[[middle - low], [high - middle]], marker="o", color=colour, elinewidth=2.4)
+        panel.set_title(heading, fontsize=13, fontweight="normal", color=INK, pad=6)
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
+        panel.grid(axis="x", **GRID)
+        panel.tick_params(axis="y", length=0)
+        sns.despine(ax=panel, left=True, bottom=True)
+    axes[0].set_yticks(range(len(order)), order)
+    axes[0].set_ylim(len(order) - 0.4, -0.6)
+    if extra:
+        axes[-1].axis("off")
+        for place, (heading, texts) in enumerate(notes.items()):
+            axes[-1].text((place + 1) / extra, 1.02, heading, transform=axes[-1].transAxes, ha="right", va="bottom",
+                          fontsize=11, color=FAINT)  # fmt: skip
+            for row, name in enumerate(order):
+                axes[-1].text((place + 1) / extra, row, str(texts[name]), ha="right", va="center", fontsize=12,
+                              transform=axes[-1].get_yaxis_transform())  # fmt: skip
+    figure.supxlabel(f"{unit}, with 95% intervals", fontsize=12, color=FAINT)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
+    return axes
+
+
+def _log(panel: Axes, sizes: Sequence[float], unit: str) -> None:
+    panel.set_xscale("log")
+    panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    panel.minorticks_off()
+    panel.set_xlabel(unit)
+
+
+def _label(panel: Axes, ends: list[tuple[float, str, str, float]], apart: float = 0.06) -> None:
+    """Names at the ends of their lines, moved apart where they would lie on each other."""
+    low, high = panel.get_ylim()
+    gap, taken = apart * (high - low), -np.inf
+    for height, name, colour, x in sorted(ends):
+        taken = max(height, taken + gap)
+        panel.annotate(
+            name, (x, height), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=12,
+            xytext=(8, (taken - height) / (high - low) * panel.bbox.height * 72 / panel.figure.dpi),
+            fontweight="bold",
+        )  # fmt: skip
