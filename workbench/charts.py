@@ -125,7 +125,9 @@ def ranking(
             low, middle, high = (100 * value for value in (found.low, found.estimate, found.high))
             if name == reference:
                 panel.axvspan(low, high, color="#e9ebee", zorder=0)
-            panel.errorbar(middle, row, xerr=[[middle - low], [high - middle]], marker="o", color=colour, elinewidth=2.4)
+            panel.errorbar(
+                middle, row, xerr=[[middle - low], [high - middle]], marker="o", color=colour, elinewidth=2.4
+            )
         panel.set_title(heading, fontsize=13, fontweight="normal", color=INK, pad=6)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
         panel.grid(axis="x", **GRID)

@@ -140,6 +140,21 @@ def report(
 
 
 @app.command()
+def bench(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("data/bench.md"),
+) -> None:
+    """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else."""
+    from workbench import bench as benchmark
+    from workbench import data, profiles
+    from workbench.pocket import tasks
+
+    p = profiles.get("pocket")
+    text = benchmark.page(benchmark.measure(str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")))
+    out.write_text(text, encoding="utf-8")
+    typer.echo(f"{text}\n{out}: written")
+
+
+@app.command()
 def fork(
     notebook: Annotated[str, typer.Argument(help="Notebook to start from, e.g. 05_data_quality or 05.")],
     name: Annotated[str, typer.Argument(help="Name of the fork.")],

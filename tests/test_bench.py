@@ -1,0 +1,28 @@
+"""The benchmark measures both sides alike and says what it measured."""
+
+import pytest
+from conftest import make_rows
+from test_ablate import EVALUATION
+
+from workbench import bench, runs
+
+
+def test_sides_take_turns_and_the_order_turns_round():
+    order = []
+    found = bench.in_turn([lambda side=side: order.append(side) or len(order) for side in "abc"], 3)
+    assert "".join(order) == "abccbaabc" and found == [[1, 6, 7], [2, 5, 8], [3, 4, 9]]
+
+
+def test_a_ratio_above_one_is_ours_faster():
+    row = bench._row("a", "tokens a second", 100, [1.0, 2.0, 4.0], [2.0, 8.0, 4.0])
+    assert (row["ours"], row["theirs"], row["ratio"], row["least"], row["greatest"]) == (50, 25, 2, 1, 4)
+
+
+def test_the_whole_benchmark_in_small(tiny_base):
+    size = bench.Size(cells=2, steps=1, rows=16, prompts=2, repeats=1)
+    table = bench.measure(tiny_base, make_rows(24), EVALUATION, size)
+    assert table["unit"].tolist() == ["runs a minute", "tokens a second", "tokens a second", "prompts a second"]
+    assert (table[["ours", "theirs", "ratio"]] > 0).all(axis=None)
+    assert table["ratio"].tolist() == pytest.approx((table["ours"] / table["theirs"]).tolist())
+    text = bench.page(table, size)
+    assert text.count("\n| ") == 6 and runs.environment()["cpu"] in text and "torch 2" in text

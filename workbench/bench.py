@@ -1,0 +1,180 @@
+"""What is faster, and by how much: ratios within one run on one machine, the two sides taken in turn."""
+
+import datetime
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import pandas as pd
+from peft import LoraConfig
+from trl import SFTConfig, SFTTrainer
+
+from workbench import ablate, evaluate, models, quiet, runs, train
+from workbench.specs import SFTSpec
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured; the defaults take about half an hour on 2 cores."""
+
+    cells: int = 45
+    """Trainings of the grid."""
+    steps: int = 30
+    """Optimizer steps of each."""
+    rows: int = 240
+    """Rows that everything trains on."""
+    prompts: int = 64
+    """Evaluation prompts a training, and for the scoring."""
+    repeats: int = 3
+    """Times that each side is taken."""
+
+
+# What TRL's notebook examples/notebooks/sft_trl_lora_qlora.ipynb sets and a CPU can do. Left out, since they need CUDA: fp16, the
+# paged 8-bit optimizer, Liger kernels, activations moved to the CPU. Its adapters are in bf16, as TRL makes them on a 4-bit base.
+NOTEBOOK = {
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 4,
+    "activation_checkpointing": True,
+    "logging_steps": 1,
+    "warmup_steps": 5,
+    "learning_rate": 2e-4,
+}
+
+
+@quiet.few_bars()
+def measure(
+    base: str, rows: datasets.Dataset, evaluation: Sequence[dict], size: Size = Size(), workers: int = 2
+) -> pd.DataFrame:
+    """Run the benchmark.
+
+    Returns:
+        A row a comparison: what, unit, ours and theirs (medians), ratio (median of the ratios of each turn), least, greatest, wanted.
+    """
+    rows, evaluation = rows.select(range(size.rows)), list(evaluation)[: size.prompts]
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        return pd.DataFrame(
+            [
+                _grid(base, rows, evaluation, size, workers, at),
+                *_training(base, rows, size, at),
+                _scoring(base, rows, evaluation, size, at),
+            ]
+        )
+
+
+def _grid(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size, workers: int, at: Path) -> dict:
+    spec = {"base": base, "method": "qlora", "max_steps": size.steps, "batch_size": 8}
+    cells = ablate.cells(spec, rows, {"all": {}}, range(size.cells))
+
+    def seconds(parallel: int) -> float:
+        with tempfile.TemporaryDirectory(dir=at) as store:
+            start = time.monotonic()
+            ablate.grid(cells, evaluation, parallel=parallel, store=runs.Store(store), quiet=True)
+            return time.monotonic() - start
+
+    warm = ablate.cells({**spec, "max_steps": 1}, rows, {"all": {}}, [0])
+    ablate.grid(
+        warm, evaluation, store=runs.Store(at / "warm"), quiet=True
+    )  # what is done once a process is not measured
+    ours, theirs = in_turn([lambda: seconds(workers), lambda: seconds(1)], size.repeats)
+    what = f"a grid of {size.cells} runs in {workers} processes with a thread each, against one after another in one process"
+    return _row(what, "runs a minute", 60 * size.cells, ours, theirs, "1.7 or more on 2 cores")
+
+
+def _training(base: str, rows: datasets.Dataset, size: Size, at: Path) -> list[dict]:
+    tokenizer = models.load_tokenizer(base)
+    spec = SFTSpec(base=base, epochs=1, batch_size=8)
+    tokens = 0
+
+    def seconds(make: Callable[..., SFTTrainer]) -> float:
+        nonlocal tokens
+        trainer = make(models.load_base(base, quantize=True))
+        tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
+        start = time.monotonic()
+        trainer.train()
+        return time.monotonic() - start
+
+    def of_trl(**settings) -> Callable[..., SFTTrainer]:
+        def make(model) -> SFTTrainer:
+            cpu = model.device.type == "cpu"
+            adapter = LoraConfig(
+                r=spec.rank, lora_alpha=2 * spec.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+            )
+            arguments = SFTConfig(str(at), use_cpu=cpu, bf16=not cpu, num_train_epochs=1, save_strategy="no", report_to="none",
+                                  disable_tqdm=True, dataloader_pin_memory=not cpu, **settings)  # fmt: skip
+            return SFTTrainer(model, arguments, train_dataset=train.for_trl(rows), processing_class=tokenizer,
+                              peft_config=adapter)  # fmt: skip
+
+        return make
+
+    ours = lambda model: train.make_trainer(spec, model, tokenizer, rows, at, [])  # noqa: E731
+    names = ("TRL's defaults", "the settings of TRL's QLoRA notebook")
+    sides = [lambda make=make: seconds(make) for make in (ours, of_trl(), of_trl(**NOTEBOOK))]
+    own, *others = in_turn(sides, size.repeats)
+    what = f"QLoRA SFT on {size.rows} rows with our settings, against"
+    return [
+        _row(f"{what} {name}", "tokens a second", tokens, own, other) for name, other in zip(names, others, strict=True)
+    ]
+
+
+def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size, at: Path) -> dict:
+    spec = SFTSpec(base=base, method="qlora", max_steps=size.steps, batch_size=8)
+    model, tokenizer = models.load_tuned(train.sft(spec, rows, store=runs.Store(at / "scoring"), quiet=True))
+
+    def seconds(batch_size: int) -> float:
+        start = time.monotonic()
+        evaluate.score(model, tokenizer, evaluation, batch_size=batch_size)
+        return time.monotonic() - start
+
+    ours, theirs = in_turn([lambda: seconds(64), lambda: seconds(1)], size.repeats)
+    what = f"scoring {len(evaluation)} prompts in batches of 64, against one at a time"
+    return _row(what, "prompts a second", len(evaluation), ours, theirs)
+
+
+def in_turn(sides: Sequence[Callable[[], float]], repeats: int) -> list[list[float]]:
+    """What each side returns, `repeats` times; the order is turned round each time, so that a drift of the machine hits all alike."""
+    found = [[] for _ in sides]
+    for turn in range(repeats):
+        for side in range(len(sides))[:: (-1) ** turn]:
+            found[side].append(sides[side]())
+    return found
+
+
+def _row(what: str, unit: str, amount: float, ours: list[float], theirs: list[float], wanted: str = "") -> dict:
+    """A line of the table, from seconds."""
+    ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
+    return {
+        "what": what,
+        "unit": unit,
+        "ours": amount / statistics.median(ours),
+        "theirs": amount / statistics.median(theirs),
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "greatest": max(ratios),
+        "wanted": wanted,
+    }
+
+
+def page(table: pd.DataFrame, size: Size = Size()) -> str:
+    """The table in Markdown, with the machine that it was measured on."""
+    here = runs.environment()
+    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+    lines = [
+        "# Benchmark",
+        "",
+        f"Made by `workbench bench` on {datetime.date.today()}: {here['gpu'] or here['cpu']}, {os.cpu_count()} cores, "
+        f"{here['threads']} threads in the one process, Python {here['python']}, {versions}.",
+        f"Medians of {size.repeats} turns, the sides taken one after the other in each; in brackets the least and the greatest ratio.",
+        "",
+        "| what | ours | theirs | unit | ratio | wanted |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in table.itertuples(index=False):
+        ratio = f"{row.ratio:.2f} [{row.least:.2f}, {row.greatest:.2f}]"
+        lines.append(f"| {row.what} | {row.ours:,.4g} | {row.theirs:,.4g} | {row.unit} | {ratio} | {row.wanted} |")
+    return "\n".join(lines) + "\n"
