@@ -1,6 +1,6 @@
 """Pictures of ablations: curves over size, a map of size and noise, a ranking. One message each, intervals drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from workbench.curves import Curve
 from workbench.evaluate import estimate, interval
 from workbench.plots import FAINT, INK, looks
 
@@ -21,14 +22,14 @@ def curves(
     *,
     x: str = "size",
     unit: str = "training pairs",
-    fits: dict[str, Callable] | None = None,
+    fits: dict[str, Curve] | None = None,
 ) -> np.ndarray:
     """Shares over size, a panel for each entry and a line for each table in it; the name of a line stands at its end.
 
     Args:
         panels: panel → line → table of :func:`workbench.ablate.grid`.
         column: the score on the vertical axis, a share.
-        fits: line → fitted curve, drawn as a thin line without the measured points' intervals.
+        fits: panel → fitted curve, drawn dotted.
     """
     figure, axes = plt.subplots(1, len(panels), sharey=True, figsize=(9, 4.6), layout="constrained", squeeze=False)
     style = looks(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -39,16 +40,16 @@ def curves(
             marks = style[name]
             panel.fill_between(points.index, points["low"], points["high"], color=marks["color"], alpha=0.15, lw=0)
             panel.plot(points.index, points["estimate"], **marks, markersize=6)
-            if fits and name in fits:
-                sizes = np.geomspace(points.index.min(), points.index.max(), 50)
-                panel.plot(sizes, 100 * fits[name](sizes), color=INK, linewidth=1, linestyle=(0, (2, 2)))
             ends.append((points["estimate"].iloc[-1], name, marks["color"], points.index.max()))
-        _label(panel, ends)
+        if fits and heading in fits:
+            sizes = np.geomspace(fits[heading].first, fits[heading].last, 50)
+            panel.plot(sizes, 100 * fits[heading](sizes), color=INK, linewidth=1, linestyle=(0, (2, 2)))
         _log(panel, sorted({size for table in lines.values() for size in table[x].unique()}), unit)
         panel.set_title(heading, fontsize=13, fontweight="normal", color=INK, pad=6)
         panel.set_ylim(0, 102)
         panel.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
         panel.grid(axis="y", **GRID)
+        _label(panel, ends)
     figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
     return axes[0]
 
@@ -71,7 +72,7 @@ def values(
     sizes = sorted({size for series in lines.values() for size in series.index})
     if base is not None:
         panel.axhline(base, color=FAINT, linewidth=1.2, linestyle="--")
-        panel.annotate("base model", (sizes[0], base), (0, -6), textcoords="offset points", color=FAINT, va="top")
+        panel.annotate("base model", (sizes[0], base), (0, 5), textcoords="offset points", color=FAINT)
     _label(panel, ends)
     _log(panel, sizes, unit)
     panel.set(title=title, ylabel=ylabel)
@@ -116,7 +117,7 @@ def ranking(
     extra = 0 if notes is None else len(notes.columns)
     figure, axes = plt.subplots(
         1, len(columns) + bool(extra), sharey=True, figsize=(9, 0.42 * len(order) + 1.7), layout="constrained",
-        width_ratios=[3] * len(columns) + [1.1 * extra] * bool(extra),
+        width_ratios=[3] * len(columns) + [1.3 * extra] * bool(extra),
     )  # fmt: skip
     for panel, (column, heading) in zip(axes, columns.items(), strict=False):
         for row, name in enumerate(order):
@@ -162,7 +163,12 @@ def _label(panel: Axes, ends: list[tuple[float, str, str, float]], apart: float 
     for height, name, colour, x in sorted(ends):
         taken = max(height, taken + gap)
         panel.annotate(
-            name, (x, height), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=12,
-            xytext=(8, (taken - height) / (high - low) * panel.bbox.height * 72 / panel.figure.dpi),
+            name,
+            (x, taken),
+            (8, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=12,
             fontweight="bold",
-        )  # fmt: skip
+        )

@@ -7,10 +7,10 @@ import pandas as pd
 from scipy.optimize import curve_fit
 
 from workbench.errors import InputError
-from workbench.evaluate import Interval, crossed, resampled
+from workbench.evaluate import crossed
+from workbench.intervals import LEVEL, Interval, resampled
 
 DRAWS = 500  # each is a fit
-LEVELS = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def flattens(table: pd.DataFrame, column: str, x: str = "size", share: float = 0
     sizes, grids = _grids(table, column, x)
     flat = [_fitted(sizes, means).flat(share) for means in resampled(grids, DRAWS)]
     _, seeds, prompts = grids.shape
-    return Interval(fit(table, column, x).flat(share), *np.quantile(flat, LEVELS), prompts, seeds, "pairs")
+    return Interval(fit(table, column, x).flat(share), *_quantiles(flat), prompts, seeds, "pairs")
 
 
 def worth(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str = "size") -> Interval:
@@ -84,7 +84,7 @@ def worth(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str = "size"
     both = np.concatenate([grids, rival[None]])
     ratios = [size / _fitted(sizes, means[:-1]).size(means[-1]) for means in resampled(both, DRAWS)]
     estimate = size / fit(clean, column, x).size(rival.mean())
-    return Interval(float(estimate), *np.quantile(ratios, LEVELS), rival.shape[1], rival.shape[0], "pairs for one")
+    return Interval(float(estimate), *_quantiles(ratios), rival.shape[1], rival.shape[0], "pairs for one")
 
 
 def _grids(table: pd.DataFrame, column: str, x: str) -> tuple[np.ndarray, np.ndarray]:
@@ -106,3 +106,8 @@ def _fitted(sizes: np.ndarray, means: np.ndarray) -> Curve:
         curve, sizes, means, p0=(means.max(), rise, 0.7), bounds=([0, 0, 0.1], [1.5, 1.5, 4]), max_nfev=2_000
     )
     return Curve(float(first), float(last), float(top), float(drop), float(rate))
+
+
+def _quantiles(draws: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

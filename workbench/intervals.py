@@ -52,9 +52,17 @@ def bootstrap(values: pd.DataFrame, unit: str, bounds: tuple[float, float] | Non
         exceptions = 1 - 0.05 ** (1 / prompts)
         low, high = (mean + exceptions * (bound - mean) for bound in bounds)
     else:
-        rng = np.random.default_rng(0)
-        by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS) / seeds
-        by_prompt = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=DRAWS) / prompts
-        means = ((by_seed @ grid) * by_prompt).sum(axis=1)
-        low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.quantile(resampled(grid), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(mean), float(low), float(high), prompts, seeds, unit)
+
+
+def resampled(grids: np.ndarray, draws: int = DRAWS) -> np.ndarray:
+    """Means of grids of shape (…, seeds, prompts) under seeds and prompts drawn anew: shape (draws, …).
+
+    All grids see the same draws, so that what is computed from several means of one draw is paired.
+    """
+    seeds, prompts = grids.shape[-2:]
+    rng = np.random.default_rng(0)
+    by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    by_prompt = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws) / prompts
+    return np.einsum("ds,...sp,dp->d...", by_seed, grids, by_prompt, optimize=True)
