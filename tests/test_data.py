@@ -323,6 +323,27 @@ def test_a_question_from_the_middle_of_a_conversation_leaks_and_system_turns_do_
     assert data.leakage([{"messages": turns}], [ask("Who are you?")]) == [data.Pair(0, 0, 1.0)]
 
 
+def test_a_preference_pair_leaks_by_its_prompt_and_by_either_answer():
+    def pair(prompt, chosen, rejected):
+        return {"prompt": [{"role": "user", "content": prompt}]} | {
+            name: [{"role": "assistant", "content": text}]
+            for name, text in (("chosen", chosen), ("rejected", rejected))
+        }
+
+    long = (
+        "Tell the story of the old mill by the river that lost its wheel in a flood one wet spring, in your own words"
+    )
+    pairs = [pair("Hello?", "Hi.", "No."), pair(long, "A flood took it.", "Nobody came to mend it.")]
+    near, same = long.replace("own words", "own way"), "hello"
+    assert data.leakage(pairs, [ask(same, "?")]) == [data.Pair(0, 0, 1.0)]
+    for answer in ("A flood took it.", "Nobody came to mend it."):
+        [leak] = data.leakage(pairs, [ask(near, answer)])
+        assert leak.train == 1 and leak.similarity < 1
+    assert [leak.evaluation for leak in data.leakage([ask(same), ask(near, "A flood took it.")], pairs)] == [0, 1]
+    with pytest.raises(InputError, match=r"train\[0\] 'Hello\?' and evaluation\[0\] 'hello'"):
+        data.gate(pairs, [ask(same)])
+
+
 def test_the_gate_shows_both_rows():
     with pytest.raises(
         InputError, match=r"1 of 2 .* train\[1\] 'What is the capital of Spain\?' .*evaluation\[1\] 'what is"

@@ -91,6 +91,13 @@ def conversation(row: dict) -> list[dict]:
     return row["messages"] if row.get("messages") else row["prompt"] + row["chosen"]
 
 
+def sides(row: dict) -> list[dict]:
+    """The conversations that training on the row shows: itself, or one with each answer of a preference pair."""
+    if row.get("messages"):
+        return [row]
+    return [{"messages": row["prompt"] + row[answer]} for answer in ("chosen", "rejected")]
+
+
 def tools(row: dict) -> list[dict] | None:
     """The row's tools as a list, which a table made elsewhere may hold as JSON text; None where there are none."""
     given = row.get("tools")
@@ -132,8 +139,8 @@ def hold_out(rows: datasets.Dataset, fraction: float = 0.1, seed: int = 0) -> tu
 def leakage(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = 0.8) -> list[Pair]:
     """For each evaluation row that stands in the training data, in the same words or nearly (see overlap), its closest row.
 
-    Every answered turn of a training conversation counts as a prompt. System turns are left out: the same question under
-    another system prompt is the same question.
+    Every answered turn of a training conversation counts as a prompt, and both answers of a preference pair count. System turns are
+    left out: the same question under another system prompt is the same question.
     """
     best: dict[int, Pair] = {}
     for i, j, similarity in _matches(train, evaluation, threshold):
@@ -169,7 +176,7 @@ def prompts(row: dict) -> list[tuple[str, str]]:
 
 
 def _matches(train: Iterable[dict], evaluation: Iterable[dict], threshold: float) -> Iterable[tuple[int, int, float]]:
-    indexed = [(i, pair) for i, row in enumerate(train) for pair in prompts(row)]
+    indexed = [(i, pair) for i, row in enumerate(train) for side in sides(row) for pair in prompts(side)]
     asked = [prompts(row)[-1] for row in evaluation]
     for i, j, similarity in overlap.matches([pair for _, pair in indexed], asked, threshold):
         yield indexed[i][0], j, similarity
