@@ -154,6 +154,10 @@ def test_the_leakage_gate_lets_tuning_and_evaluation_pass(split):
     data.gate(TUNING, tasks.haikus(split))
 
 
+def test_no_development_row_asks_what_a_test_row_asks():
+    data.gate(DEV, TEST)
+
+
 @pytest.mark.parametrize("split", EVALUATION)
 def test_held_out_items_are_never_what_a_tuning_row_asks(split):
     held_out = {row["item"] for row in on("input", EVALUATION[split])}

@@ -169,9 +169,10 @@ def rows_of(axis: str, split: str, count: int | None = None, family: str | None 
 def draw(split: str, sizes: dict[str, int] = PUBLISHED) -> list[dict]:
     """Evaluation rows of a split ("dev" or "test"), so many of each axis, less those that ask what a row of the whole pool asks.
 
-    A held-out phrasing can differ from a tuning phrasing by a "please" or a full stop alone; the leakage gate would stop on it.
+    A held-out phrasing can differ from a tuning phrasing by a "please" or a full stop alone; the leakage gate would stop on it. For
+    the same reason no development row asks what a test row asks: settings are chosen on the one, claims read on the other.
     """
-    everything = pool_rows(None)
+    everything = [*pool_rows(None), *(draw("test") if split == "dev" else ())]
     found = []
     for axis, count in sizes.items():
         rows = rows_of(axis, split, 2 * count)
