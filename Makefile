@@ -26,7 +26,7 @@ run: environment  ## run all notebooks top to bottom, then write a report to ope
 	@$(BIN)/workbench run --profile $(PROFILE); status=$$?; $(BIN)/workbench report && exit $$status
 
 test: cluster lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
-	$(BIN)/python -m pytest tests $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=900
+	$(BIN)/python -m pytest tests $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800
 
 lab: environment  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks

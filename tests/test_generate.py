@@ -60,6 +60,11 @@ def test_a_batch_gives_what_one_prompt_at_a_time_gives_and_in_order(model, token
     assert len({text for text, _ in alone}) > 4, "the model must tell the prompts apart, or the order is not tested"
 
 
+def test_expected_lengths_change_who_shares_a_batch_and_no_reply(model, tokenizer, prompts):
+    plain = generate(model, tokenizer, prompts, 12, 3)
+    assert generate(model, tokenizer, prompts, 12, 3, expected=[5, 1, 9, 2, 2, 7, 1, 3]) == plain
+
+
 def test_a_model_that_does_not_end_runs_to_the_limit_and_has_not_stopped(model, tokenizer, prompts):
     letter = tokenizer("e")["input_ids"][0]
     for reply in generate(biased(model, letter), tokenizer, prompts, max_new_tokens=5):

@@ -93,6 +93,14 @@ def test_adapter_trained_on_nf4_keeps_its_answers_when_merged_into_full_precisio
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_unfolded_it_is_the_same_model_without_adapter_or_4_bit_layers(tuned, method):
+    (packed, tokenizer), (unfolded, _) = (models.load_tuned(tuned[method], unfolded=flag) for flag in (False, True))
+    assert (logits(packed, tokenizer) - logits(unfolded, tokenizer)).abs().max() < 1e-4
+    assert {type(module) for module in unfolded.modules() if isinstance(module, torch.nn.Linear)} == {torch.nn.Linear}
+    assert unfolded.generation_config.eos_token_id == packed.generation_config.eos_token_id
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_merge_writes_an_ordinary_model_folder(tuned, tmp_path, method):
     out = models.merge(tuned[method], tmp_path / "model")
     merged, tokenizer = models.load_tuned(tuned[method], merged=True)

@@ -227,7 +227,8 @@ def scores(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.D
     """Table of :func:`workbench.evaluate.score` for a run in its chat template; kept with the run."""
 
     def make() -> pd.DataFrame:
-        model, tokenizer = models.load_tuned(run)
+        # on a GPU memory is what is short, on a CPU it is time
+        model, tokenizer = models.load_tuned(run, unfolded=models.default_device() == "cpu")
         return evaluate.score(model, tokenizer, evaluation)
 
     return (store or Store()).cached([run, data.content_hash(evaluation)], "chat", make)

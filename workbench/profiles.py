@@ -22,6 +22,8 @@ class Profile:
     """Instruction data: a file or a Hub id, as workbench.data.load takes it."""
     learning_rate: float | None
     """For LoRA and QLoRA; None takes the best on the pocket base. Too high forgets, too low does not follow."""
+    short_learning_rate: float | None
+    """The same for trainings of some sixty steps, as ablations use them: they want a higher one."""
     epochs: float
     """Passes over the tuning data; more cost time and, with few rows, memorise."""
     batch_size: int
@@ -38,6 +40,7 @@ POCKET = Profile(
     revision=None,
     tuning=str(DATA / "tasks" / "tuning.jsonl"),
     learning_rate=None,
+    short_learning_rate=4e-3,
     epochs=2.0,
     batch_size=8,
     max_length=512,
@@ -50,6 +53,7 @@ GPU = Profile(
     revision=None,
     tuning="HuggingFaceTB/smol-smoltalk",
     learning_rate=2e-4,
+    short_learning_rate=4e-4,
     epochs=1.0,
     batch_size=16,
     max_length=1024,

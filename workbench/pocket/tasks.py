@@ -73,7 +73,7 @@ def prompt_of(item: Item, phrasing: str) -> str:
 
 
 def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -> dict:
-    """A row as plain data: messages, tools, family, skill, item, split, axis, check."""
+    """A row as plain data: messages, tools, family, phrasing, skill, item, split, axis, check."""
     answer = {"role": "assistant", "content": item.answer}
     if isinstance(item.answer, dict):
         answer = calling(item.answer)
@@ -83,6 +83,7 @@ def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -
         row["tools"] = TOOLS
     return row | {
         "family": family.name,
+        "phrasing": phrasing,
         "skill": family.skill,
         "item": item.key,
         "split": split,
