@@ -124,7 +124,8 @@ def _training(base: str, rows: datasets.Dataset, size: Size, at: Path) -> list[d
 
 def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size, at: Path) -> dict:
     spec = SFTSpec(base=base, method="qlora", max_steps=size.steps, batch_size=8)
-    model, tokenizer = models.load_tuned(train.sft(spec, rows, store=runs.Store(at / "scoring"), quiet=True))
+    run = train.sft(spec, rows, store=runs.Store(at / "scoring"), quiet=True)
+    model, tokenizer = models.load_tuned(run, unfolded=models.default_device() == "cpu")  # as a grid scores it
 
     def seconds(batch_size: int) -> float:
         start = time.monotonic()
