@@ -132,6 +132,23 @@ def test_where_all_fail_the_grid_says_why(tiny_base, tmp_path):
         )
 
 
+def test_an_interrupted_grid_goes_on_where_it_was(tiny_base, tmp_path, monkeypatch):
+    cells = [ablate.Cell(spec(tiny_base, seed=seed), make_rows(8)) for seed in range(3)]
+    usual, trained = train._train, []
+
+    def interrupted(work, folder, spec, *rest):
+        trained.append(spec.seed)
+        if trained == [0, 1]:
+            raise KeyboardInterrupt
+        return usual(work, folder, spec, *rest)
+
+    monkeypatch.setattr(train, "_train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
+    table = ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
+    assert trained == [0, 1, 1, 2] and table["error"].isna().all() and table["run"].nunique() == 3
+
+
 class Deadly(list):
     """Rows on which the worker that gets them dies as it does when memory runs out: without a word."""
 
