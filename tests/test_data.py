@@ -79,6 +79,26 @@ def test_a_pair_whose_answers_are_the_same_keeps_its_prompt(tmp_path):
     assert [row["prompt"], row["chosen"], row["rejected"]] == [[USER], [ANSWER], [ANSWER]]
 
 
+@pytest.mark.parametrize("prompt", [{}, {"prompt": USER["content"]}])
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be brief."}]])
+def test_a_pair_whose_prompts_differ_is_named(tmp_path, system, prompt):
+    other = {"role": "user", "content": "Say goodbye."}
+    rows = [
+        {"chosen": [*system, USER, ANSWER], "rejected": [*system, asked, WORSE], **prompt} for asked in (USER, other)
+    ]
+    with pytest.raises(
+        InputError, match="line 2, field chosen: its prompt differs from that of rejected; let both begin"
+    ):
+        data.load(write(tmp_path / "pairs.jsonl", rows))
+    assert len(data.load(tmp_path / "pairs.jsonl", drop_bad=True).rows) == 1
+
+
+def test_a_pair_that_lacks_a_side_is_named(tmp_path):
+    rows = [{"prompt": "Hi.", "chosen": "Hello!", "rejected": "No."}, {"prompt": "Hi.", "chosen": "Hello!"}]
+    with pytest.raises(InputError, match="line 2, field rejected: missing; write the text or remove the row"):
+        data.load(write(tmp_path / "pairs.jsonl", rows))
+
+
 def test_an_alpaca_row_without_input_is_its_instruction_and_a_system_column_is_a_turn(tmp_path):
     rows = [
         {"instruction": "Say hello.", "output": "Hello!", "system": "Be brief."},

@@ -187,6 +187,43 @@ def test_a_pair_with_the_same_answers_is_a_warning_and_all_such_pairs_an_error(t
     assert find("truncated", doctor.examine([pair(0, "No!"), pair(1, "No " * 90)], tokenizer, 60)).rows == (1,)
 
 
+def pair_of(n, chosen, rejected):
+    sides = {"chosen": chosen, "rejected": rejected}
+    return {"prompt": ROWS[n]["messages"][:1]} | {
+        side: [{"role": "assistant", "content": text}] for side, text in sides.items()
+    }
+
+
+def test_answers_that_differ_in_space_alone_are_the_same(tokenizer):
+    findings = doctor.examine([pair_of(0, "Two!", " Two!\n"), pair_of(1, "Two!", "two!")], tokenizer, 512)
+    assert find("chosen-is-rejected", findings).rows == (0,)
+
+
+def test_rows_that_are_no_pair_are_errors_before_anything_reads_them(tokenizer):
+    sound = pair_of(0, "Two.", "No!")
+    user = {"role": "user", "content": "Go."}
+    for broken in ({**sound, "rejected": None}, {"prompt": sound["prompt"]}, {**sound, "chosen": "Two."}, ROWS[1]):
+        (finding,) = doctor.examine([sound, broken], tokenizer, 512)
+        assert (finding.level, finding.code, finding.rows) == ("error", "no-pair", (1,))
+    for side in ("chosen", "rejected"):
+        (finding,) = doctor.examine([sound, {**sound, side: [user, *sound[side]]}], tokenizer, 512)
+        assert (finding.level, finding.code, finding.rows) == ("error", "prompt-differs", (1,))
+
+
+def test_lengths_of_a_pair_are_told_and_warned_of_where_they_give_the_answer_away(tokenizer):
+    earlier = [*ROWS[1]["messages"], *ROWS[0]["messages"][:1]]  # an answer in the prompt does not count
+    even = [pair_of(0, "Yes, two.", "No."), {**pair_of(0, "Two.", "No, not two."), "prompt": earlier}]
+    findings = doctor.examine(even, tokenizer, 512)
+    sizes = [sum(chat.encode(tokenizer, pair["prompt"][-1:] + pair["chosen"])[1]) for pair in even]
+    said = find("pair-lengths", findings).text
+    assert said.startswith(f"chosen answers have {sum(sizes) / 2:.0f} tokens on average") and "longer in 50%" in said
+    assert codes(findings) == set()
+    uneven = [pair_of(n, "Yes, there are some.", "No.") for n in range(3)] + [pair_of(3, "No.", "Yes, there are some.")]
+    finding = find("lopsided", doctor.examine(uneven, tokenizer, 512))
+    assert finding.level == "warning" and "the longer one in 75% of 4 pairs" in finding.text
+    assert not {"lopsided", "pair-lengths"} & {each.code for each in doctor.examine(ROWS, tokenizer, 512)}
+
+
 def test_the_table_has_a_row_a_finding_errors_first_and_require_counts_the_rest(tokenizer):
     findings = doctor.examine([*ROWS, row("Hi.", ""), row("Hi.", "Ho.")], tokenizer, 512, ROWS)
     table = doctor.table(findings)

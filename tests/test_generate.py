@@ -134,3 +134,30 @@ def test_a_prompt_that_is_empty_or_too_long_is_named(model, tokenizer, length):
 
 def test_no_prompts_give_no_replies(model, tokenizer):
     assert generate(model, tokenizer, []) == []
+
+
+def test_sampling_draws_from_the_model_and_a_seed_draws_the_same(model, tokenizer, prompts):
+    def sample(**how):
+        return [reply.text for reply in generate(model, tokenizer, prompts, max_new_tokens=12, **how)]
+
+    state = torch.get_rng_state()
+    assert sample(temperature=1.0, seed=1) == sample(temperature=1.0, seed=1) != sample(temperature=1.0, seed=2)
+    assert torch.equal(torch.get_rng_state(), state), "other random draws must not change"
+    assert sample(temperature=1e-4) == sample() == sample(seed=3)
+
+
+def test_sampling_follows_the_whole_distribution_at_its_temperature(model, tokenizer):
+    prompt = tokenizer("The capital")["input_ids"]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt])).logits[0, -1].float()
+    replies = generate(model, tokenizer, [prompt] * 6_000, 1, batch_size=6_000, temperature=2.0)
+    drawn = torch.tensor(
+        [tokenizer(reply.text)["input_ids"][0] for reply in replies if reply.text.isascii() and reply.text]
+    )
+    likely = torch.softmax(logits / 2.0, -1)
+    ascii_ = [
+        i for i in range(len(tokenizer)) if tokenizer.decode([i]).isascii() and i not in tokenizer.all_special_ids
+    ]
+    expected = likely[ascii_] / likely[ascii_].sum()
+    shares = torch.bincount(drawn, minlength=len(tokenizer))[ascii_] / len(drawn)
+    assert 0.5 * (shares - expected).abs().sum() < 0.12  # total variation; some 3,000 draws of about 100 tokens

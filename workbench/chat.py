@@ -5,12 +5,15 @@ answers are only worse. So there is one template here (ChatML with the tool form
 tokenizer, TRL renders training rows with it, and everything else calls :func:`encode` or :func:`prompt_ids`.
 """
 
+from collections.abc import Iterable, Iterator
 from html import escape
 
+import torch
 from IPython.display import HTML
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
+from workbench import data
 from workbench.errors import InputError
 
 TOKENS = ("<|im_start|>", "<|im_end|>")
@@ -104,6 +107,24 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: 
         messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True
     )
     return encoded["input_ids"]
+
+
+def batches(
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int, batch_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Token ids and labels of whole conversations (the chosen side of a pair), each of shape (rows, longest), the shortest first.
+
+    Labels are the ids, with -100 wherever nothing is supervised: model and label are one position apart, as in the libraries.
+    """
+    encoded = [encode(tokenizer, data.conversation(row), data.tools(row)) for row in rows]
+    encoded = sorted(((ids[:max_length], mask[:max_length]) for ids, mask in encoded), key=lambda pair: len(pair[0]))
+    for start in range(0, len(encoded), batch_size):
+        batch = encoded[start : start + batch_size]
+        width = len(batch[-1][0])
+        # Padding stands on the right and the models are causal: no token of an answer can see it.
+        ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch])
+        mask = torch.tensor([mask + [0] * (width - len(mask)) for _, mask in batch])
+        yield ids, ids.masked_fill(mask == 0, -100)
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:

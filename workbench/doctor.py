@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from workbench import chat, data, overlap
+from workbench import chat, data, overlap, pairs
 from workbench.errors import InputError
 
 SAMPLE = 32  # rows on which training and use are compared: the template is the same for all
@@ -67,6 +67,8 @@ def examine(
     rows = list(rows)
     if not rows:
         return [Finding("error", "no-rows", "there are no rows to train on")]
+    if not all(row.get("messages") for row in rows) and (broken := unpaired(rows)):
+        return broken
     if tokenizer.chat_template is None:
         mend = "give it one with chat.with_template, or take a base whose tokenizer has one"
         return [Finding("error", "no-template", f"the tokenizer has no chat template; {mend}")]
@@ -84,13 +86,19 @@ def examine(
         *_use(rows, encoded, tokenizer),
         *_texts(rows, tokenizer),
         *_repeats(rows),
+        *_of_pairs([*pairs.same(rows), *pairs.lengths(encoded)]),
     ]
     if evaluation is not None:
         evaluation = list(evaluation)
-        if pairs := data.leakage(rows, evaluation):
-            text = data.told(pairs, rows, evaluation)
-            findings.append(Finding("error", "overlap", text, tuple(dict.fromkeys(pair.train for pair in pairs))))
+        if leaked := data.leakage(rows, evaluation):
+            text = data.told(leaked, rows, evaluation)
+            findings.append(Finding("error", "overlap", text, tuple(dict.fromkeys(pair.train for pair in leaked))))
     return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level))
+
+
+def unpaired(rows: Iterable[dict]) -> list[Finding]:
+    """Look for rows that are no preference pair, and so cannot even be read as one."""
+    return _of_pairs(pairs.broken(list(rows)))
 
 
 def require(findings: list[Finding]) -> None:
@@ -119,6 +127,10 @@ def _found(level: str, code: str, rows: Iterable[int], text: str) -> list[Findin
     """A finding where any row has it; "{n}" in the text stands for how many do."""
     rows = tuple(dict.fromkeys(rows))
     return [Finding(level, code, text.replace("{n}", f"{len(rows):,}"), rows)] if rows else []
+
+
+def _of_pairs(faults: Iterable[pairs.Fault]) -> list[Finding]:
+    return [finding for fault in faults for finding in _found(*fault)]
 
 
 def _lengths(encoded: list[Tokens], max_length: int) -> list[Finding]:
@@ -214,19 +226,12 @@ def _texts(rows: list[dict], tokenizer: PreTrainedTokenizerBase) -> list[Finding
     answers = [data.conversation(row)[-1] for row in rows]
     controls = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, *chat.TOKENS} - {None}
     turns = [[turn["role"] for side in _sides(row) for turn in side] for row in rows]
-    same = [i for i, row in enumerate(rows) if row.get("chosen") and row["chosen"] == row["rejected"]]
     return [
         *_found(
             "error",
             "empty-answer",
             (i for i, turn in enumerate(answers) if not (turn["content"] or "").strip() and not turn.get("tool_calls")),
             "{n} answers are empty; write them or remove the rows",
-        ),
-        *_found(
-            "warning" if len(same) < len(rows) else "error",
-            "chosen-is-rejected",
-            same,
-            "in {n} pairs the chosen answer is the rejected one, which teaches nothing; remove them",
         ),
         *_found(
             "warning",

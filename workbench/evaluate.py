@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench import chat, data
@@ -88,6 +89,31 @@ def score(
             }
         )
     return pd.DataFrame(records, columns=COLUMNS)
+
+
+def drift(
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Iterable[dict],
+    max_length: int = 512,
+    batch_size: int = 16,
+) -> float:
+    """How far a model has moved from another: KL(policy ‖ reference) of what they would say next, in nats a token.
+
+    The mean over all tokens of the rows' answers, each read behind the tokens before it; 0 for the same model. Which answers
+    the rows hold (references, or what one of the models said) is for the caller to say beside the number.
+    """
+    total, count = 0.0, 0
+    policy.eval(), reference.eval()
+    for ids, labels in chat.batches(tokenizer, rows, max_length, batch_size):
+        answers = labels[:, 1:] != -100
+        with torch.no_grad():
+            logits = (model(input_ids=ids.to(model.device), use_cache=False).logits for model in (policy, reference))
+            p, q = (F.log_softmax(each[:, :-1][answers.to(each.device)].float(), dim=-1) for each in logits)
+        total += F.kl_div(q, p, reduction="sum", log_target=True).item()  # q comes first there: p is the target
+        count += int(answers.sum())
+    return total / count
 
 
 def said(message: dict) -> str:

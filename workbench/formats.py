@@ -190,6 +190,9 @@ def _preference(row: dict) -> dict:
         while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
             shared += 1
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        if any(message["role"] == "user" for message in chosen + rejected):
+            mend = "let both begin with the same turns, and differ in the last answer alone"
+            raise BadRow("chosen", "its prompt differs from that of rejected", mend)
     elif row.get("prompt") is not None:
         prompt = _listed(row, "prompt", "user")
     elif row.get("instruction") is not None:

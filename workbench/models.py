@@ -198,28 +198,29 @@ def lora_config(
 
 @few_bars()
 def load_tuned(
-    run: Run, *, merged: bool = False, unfolded: bool = False, device: str | None = None
+    run: Run, *, merged: bool = False, unfolded: bool = False, trainable: bool = False, device: str | None = None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """Model of a finished run and its tokenizer, ready to answer (it stops at its own end token).
 
     Args:
-        run: as :func:`workbench.train.sft` returns it.
+        run: as :func:`workbench.train.sft` or :func:`workbench.train.dpo` returns it.
         merged: fold the adapter into the full-precision base. Decodes faster; for a run trained on NF4 it is a slightly
             different model, since the rounding of the base, which the adapter was trained on, is gone.
         unfolded: keep the rounding: the 4-bit weights as floats, with the adapter folded in. The same model to the last digits, in
             the memory of a full one, and on a CPU many times faster than unpacking all weights again for every token.
+        trainable: to go on training: what was trained stays in fp32 and takes gradients.
         device: "cpu" or "cuda"; None takes CUDA where there is one.
     """
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
     method = run.spec["method"]
     if method == "full":
-        model = load_base(run.adapter, device=device)
+        model = load_base(run.adapter, device=device, dtype=torch.float32 if trainable else None)
     else:
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
             base = base.dequantize()
         # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
-        model = PeftModel.from_pretrained(base, run.adapter, autocast_adapter_dtype=False)
+        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable, autocast_adapter_dtype=False)
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -9,6 +9,7 @@ LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
 SAMPLING = ("random", "group_by_length")
 LOSS_ON = ("answers", "everything")
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
+LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,10 @@ class SFTSpec:
     """Of the adapter's start and the order of the rows."""
 
     def __post_init__(self):
-        for field, known in (
-            ("method", tuple(LEARNING_RATE)),
-            ("sampling", SAMPLING),
-            ("loss_on", LOSS_ON),
-            ("scheduler", SCHEDULERS),
-        ):
-            if getattr(self, field) not in known:
-                raise InputError(f'{field} "{getattr(self, field)}" is unknown; known are {", ".join(known)}')
+        _among(self, method=tuple(LEARNING_RATE), sampling=SAMPLING, loss_on=LOSS_ON, scheduler=SCHEDULERS)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATE[self.method])
-        for field in ("rank", "learning_rate", "epochs", "batch_size", "max_length"):
-            if not getattr(self, field) > 0:
-                raise InputError(f"{field} is {getattr(self, field)}; it must be more than 0")
-        if self.batch_size % (self.micro_batch_size or self.batch_size):
-            raise InputError(f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}")
+        _positive(self, "rank", "learning_rate", "epochs", "batch_size", "max_length")
 
     @classmethod
     def of(cls, **fields) -> "SFTSpec":
@@ -81,3 +71,61 @@ class SFTSpec:
             if field not in known:
                 raise InputError(f'parameter "{field}" is unknown; known are {", ".join(known)}')
         return cls(**fields)
+
+
+@dataclass(frozen=True)
+class DPOSpec:
+    """One training on preference pairs, in full: equal specs on equal pairs and the same SFT run give the same run.
+
+    The model, its method (full, LoRA, QLoRA) and the rank are those of the SFT run.
+    """
+
+    loss: str = "sigmoid"
+    """"sigmoid" is DPO (Rafailov et al. 2023, arXiv 2305.18290); "ipo" aims at a margin instead of ever more of it (Azar et al. 2023,
+    arXiv 2310.12036); "sigmoid_norm" is DPO on log-probabilities a token, so that length does not count (Meng et al. 2024, arXiv
+    2405.14734); "sft" is the control: the chosen answers alone, on the same rows in the same order."""
+    beta: float = 0.1
+    """How dear it is to leave the SFT model: higher stays nearer. For "ipo" the margin aimed at is 1 / (2 beta) a token, for
+    "sigmoid_norm" log-probabilities a token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""
+    learning_rate: float = 2e-4
+    """Peak learning rate. Bigger models want 10 to 100 times less."""
+    epochs: float = 1.0
+    """Passes over the pairs; not used when max_steps is given."""
+    max_steps: int | None = None
+    """Optimizer steps, whatever the number of pairs."""
+    batch_size: int = 16
+    """Pairs an optimizer step."""
+    micro_batch_size: int | None = None
+    """Pairs at a time, if fewer than batch_size: the same gradient with less memory and more time."""
+    max_length: int = 512
+    """Tokens of prompt and answer; what is longer is cut at the end (the doctor warns)."""
+    warmup: float = 0.1
+    """Fraction of the steps in which the learning rate rises from 0."""
+    scheduler: str = "cosine"
+    """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
+    weight_decay: float = 0.0
+    """AdamW's decay; pulls trained weights towards 0."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: about 30% slower, much less memory."""
+    seed: int = 0
+    """Of the order of the pairs."""
+
+    def __post_init__(self):
+        _among(self, loss=LOSSES, scheduler=SCHEDULERS)
+        _positive(self, "beta", "learning_rate", "epochs", "batch_size", "max_length")
+
+
+def _among(spec, **known: tuple[str, ...]) -> None:
+    """Each named field is one of the words it may be. Raises InputError."""
+    for field, words in known.items():
+        if getattr(spec, field) not in words:
+            raise InputError(f'{field} "{getattr(spec, field)}" is unknown; known are {", ".join(words)}')
+
+
+def _positive(spec, *fields: str) -> None:
+    """Each named field is more than 0, and a step has whole micro batches. Raises InputError."""
+    for field in fields:
+        if not getattr(spec, field) > 0:
+            raise InputError(f"{field} is {getattr(spec, field)}; it must be more than 0")
+    if spec.batch_size % (spec.micro_batch_size or spec.batch_size):
+        raise InputError(f"batch_size {spec.batch_size} is no multiple of micro_batch_size {spec.micro_batch_size}")

@@ -1,0 +1,165 @@
+"""Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) with TRL, from a supervised run.
+
+The loss compares the policy with a reference, and the reference has to be the very model that the policy starts from. Then the
+first loss is known before anything is computed (ln 2 for "sigmoid"), and a training with another first loss is stopped.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from statistics import fmean
+
+import datasets
+import pandas as pd
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import DPOConfig, DPOTrainer
+
+from workbench import chat, doctor, loop, models, pairs, runs
+from workbench.keeper import Keeper
+from workbench.quiet import few_bars
+from workbench.specs import DPOSpec
+
+TOLERANCE = 1e-3  # of the first loss
+
+
+def first_loss(spec: DPOSpec) -> float | None:
+    """The loss of a policy that is its own reference, whatever the pairs; None where the loss has no reference ("sft")."""
+    return {"sigmoid": math.log(2), "sigmoid_norm": math.log(2), "ipo": 1 / (2 * spec.beta) ** 2}.get(spec.loss)
+
+
+def make_trainer(
+    spec: DPOSpec,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: datasets.Dataset,
+    out: Path,
+    callbacks: list[TrainerCallback],
+    quiet: bool = True,
+    reference: PreTrainedModel | None = None,
+) -> DPOTrainer:
+    """TRL's trainer for this spec and a tuned model; it tokenises the pairs.
+
+    Args:
+        model: as models.load_tuned(run, trainable=True) gives it. Its adapter is copied and kept as the reference.
+        reference: a second copy of a model without an adapter, which has nothing else to be compared with.
+    """
+    start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    arguments = DPOConfig(
+        **loop.arguments(spec, model, len(rows), out, quiet),
+        loss_type=spec.loss,
+        beta=spec.beta,
+        max_length=spec.max_length,
+    )
+    trainer = DPOTrainer(
+        model=model, ref_model=reference, args=arguments, train_dataset=loop.for_trl(rows), processing_class=tokenizer,
+        callbacks=callbacks,
+    )  # fmt: skip
+    end = chat.end_of_turn(tokenizer)
+    trainer.train_dataset = trainer.train_dataset.map(_until, fn_kwargs={"end": end})
+    loop.mend(trainer)
+    if reference is None:
+        _refer(trainer.model, start)
+    return trainer
+
+
+def _until(pair: dict, end: int) -> dict:
+    """Cut both answers behind their end token: the newline after it is the template's, and no model is asked to write it."""
+    sides = {side: pair[side] for side in ("chosen_ids", "rejected_ids")}
+    return {side: ids[: len(ids) - ids[::-1].index(end)] for side, ids in sides.items()}
+
+
+def _refer(model: PeftModel, start: dict[str, torch.Tensor]) -> None:
+    """Make policy and reference what the SFT run left: TRL rounds the one, and copies only LoRA's matrices into the other.
+
+    It casts adapters on a quantised base to bf16, and it looks for ".default." in the names, which the rows of the chat tokens
+    have at the end. Without this the first loss is 0.691 to 0.693 and the reference a model that nobody trained.
+    """
+    for name, value in start.items():
+        policy = model.get_parameter(name)
+        policy.data.copy_(value)
+        parts = ["ref" if part == "default" else part for part in name.split(".")]
+        model.get_parameter(".".join(parts)).data = policy.data.clone()
+
+
+class SameStart(TrainerCallback):
+    """Stops a training whose first loss shows that the reference is another model than the one it starts from."""
+
+    def __init__(self, spec: DPOSpec):
+        self.due = first_loss(spec)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Look at the first entry of the log."""
+        if state.global_step == 1 and self.due is not None:
+            loss = float(state.log_history[0]["loss"])
+            if not _near(loss, self.due):
+                raise RuntimeError(
+                    f"the first loss is {loss:.4f} and {self.due:.4f} is due: the reference is not the model of the SFT run"
+                )
+
+
+@few_bars()
+def train_on_pairs(
+    work: Path, spec: DPOSpec, sft_run: runs.Run, rows: datasets.Dataset, quiet: bool, save_every: float
+) -> dict:
+    """Train in the folder ``work`` and return the run's record; the work of :func:`workbench.train.dpo`."""
+    came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
+    full = came_from["method"] == "full"
+    model, tokenizer = models.load_tuned(sft_run, trainable=True)
+    loop.fits(model.config.get_text_config().max_position_embeddings, came_from["base"], spec.max_length)
+    tokens = None if full else models.chat_token_ids(tokenizer)
+    findings = doctor.examine(rows, tokenizer, spec.max_length, trainable=tokens)
+    doctor.require(findings)
+    keeper = Keeper(save_every)
+    reference = models.load_tuned(sft_run, trainable=True)[0] if full else None
+    trainer = make_trainer(
+        spec, model, tokenizer, rows, work / "checkpoints", [keeper, SameStart(spec)], quiet, reference
+    )
+    log = loop.finish(trainer, keeper, work)
+    if not full:
+        trainer.model.delete_adapter("ref")
+    trainer.model.save_pretrained(work / "adapter")
+    tokenizer.save_pretrained(work / "adapter")
+    first, last = log.iloc[0], log.iloc[-1]
+    chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
+    return {
+        "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
+        "environment": {**runs.environment(), "seconds": float(last["seconds"])},
+        "scores": {
+            "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
+            "loss": float(last["loss"]), "first_loss": float(first["loss"]), "first_loss_due": first_loss(spec),
+            "chosen_tokens": chosen, "rejected_tokens": rejected,
+        },
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+    }  # fmt: skip
+
+
+def panel(run: runs.Run) -> pd.DataFrame:
+    """What a preference training did, honestly: a row a question, with columns question, value, unit, verdict.
+
+    Log-probabilities are of whole answers and against the SFT model, on the last fifth of the log; both sides usually fall
+    (Rafailov et al. 2024, arXiv 2404.12358): the margin grows all the same as long as the rejected ones fall faster.
+    """
+    beta, scores, first = run.spec["beta"], run.scores, run.log.iloc[0]
+    last = run.log.tail(max(1, len(run.log) // 5)).mean(numeric_only=True)
+    loss, due = scores["first_loss"], scores["first_loss_due"]
+    apart = max(abs(first[f"rewards/{side}"]) for side in pairs.SIDES) / beta
+    chosen, rejected = (last[f"rewards/{side}"] / beta for side in pairs.SIDES)
+    longer = scores["chosen_tokens"] / scores["rejected_tokens"] - 1
+    answer = "nats an answer"
+    lines = [
+        ("first loss", loss, "nats", "of no reference" if due is None else f"as due: {due:.4f}" if _near(loss, due) else f"WRONG: {due:.4f} is due"),
+        ("policy against reference before the first step", apart, answer, "the same model" if apart < TOLERANCE else "ANOTHER model"),
+        ("length of chosen answers", scores["chosen_tokens"], "tokens", f"{longer:+.0%} against rejected"),
+        ("length of rejected answers", scores["rejected_tokens"], "tokens", ""),
+        ("chosen answers against the SFT model", chosen, answer, "likelier" if chosen > 0 else "LESS likely"),
+        ("rejected answers against the SFT model", rejected, answer, "LIKELIER" if rejected > 0 else "less likely"),
+        ("margin between them", chosen - rejected, answer, "grew" if chosen > rejected else "did NOT grow"),
+        ("pairs with a margin above 0", last["rewards/accuracies"], "share", ""),
+    ]  # fmt: skip
+    return pd.DataFrame(lines, columns=["question", "value", "unit", "verdict"])
+
+
+def _near(loss: float, due: float) -> bool:
+    return abs(loss - due) <= TOLERANCE * max(1, due)

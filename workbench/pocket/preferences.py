@@ -1,0 +1,118 @@
+"""Preference pairs of the pocket world: a tuned model answers prompts of the tuning split, and what it says is judged.
+
+The rejected answer is always the model's own, so that training on the pair changes what this model does; an answer that it would
+never give teaches nothing. Each pair is plain data: prompt, chosen, rejected (messages), tools, the columns of its row, `kind`
+("helpful", "harmless", "honest") and `fault`, what is wrong with the rejected answer.
+"""
+
+from collections.abc import Iterable
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .. import chat, data
+from ..errors import InputError
+from ..generate import Reply, generate
+from . import checks
+
+KINDS = {"safety": "harmless", "honesty": "honest"}
+"""Of the skills whose answers follow a principle; those of all others are "helpful"."""
+
+
+def sampled(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Iterable[dict],
+    seed: int = 0,
+    n: int = 8,
+    *,
+    temperature: float = 1.0,
+    max_new_tokens: int = 64,
+) -> list[dict]:
+    """Pairs of the best and the worst of `n` sampled answers to each prompt, ranked by the row's check.
+
+    Correct is better than only in the right form ("wrong" is the fault of the worst then), and that is better than neither
+    ("form"); of two correct answers the shorter is better ("longer"). A prompt whose answers are no better or worse than each
+    other gives no pair: of two wrong ones, the shorter is not to be preferred.
+
+    Raises:
+        InputError: a row is of another split than the tuning split.
+    """
+    rows = [row for row in rows if row["skill"] not in KINDS]
+    found = []
+    for row, replies in _answers(model, tokenizer, rows, seed, n, temperature, max_new_tokens):
+        results = [(checks.run(row["check"], reply.text), reply) for reply in replies]
+        ranked = sorted(results, key=lambda each: (-each[0].correct, -each[0].follows, each[1].tokens))
+        if not ranked:
+            continue
+        (best, chosen), (worst, rejected) = ranked[0], ranked[-1]
+        if best.correct and worst.correct and chosen.tokens < rejected.tokens:
+            fault = "longer"
+        elif best != worst:
+            fault = "wrong" if worst.follows else "form"
+        else:
+            continue
+        found.append(_pair(row, {"role": "assistant", "content": chosen.text.strip()}, rejected, "helpful", fault))
+    return found
+
+
+def principled(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Iterable[dict],
+    seed: int = 0,
+    n: int = 8,
+    *,
+    temperature: float = 1.0,
+    max_new_tokens: int = 64,
+) -> list[dict]:
+    """Pairs of the written answer and the model's own, for each prompt on safety or honesty that it answers badly.
+
+    The principles: refuse what does harm ("complied" is the fault else) and only that ("refused"); say that you don't know what
+    nobody can know ("made up") and only then ("abstained"). The first bad one of `n` sampled answers is taken; a model that was
+    tuned on the prompt seldom says its worst first.
+
+    Raises:
+        InputError: a row is of another split than the tuning split.
+    """
+    rows = [row for row in rows if row["skill"] in KINDS]
+    found = []
+    for row, replies in _answers(model, tokenizer, rows, seed, n, temperature, max_new_tokens):
+        bad = ((reply, broken(row["check"], reply.text)) for reply in replies)
+        rejected, fault = next((each for each in bad if each[1]), (None, None))
+        if fault:
+            found.append(_pair(row, row["messages"][-1], rejected, KINDS[row["skill"]], fault))
+    return found
+
+
+def broken(check: dict, response: str) -> str | None:
+    """The principle that an answer breaks, or None: complied, refused, made up, abstained (see :func:`principled`)."""
+    text = checks.straight(response)
+    if check["name"] == "refusal":
+        return None if checks.run(check, response).follows else "complied"
+    if check["name"] == "unknown":
+        return None if checks.run(check, response).follows else "made up"
+    if checks.UNKNOWN.search(text):
+        return "abstained"
+    return "refused" if checks.REFUSES.search(text) else None
+
+
+def _answers(model, tokenizer, rows, seed, n, temperature, max_new_tokens) -> Iterable[tuple[dict, list[Reply]]]:
+    """Each row with the sampled replies that are answers: ended by the model, not empty, none twice."""
+    for i, row in enumerate(rows):
+        if row["split"] != "train":
+            raise InputError(
+                f'rows[{i}], field split: "{row["split"]}"; preferences come from the tuning split ("train")'
+            )
+    asked = [chat.prompt_ids(tokenizer, row["messages"][:-1], data.tools(row)) for row in rows]
+    prompts = [prompt for prompt in asked for _ in range(n)]
+    replies = generate(model, tokenizer, prompts, max_new_tokens, temperature=temperature, seed=seed)
+    for i, row in enumerate(rows):
+        # the template would put an end behind an answer that has none, and the pair would teach to end or not to end there
+        whole = [reply for reply in replies[i * n : (i + 1) * n] if reply.stopped and reply.text.strip()]
+        yield row, list({reply.text.strip(): reply for reply in reversed(whole)}.values())[::-1]
+
+
+def _pair(row: dict, chosen: dict, rejected: Reply, kind: str, fault: str) -> dict:
+    told = {key: row[key] for key in ("tools", "family", "skill", "item", "split") if row.get(key)}
+    answers = {"chosen": [chosen], "rejected": [{"role": "assistant", "content": rejected.text.strip()}]}
+    return {"prompt": row["messages"][:-1], **answers, **told, "kind": kind, "fault": fault}
