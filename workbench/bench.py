@@ -14,7 +14,7 @@ import pandas as pd
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
-from workbench import ablate, evaluate, models, quiet, runs, train
+from workbench import ablate, evaluate, loop, models, quiet, runs, train
 from workbench.specs import SFTSpec
 
 
@@ -107,7 +107,7 @@ def _training(base: str, rows: datasets.Dataset, size: Size, at: Path) -> list[d
             )
             arguments = SFTConfig(str(at), use_cpu=cpu, bf16=not cpu, num_train_epochs=1, save_strategy="no", report_to="none",
                                   disable_tqdm=True, dataloader_pin_memory=not cpu, **settings)  # fmt: skip
-            return SFTTrainer(model, arguments, train_dataset=train.for_trl(rows), processing_class=tokenizer,
+            return SFTTrainer(model, arguments, train_dataset=loop.for_trl(rows), processing_class=tokenizer,
                               peft_config=adapter)  # fmt: skip
 
         return make
