@@ -98,6 +98,26 @@ def sft(
 
 
 @app.command()
+def select(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")
+    ],
+    by: Annotated[str, typer.Option(help="random, longest, perplexity, ifd, deita, less or distinct.")] = "ifd",
+    size: Annotated[int, typer.Option(help="Rows to choose.")] = 100,
+    base: Annotated[str | None, typer.Option(help="Model that judges; the default is the pocket base.")] = None,
+    good: Annotated[str | None, typer.Option(help="Rows known to be good, for deita and less: a file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File (.jsonl) for the chosen rows.")] = None,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave unusable rows out instead of stopping.")] = False,
+    show: Annotated[int, typer.Option(help="Rows to show of the picked and of the dropped.")] = 5,
+) -> None:
+    """Choose rows of your own data by one of the methods of notebook 05, and see what is picked and what is dropped."""
+    from workbench.select import select as choose
+
+    for line in choose(source, by, size, base, good, out, drop_bad, show):
+        typer.echo(line)
+
+
+@app.command()
 def run(
     names: Annotated[list[str] | None, typer.Argument(help="Notebooks or forks; none means the whole series.")] = None,
     profile: Annotated[
