@@ -111,7 +111,7 @@ def select(
     show: Annotated[int, typer.Option(help="Rows to show of the picked and of the dropped.")] = 5,
 ) -> None:
     """Choose rows of your own data by one of the methods of notebook 05, and see what is picked and what is dropped."""
-    from workbench.select import select as choose
+    from workbench.pick import select as choose
 
     for line in choose(source, by, size, base, good, out, drop_bad, show):
         typer.echo(line)

@@ -6,7 +6,7 @@ import pytest
 
 from workbench import data
 from workbench.errors import InputError
-from workbench.select import SELECTORS, select
+from workbench.pick import SELECTORS, select
 
 ANSWERS = [
     "Oslo",
