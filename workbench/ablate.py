@@ -172,7 +172,7 @@ def _on_ray(jobs: dict) -> Iterator[tuple]:
     try:
         import ray  # an extra: a quarter of a gigabyte that one machine does not need
     except ModuleNotFoundError:
-        raise InputError('cluster="ray" needs Ray, which is not installed: pip install "-e ".[cluster]"') from None
+        raise InputError('cluster="ray" needs Ray, which is not installed: pip install -e ".[cluster]"') from None
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what a later Ray will do
         ray.init(include_dashboard=False, log_to_driver=False)
