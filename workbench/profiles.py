@@ -24,6 +24,8 @@ class Profile:
     """For LoRA and QLoRA; None takes the best on the pocket base. Too high forgets, too low does not follow."""
     short_learning_rate: float | None
     """The same for trainings of some sixty steps, as ablations use them: they want a higher one."""
+    short_full_learning_rate: float | None
+    """For such trainings of all weights."""
     epochs: float
     """Passes over the tuning data; more cost time and, with few rows, memorise."""
     batch_size: int
@@ -40,7 +42,8 @@ POCKET = Profile(
     revision=None,
     tuning=str(DATA / "tasks" / "tuning.jsonl"),
     learning_rate=None,
-    short_learning_rate=4e-3,
+    short_learning_rate=8e-3,
+    short_full_learning_rate=2e-3,
     epochs=2.0,
     batch_size=8,
     max_length=512,
@@ -54,6 +57,7 @@ GPU = Profile(
     tuning="HuggingFaceTB/smol-smoltalk",
     learning_rate=2e-4,
     short_learning_rate=4e-4,
+    short_full_learning_rate=2e-5,
     epochs=1.0,
     batch_size=16,
     max_length=1024,
