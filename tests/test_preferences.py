@@ -41,6 +41,7 @@ def test_the_best_of_the_sampled_answers_is_chosen_and_the_worst_rejected(
     assert pair["chosen"] == [{"role": "assistant", "content": chosen}]
     assert pair["rejected"] == [{"role": "assistant", "content": rejected}]
     assert (pair["kind"], pair["fault"], pair["split"]) == ("helpful", fault, "train")
+    assert pair["right"] == (chosen == "Oslo")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The rejected answer is always the model's own, so that training on the pair changes what this model does; an answer that it would
 never give teaches nothing. Each pair is plain data: prompt, chosen, rejected (messages), tools, the columns of its row, `kind`
-("helpful", "harmless", "honest") and `fault`, what is wrong with the rejected answer.
+("helpful", "harmless", "honest"), `fault`, what is wrong with the rejected answer, and `right`, whether the chosen one is correct.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,8 @@ def sampled(
 
     Correct is better than only in the right form ("wrong" is the fault of the worst then), and that is better than neither
     ("form"); of two correct answers the shorter is better ("longer"). A prompt whose answers are no better or worse than each
-    other gives no pair: of two wrong ones, the shorter is not to be preferred.
+    other gives no pair: of two wrong ones, the shorter is not to be preferred. Where none is correct, a false one in the right
+    form can be chosen: leave out what is not `right` to teach no false answers.
 
     Raises:
         InputError: a row is of another split than the tuning split.
@@ -51,7 +52,8 @@ def sampled(
             fault = "wrong" if worst.follows else "form"
         else:
             continue
-        found.append(_pair(row, {"role": "assistant", "content": chosen.text.strip()}, rejected, "helpful", fault))
+        message = {"role": "assistant", "content": chosen.text.strip()}
+        found.append(_pair(row, message, rejected, kind="helpful", fault=fault, right=best.correct))
     return found
 
 
@@ -80,7 +82,7 @@ def principled(
         bad = ((reply, broken(row["check"], reply.text)) for reply in replies)
         rejected, fault = next((each for each in bad if each[1]), (None, None))
         if fault:
-            found.append(_pair(row, row["messages"][-1], rejected, KINDS[row["skill"]], fault))
+            found.append(_pair(row, row["messages"][-1], rejected, kind=KINDS[row["skill"]], fault=fault, right=True))
     return found
 
 
@@ -112,7 +114,7 @@ def _answers(model, tokenizer, rows, seed, n, temperature, max_new_tokens) -> It
         yield row, list({reply.text.strip(): reply for reply in reversed(whole)}.values())[::-1]
 
 
-def _pair(row: dict, chosen: dict, rejected: Reply, kind: str, fault: str) -> dict:
+def _pair(row: dict, chosen: dict, rejected: Reply, **judged) -> dict:
     told = {key: row[key] for key in ("tools", "family", "skill", "item", "split") if row.get(key)}
     answers = {"chosen": [chosen], "rejected": [{"role": "assistant", "content": rejected.text.strip()}]}
-    return {"prompt": row["messages"][:-1], **answers, **told, "kind": kind, "fault": fault}
+    return {"prompt": row["messages"][:-1], **answers, **told, **judged}
