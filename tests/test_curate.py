@@ -104,4 +104,4 @@ def test_a_row_too_like_a_better_one_is_dropped_and_a_dropped_one_drops_nothing(
     assert curate.diverse(scores, embeddings, tau=0.95).tolist() == [4, 3, 2, 1]
     # what was out before drops nothing, and a score that is no number stays one, for choose to refuse
     assert curate.diverse(np.array([-np.inf, 3, 2, 1]), embeddings).tolist() == [-np.inf, 3, -np.inf, 1]
-    assert np.isnan(curate.diverse(np.array([4, 3, np.nan, 1]), embeddings)[2])
+    assert np.isnan(curate.diverse(np.array([4, np.nan, 2, 1]), embeddings)[1])

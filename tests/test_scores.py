@@ -120,10 +120,12 @@ def test_an_embedding_is_the_rows_own(base):
     ]
 
 
-def test_texts_longer_than_the_context_are_scored_by_what_fits(base):
-    rows = [row("say " * 400, "RED"), row("say red", "RED " * 400), row("say " * 400, "RED " * 400)]
+def test_of_texts_longer_than_the_context_the_end_of_the_instruction_and_the_beginning_of_the_answer_count(base):
+    same, other = "say red " * 60, "go on " * 60
+    rows = [row(f"{start} {same}", f"{same} {end}") for start in (same, other) for end in (same, other)]
     for score in (scores.perplexity, scores.ifd, scores.complexity):
-        assert np.isfinite(score(rows, *base)).all()
+        found = score(rows, *base)
+        assert np.isfinite(found).all() and found == pytest.approx(np.full(4, found[0]), rel=1e-5)
     assert np.isfinite(scores.embeddings(rows, *base)).all()
 
 
