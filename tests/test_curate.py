@@ -66,6 +66,7 @@ def test_what_cannot_be_chosen_is_refused(numbered, scores, asked, message):
 
 def test_the_oracle_takes_clean_rows_only_and_precision_counts_them(numbered):
     scores = curate.oracle(numbered, np.arange(6.0))
+    assert scores.tolist() == [0, -np.inf, 2, -np.inf, 4, -np.inf]
     assert curate.choose(numbered, scores, size=3)["id"] == [4, 2, 0]
     assert curate.precision(curate.choose(numbered, scores, size=3)) == 1.0
     assert curate.precision(curate.choose(numbered, np.arange(6.0), size=3)) == pytest.approx(1 / 3)
@@ -101,5 +102,6 @@ def test_a_row_too_like_a_better_one_is_dropped_and_a_dropped_one_drops_nothing(
     assert curate.diverse(scores, embeddings).tolist() == [4, -np.inf, 2, 1]
     assert curate.diverse(scores, embeddings, tau=0.7).tolist() == [4, -np.inf, -np.inf, 1]
     assert curate.diverse(scores, embeddings, tau=0.95).tolist() == [4, 3, 2, 1]
-    # the order is that of the scores, and what was out before is not what others are compared with
+    # what was out before drops nothing, and a score that is no number stays one, for choose to refuse
     assert curate.diverse(np.array([-np.inf, 3, 2, 1]), embeddings).tolist() == [-np.inf, 3, -np.inf, 1]
+    assert np.isnan(curate.diverse(np.array([4, np.nan, 2, 1]), embeddings)[1])

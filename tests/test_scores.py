@@ -39,7 +39,9 @@ def flat(tiny_base):
 def adapted(tiny_base):
     torch.manual_seed(0)
     tokenizer = models.load_tokenizer(tiny_base)
-    model = get_peft_model(models.load_base(tiny_base, device="cpu"), models.lora_config(4, tokenizer))
+    config = models.lora_config(4, tokenizer)
+    config.lora_dropout = 0.5
+    model = get_peft_model(models.load_base(tiny_base, device="cpu"), config).train()  # as a training leaves it
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)  # as after a few steps
@@ -118,10 +120,12 @@ def test_an_embedding_is_the_rows_own(base):
     ]
 
 
-def test_texts_longer_than_the_context_are_scored_by_what_fits(base):
-    rows = [row("say " * 400, "RED"), row("say red", "RED " * 400), row("say " * 400, "RED " * 400)]
+def test_of_texts_longer_than_the_context_the_end_of_the_instruction_and_the_beginning_of_the_answer_count(base):
+    same, other = "say red " * 60, "go on " * 60
+    rows = [row(f"{start} {same}", f"{same} {end}") for start in (same, other) for end in (same, other)]
     for score in (scores.perplexity, scores.ifd, scores.complexity):
-        assert np.isfinite(score(rows, *base)).all()
+        found = score(rows, *base)
+        assert np.isfinite(found).all() and found == pytest.approx(np.full(4, found[0]), rel=1e-5)
     assert np.isfinite(scores.embeddings(rows, *base)).all()
 
 
@@ -142,6 +146,7 @@ def test_an_empty_answer_has_no_score_and_choosing_says_so(base):
 def exact(model, tokenizer, rows):
     """Unprojected gradients in the LoRA weights, by backward."""
     found = []
+    model.eval()
     for each in rows:
         model.zero_grad()
         ids, mask = (torch.tensor([part]) for part in chat.encode(tokenizer, each["messages"]))
@@ -156,7 +161,8 @@ def unit(vectors):
 
 def test_projected_gradients_keep_the_cosines(adapted):
     rows = make_rows(12)
-    small, whole = unit(scores.gradients(rows, *adapted, dimensions=4_096)), unit(exact(*adapted, rows))
+    small = unit(scores.gradients(rows, *adapted, dimensions=4_096))
+    whole = unit(exact(*adapted, rows))
     assert small.shape == (12, 4_096)
     assert np.abs(small @ small.T - whole @ whole.T).max() < 4 * 4_096**-0.5
     assert scores.gradients(rows, *adapted, seed=1)[0] != pytest.approx(scores.gradients(rows, *adapted, seed=0)[0])

@@ -53,9 +53,11 @@ def diverse(scores: np.ndarray, embeddings: np.ndarray, tau: float = 0.9) -> np.
     kept = np.empty_like(unit)
     count = 0
     for i in np.argsort(-scores, kind="stable"):
+        if not scores[i] > -np.inf:
+            break  # the rest is out already, or no number
         if count and (kept[:count] @ unit[i]).max() > tau:
             scores[i] = -np.inf
-        elif scores[i] > -np.inf:
+        else:
             kept[count] = unit[i]
             count += 1
     return scores
