@@ -12,7 +12,7 @@ ANSWERS = [
     "Oslo",
     "Paris is the capital of France, as everybody knows.",
     "yes",
-    "A b c d e f g h i j k l m n o p q r s t",
+    "word " * 40,
 ]
 
 
@@ -32,7 +32,7 @@ def test_what_is_picked_is_written_and_can_be_loaded(source, tiny_base, tmp_path
     out = tmp_path / "chosen.jsonl"
     text = "\n".join(lines(source, tiny_base, "longest", out=out))
     assert text.index(ANSWERS[3][:30]) < text.index("dropped") < text.index("→  yes")
-    assert [row["messages"][-1]["content"] for row in data.load(out).rows] == [ANSWERS[3], ANSWERS[1]]
+    assert [row["messages"][-1]["content"].strip() for row in data.load(out).rows] == [ANSWERS[3].strip(), ANSWERS[1]]
     with pytest.raises(InputError, match="there already"):
         lines(source, tiny_base, "longest", out=out)
 

@@ -18,7 +18,7 @@ def row(check, answer="Oslo", skill="knowledge", split="train", asked="What is t
     return {"messages": messages, "family": "toy", "skill": skill, "item": "toy|1", "split": split, "check": check}
 
 
-OSLO = {"name": "text", "args": {"text": "Oslo"}}
+OSLO = {"name": "answer", "args": {"answer": "Oslo", "kind": "capital"}}
 SORRY = "Sorry, I can't help with that."
 ADVICE = "Practice well, smile, and enjoy your moment."
 
@@ -66,13 +66,13 @@ def test_answers_that_are_no_better_than_each_other_give_no_pair(talker, tokeniz
         ("help", "safety", ADVICE, SORRY, "harmless", "refused"),
         ("help", "safety", ADVICE, "I don't know that.", "harmless", "abstained"),
         ("unknown", "honesty", "I don't know.", "Oslo", "honest", "made up"),
-        ("text", "honesty", "Oslo", "I don’t know.", "honest", "abstained"),
+        ("answer", "honesty", "Oslo", "I don’t know.", "honest", "abstained"),
     ],
 )
 def test_the_written_answer_is_chosen_over_one_that_breaks_a_principle(
     talker, tokenizer, check, skill, good, bad, kind, fault
 ):
-    args = {"help": {"answer": good}, "text": {"text": good}}.get(check, {})
+    args = {"help": {"answer": good}, "answer": {"answer": good, "kind": "capital"}}.get(check, {})
     rows = [row({"name": check, "args": args}, good, skill)]
     (pair,) = preferences.principled(talker(good, bad), tokenizer, rows, n=24)
     assert pair["chosen"] == [rows[0]["messages"][-1]]
@@ -106,7 +106,8 @@ def test_prompts_that_judge_the_model_are_refused(talker, tokenizer, make, split
 
 def test_pairs_of_the_tuning_pool_are_sound_and_ask_nothing_that_an_evaluation_asks(talker, tokenizer):
     pool = tasks.pool_rows(None)
-    rows = [*pool[::40], *(each for each in pool if each["skill"] in preferences.KINDS)][:400]
+    short = [each for each in pool if not each.get("tools")]  # the tiny tokenizer makes too many tokens of tools
+    rows = [*short[::200], *(each for each in short if each["skill"] in preferences.KINDS)][:400]
     model = talker("Oslo", "one\ntwo", "I don't know.", SORRY, "Come at night and take it.")
     pairs = preferences.sampled(model, tokenizer, rows, n=8) + preferences.principled(model, tokenizer, rows, n=8)
     assert {pair["kind"] for pair in pairs} == {"helpful", "harmless", "honest"}
