@@ -13,7 +13,7 @@ from filelock import FileLock
 from httpx import HTTPError
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -195,6 +195,12 @@ def lora_config(
         trainable_token_indices={layer: tokens for layer in layers} if tokens else None,
         task_type="CAUSAL_LM",
     )
+
+
+@few_bars()
+def with_adapter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rank: int = 16) -> PeftModel:
+    """The base with a new adapter that changes nothing yet, as a training starts: for gradients (scores.less)."""
+    return get_peft_model(model, lora_config(rank, tokenizer, tied=model.config.get_text_config().tie_word_embeddings))
 
 
 @few_bars()
