@@ -127,6 +127,7 @@ def train_on_pairs(
         trainer.model.delete_adapter("ref")
     trainer.model.save_pretrained(work / "adapter")
     tokenizer.save_pretrained(work / "adapter")
+    loop.for_trl(rows).to_parquet(work / runs.ROWS)
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {

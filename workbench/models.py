@@ -197,7 +197,7 @@ def load_tuned(
 def merge(run: Run, out: str | Path) -> Path:
     """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither PEFT nor bitsandbytes.
 
-    The adapter is folded into the full-precision base: merging into 4-bit weights would round the sum again.
+    The adapter is folded into the full-precision base, in fp32 on the CPU: merging into 4-bit weights would round the sum again.
 
     Raises:
         InputError: ``out`` exists.
@@ -205,7 +205,7 @@ def merge(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.exists():
         raise InputError(f"{out}: exists already; give a new folder")
-    model, tokenizer = load_tuned(run, merged=True)
+    model, tokenizer = load_tuned(run, merged=True, device="cpu")
     partial = out.with_name(out.name + ".partial")
     with FileLock(out.with_name(out.name + ".lock")):
         shutil.rmtree(partial, ignore_errors=True)
