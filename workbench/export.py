@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from workbench import chat, evaluate, hub, models
+from workbench import chat, evaluate, harness, hub, models
 from workbench.errors import InputError
 from workbench.quiet import few_bars
 from workbench.runs import ROWS, Run
@@ -114,7 +114,7 @@ def parity(run: Run, folder: Path) -> str:
         return "Not measured: the rows of the run were not kept."
     rows = datasets.Dataset.from_parquet(str(run.path / ROWS))
     rows = rows.select(range(min(COMPARED, len(rows))))
-    tuned, tokenizer = models.load_tuned(run)
+    tuned, tokenizer = models.load_tuned(run, unfolded=models.default_device() == "cpu")  # the same, many times faster there
     merged = models.load_base(folder)
     share = agreement(tuned, merged, tokenizer, rows)
     kl = evaluate.drift(merged, tuned, tokenizer, rows, max_length=1024, batch_size=4)
@@ -175,13 +175,10 @@ def scores(run: Run) -> str:
                 found = evaluate.estimate(table, column)
                 lines.append(f"| pocket evaluation: {what} | {found} | {found.prompts} |")
         elif path.name.startswith("lm-eval-"):
-            for row in table.itertuples():
-                error = (
-                    ""
-                    if pd.isna(row.stderr)
-                    else f" [{row.value - 1.96 * row.stderr:.3f}, {row.value + 1.96 * row.stderr:.3f}]"
+            for row in harness.summary(table).itertuples():
+                lines.append(
+                    f"| {row.task}: {row.metric} | {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] | {row.prompts} |"
                 )
-                lines.append(f"| {row.task}: {row.metric} | {row.value:.3f}{error} | {row.samples} |")
     if not lines:
         return "None are kept with the run."
     return "\n".join(["| score | value, 95% interval over prompts | prompts |", "| --- | --- | --- |", *lines])
