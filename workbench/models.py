@@ -62,10 +62,12 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
-    # looked at, so any other token of the vocabulary will do.
+    # looked at, so any token will do that no text holds: one made for it, or the last special token without a task here.
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        spare = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>", "<|endoftext|>", "<unk>", "!")
-                 if token in tokenizer.get_vocab() and token != tokenizer.eos_token]  # fmt: skip
+        made = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>") if token in tokenizer.get_vocab()]
+        taken = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, *chat.TOKENS, *chat.TOOL_TOKENS}
+        special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items(), reverse=True)]
+        spare = [token for token in (*made, *special, "!") if token not in taken]
         tokenizer.pad_token = spare[0]
     return chat.with_template(tokenizer)
 
