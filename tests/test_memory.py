@@ -118,6 +118,13 @@ def test_packed_rows_do_not_see_each_other(tiny_base, tmp_path, monkeypatch):
     assert loss == pytest.approx(alone, abs=1e-5)
 
 
+def test_a_budget_in_tokens_is_kept_by_packed_rows_too(tiny_base, tmp_path, monkeypatch):
+    trainer = packed_trainer(tiny_base, tmp_path, monkeypatch, make_rows(48), max_steps=None, max_tokens=3000)
+    trainer.train()
+    tokens = [entry["num_tokens"] for entry in trainer.state.log_history if "num_tokens" in entry]
+    assert tokens[-1] == pytest.approx(3000, rel=0.2)
+
+
 def test_little_memory_trains_the_same_as_much(tiny_base, tmp_path, monkeypatch):
     """Fewer sequences at a time, and activations computed twice: the same losses, to what fp32 sums in another order differ by."""
     rows = make_rows(48)

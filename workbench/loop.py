@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import torch
+import trl.trainer.utils
 from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 
@@ -52,17 +53,19 @@ def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
     """Arguments of SFTConfig that pack rows, none of which sees another, and fit a step into memory.
 
     A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
-    of two.
+    of two. A budget in tokens takes sequences to be full, which they nearly are.
 
     Args:
         lengths: of the rows, in tokens.
     """
     cut = [min(length, spec.max_length) for length in lengths]
     sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
+    budget = {"max_steps": max(1, round(spec.max_tokens / (sequences * spec.max_length)))} if spec.max_tokens else {}
     return {
         "packing": True,
         "packing_strategy": "bfd",
         "max_length": spec.max_length,
+        **budget,
         **fitted(spec, model, spec.method, spec.rank, spec.max_length, sequences),
     }
 
@@ -106,6 +109,10 @@ def mend(trainer: Trainer) -> None:
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Bar)
+    if trainer.model.device.type == "cpu":
+        # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
+        # A CPU does not; three quarters of the tokens are prompts.
+        trl.trainer.utils._use_triton = lambda device: True
     # TRL casts adapters on a quantised base to bf16, in which a CPU is slow, a GPU without bf16 stops (its scaler of gradients wants
     # fp32), and the steps of AdamW get lost: from 0.02, say, bf16 cannot move by less than 0.0001.
     for parameter in trainer.model.parameters():
