@@ -1,6 +1,7 @@
 """What supervised training and preference training on TRL have in common: the Trainer's arguments, its mending, its end."""
 
 import json
+import math
 from pathlib import Path
 
 import datasets
@@ -10,7 +11,7 @@ import trl.trainer.utils
 from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 
-from workbench import data, models
+from workbench import data, memory, models
 from workbench.errors import InputError
 from workbench.keeper import Bar, Keeper, interruptible
 from workbench.specs import DPOSpec, SFTSpec
@@ -48,6 +49,44 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
     )
 
 
+def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
+    """Arguments of SFTConfig that pack rows, none of which sees another, and fit a step into memory.
+
+    A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
+    of two. A budget in tokens takes sequences to be full, which they nearly are.
+
+    Args:
+        lengths: of the rows, in tokens.
+    """
+    cut = [min(length, spec.max_length) for length in lengths]
+    sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
+    budget = {"max_steps": max(1, round(spec.max_tokens / (sequences * spec.max_length)))} if spec.max_tokens else {}
+    return {
+        "packing": True,
+        "packing_strategy": "bfd",
+        "max_length": spec.max_length,
+        **budget,
+        **fitted(spec, model, spec.method, spec.rank, spec.max_length, sequences),
+    }
+
+
+def fitted(
+    spec: SFTSpec | DPOSpec, model: PreTrainedModel, method: str, rank: int, length: int, sequences: int
+) -> dict:
+    """Arguments that cut a step of `sequences` into what memory takes at a time: see :func:`workbench.memory.fit`.
+
+    Neither they nor checkpointing change what is learned. What the spec says goes first.
+    """
+    free = memory.free(model.device.type)
+    found = memory.fit(free, memory.Shape.of(model), method, rank, length, sequences, loaded=True)
+    micro = min(spec.micro_batch_size or found.micro, sequences)
+    return {
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": max(1, sequences // micro),
+        "activation_checkpointing": spec.checkpointing or found.checkpointing,
+    }
+
+
 def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
     """Rows as TRL takes them: ``messages`` (or ``prompt``, ``chosen``, ``rejected``) and ``tools``, arguments as JSON text.
 
@@ -62,7 +101,7 @@ def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def mend(trainer: Trainer) -> None:
-    """Put right what TRL's trainers do to a model with trained tokens, to a CPU's adapters and to a notebook's output."""
+    """Put right what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
     head = trainer.model.get_output_embeddings()
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
@@ -74,10 +113,16 @@ def mend(trainer: Trainer) -> None:
         # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
         # A CPU does not; three quarters of the tokens are prompts.
         trl.trainer.utils._use_triton = lambda device: True
-        # TRL casts adapters on a quantised base to bf16. A CPU emulates bf16: slower, and a worse loss.
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+    # TRL casts adapters on a quantised base to bf16, in which a CPU is slow, a GPU without bf16 stops (its scaler of gradients wants
+    # fp32), and the steps of AdamW get lost: from 0.02, say, bf16 cannot move by less than 0.0001.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def rows_trained(dataset: datasets.Dataset) -> int:
+    """Rows of a trainer's data set, packed or not."""
+    return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
 
 
 def fits(context: int, name: str, max_length: int) -> None:
