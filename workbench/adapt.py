@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from itertools import cycle
 
 import datasets
 import pandas as pd
 import torch
+from IPython.display import HTML
 from joblib import Parallel, delayed
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import (
@@ -73,18 +75,34 @@ def within(way: Way, tokenizer: PreTrainedTokenizerBase, budget: int, steps: int
     total, rows = 0, []
     for row in cycle(way.rows):
         rows.append(row)
-        total += len(ids(way.format, tokenizer, row))
+        total += len(encode(way.format, tokenizer, row)[0])
         if total >= budget:
             return dataclasses.replace(way, rows=rows), -(-len(rows) // steps)
 
 
-def ids(format: str, tokenizer: PreTrainedTokenizerBase, row: str | dict) -> list[int]:
-    """Token ids that a training reads of one row: a document from begin to end, a prompt as plain text, or a conversation."""
+def encode(format: str, tokenizer: PreTrainedTokenizerBase, row: str | dict) -> tuple[list[int], list[int]]:
+    """Token ids that a training reads of one row, and a mask of the same length: 1 on every token that is learned.
+
+    A document is learned from begin to end; of a text with a label no token is, the label is; of a conversation the answers are.
+    """
     if format == "text":
-        return [*text_ids(tokenizer, row), tokenizer.eos_token_id]
+        ids = [*text_ids(tokenizer, row), tokenizer.eos_token_id]
+        return ids, [0] + [1] * (len(ids) - 1)  # nothing stands before the first token that could predict it
     if format == "label":
-        return text_ids(tokenizer, row["text"])
-    return chat.encode(tokenizer, row["messages"], data.tools(row))[0]
+        ids = text_ids(tokenizer, row["text"])
+        return ids, [0] * len(ids)
+    return chat.encode(tokenizer, row["messages"], data.tools(row))
+
+
+def shown(ways: Mapping[str, Way], tokenizer: PreTrainedTokenizerBase) -> HTML:
+    """The first row of each way, token by token: what is learned in blue and bold, what is only read in grey; a label behind it."""
+    parts = [chat.STYLE]
+    for name, way in ways.items():
+        row = way.rows[0]
+        label = f' → <span class="answer">{escape(row["label"])}</span>' if way.format == "label" else ""
+        row_shown = chat.masked(tokenizer, *encode(way.format, tokenizer, row))
+        parts.append(f"<p><b>{escape(name)}</b></p>{row_shown.removesuffix('</div>')}{label}</div>")
+    return HTML("".join(parts))
 
 
 def tune(spec: SFTSpec, way: Way, evaluation: Sequence[dict] = (), store: Store | None = None) -> Run:
@@ -119,7 +137,7 @@ def _train(make, work, folder, spec, way) -> dict:
     log = loop.finish(trainer, keeper, work)
     trainer.model.save_pretrained(work / "adapter")
     tokenizer.save_pretrained(work / "adapter")
-    read = sum(len(ids(way.format, tokenizer, row)) for row in way.rows)
+    read = sum(len(encode(way.format, tokenizer, row)[0]) for row in way.rows)
     return {
         "spec": dataclasses.asdict(spec),
         "labels": list(trainer.model.config.id2label.values()) if way.format == "label" else None,
@@ -134,7 +152,7 @@ def _train(make, work, folder, spec, way) -> dict:
 def _on_texts(work, folder, spec, way, tokenizer, keeper) -> SFTTrainer:
     """TRL's trainer on token ids: every token of a text is learned, and where it ends."""
     model = models.load_base(folder, spec.method == "qlora")
-    rows = [{"input_ids": ids("text", tokenizer, text)[: spec.max_length]} for text in way.rows]
+    rows = [{"input_ids": encode("text", tokenizer, text)[0][: spec.max_length]} for text in way.rows]
     tied = model.config.get_text_config().tie_word_embeddings
     trainer = SFTTrainer(
         model=model,
@@ -153,7 +171,7 @@ def _on_labels(work, folder, spec, way, tokenizer, keeper) -> Trainer:
     adapter = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=spec.rank, lora_alpha=spec.alpha or 2 * spec.rank, target_modules="all-linear"
     )
-    rows = [{"input_ids": ids("label", tokenizer, row)[-spec.max_length :], "label": labels.index(row["label"])}
+    rows = [{"input_ids": encode("label", tokenizer, row)[0][-spec.max_length :], "label": labels.index(row["label"])}
             for row in way.rows]  # fmt: skip
     trainer = Trainer(
         model=get_peft_model(model, adapter),
@@ -200,7 +218,7 @@ def classify(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: I
     records = []
     for index, row in enumerate(rows):
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([ids("label", tokenizer, row)], device=model.device)).logits
+            logits = model(input_ids=torch.tensor([encode("label", tokenizer, row)[0]], device=model.device)).logits
         said = model.config.id2label[logits.argmax().item()]
         records.append({"index": index, "prompt": evaluate.plain(row), "response": said})
     return pd.DataFrame(records)
@@ -237,7 +255,9 @@ def measure(made: Run | str, aims: Mapping[str, Aim], store: Store | None = None
             key = [made if tuned else models.fingerprint(models.fetch(made)), asked, aim.tokens, RECIPE]
             table = store.cached(key, f"aim-{mode}", lambda aim=aim, mode=mode: replies(aim, mode))
             if mode != "text":
-                results = [checks.run(row["check"], said) for row, said in zip(aim.rows, table["response"], strict=True)]
+                results = [
+                    checks.run(row["check"], said) for row, said in zip(aim.rows, table["response"], strict=True)
+                ]
                 table = table.assign(**{aim.score: [getattr(result, aim.score) for result in results]})
             parts.append(table.assign(aim=name, mode=mode, value=table[aim.score].astype(float)))
     return pd.concat(parts, ignore_index=True)[["aim", "mode", "index", "prompt", "response", "value"]]
@@ -284,7 +304,9 @@ def grid(
 def _one(spec: SFTSpec, way: Way, aims: Mapping[str, Aim], store: Store) -> pd.DataFrame:
     asked = [row for aim in aims.values() if aim.score != "loss" for row in aim.rows]
     run = tune(spec, way, asked, store)
-    return measure(run, aims, store).assign(run=run.id, **{name: run.scores[name] for name in ("rows", "steps", "tokens")})
+    return measure(run, aims, store).assign(
+        run=run.id, **{name: run.scores[name] for name in ("rows", "steps", "tokens")}
+    )
 
 
 def best(table: pd.DataFrame, lower: Sequence[str] = ()) -> pd.DataFrame:

@@ -54,7 +54,9 @@ def _told(label: str, split: str) -> list[dict]:
         if relation.table in TOPICS[label]:
             wordings = tasks.parts(relation.statements, f"topic|{relation.name}")
             told = [f for f in facts(relation.name) if tasks.item_split(f) == split]
-            rows += [_topic_row(sentence(say(w, f)), label, split) for f in told for w in wordings if wordings[w] == split]
+            rows += [
+                _topic_row(sentence(say(w, f)), label, split) for f in told for w in wordings if wordings[w] == split
+            ]
     return sorted(rows, key=lambda row: share(row["text"]))
 
 
@@ -63,4 +65,12 @@ def _topic_row(text: str, label: str, split: str) -> dict:
     asked = f"Is this about {', '.join(options[:-1])} or {options[-1]}? {text}"
     messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": label}]
     check = {"name": "choice", "args": {"options": options, "answer": label}}
-    return {"messages": messages, "text": text, "label": label, "family": "topic", "skill": "classify", "split": split, "check": check}
+    return {
+        "messages": messages,
+        "text": text,
+        "label": label,
+        "family": "topic",
+        "skill": "classify",
+        "split": split,
+        "check": check,
+    }
