@@ -104,7 +104,7 @@ def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity:
     Shares are shaded in proportion to the best of their column, perplexities from the worst to the best on a log scale.
 
     Args:
-        table: of :func:`workbench.adapt.best`: way, aim, seed, index, prompt, value.
+        table: of :func:`workbench.aims.best`: way, aim, seed, index, prompt, value.
         aims: aim → heading of its column, in order.
         perplexity: aims whose value is a loss in nats a token; shown as its exponential, lower is better.
     """
