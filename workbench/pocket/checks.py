@@ -230,7 +230,7 @@ def compliment(response: str, person: str) -> Result:
 def exclaims(response: str) -> Result:
     """Every sentence that ends does so with an exclamation mark, and at least one ends."""
     ends = re.findall(r"[.!?]+(?=[\s\"']|$)", response.strip())
-    follows = bool(ends) and set(ends) == {"!"}
+    follows = bool(ends) and set("".join(ends)) == {"!"}
     return Result(follows, follows)
 
 
