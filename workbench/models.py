@@ -227,6 +227,14 @@ def load_tuned(
     return model.eval(), tokenizer
 
 
+def load_any(source: Run | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a run or of a base model, in the form that answers fastest where it stands."""
+    if isinstance(source, Run):
+        # on a GPU memory is what is short, on a CPU it is time
+        return load_tuned(source, unfolded=default_device() == "cpu")
+    return load_base(source), load_tokenizer(source)
+
+
 @few_bars()
 def merge(run: Run, out: str | Path) -> Path:
     """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither PEFT nor bitsandbytes.

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 from joblib import Parallel, delayed
@@ -19,9 +20,9 @@ from workbench.pocket import tasks
 
 # What a format that the model was never tuned on puts around the prompt: Stanford Alpaca's and Llama 2's.
 TEMPLATES = {
-    "alpaca": "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "Alpaca": "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
     "### Instruction:\n{}\n\n### Response:",
-    "llama 2": "[INST] {} [/INST]",
+    "Llama 2": "[INST] {} [/INST]",
 }
 COURTESY = "Hello! Could you please help me with this?"
 # What people leave out who type as into a search engine.
@@ -29,6 +30,7 @@ SMALL_WORDS = frozenset(
     "a an the of to in on with for from about into as and it is are was do does did i me my you your we they this that these those "
     "which what who where how can could would should will like want need know tell give say write name show make put please".split()
 )
+COLUMNS = ("follows", "correct")
 SLOT = re.compile(r"(\{\w+\})")
 
 
@@ -83,19 +85,28 @@ def system(row: dict, text: str) -> dict:
     return {**row, "messages": [{"role": "system", "content": text}, *row["messages"]]}
 
 
-def question(row: dict) -> dict | None:
-    """The row put as a question, in a phrasing of the tuning data drawn for its item; None where its family has no such phrasing."""
-    return _drawn(row, True)
+def wordings(rows: Iterable[dict], items: int, k: int = 2) -> dict[str, list[dict]]:
+    """The first `items` requests that can be put both ways, each as `k` questions and as `k` commands ("Tell me …", no question mark).
 
+    The wordings are phrasings of the tuning data, drawn for the item, so that none is new to a tuned model. The items must not be: take
+    rows of the axis "input" or "family". Returns two lists, "question" and "command", whose rows ask for the same thing pair by pair.
 
-def command(row: dict) -> dict | None:
-    """The same put as a command: without any question mark."""
-    return _drawn(row, False)
-
-
-def _drawn(row: dict, asks: bool) -> dict | None:
-    found = [other for other in tasks.paraphrases(row) if ("?" in evaluate.plain(other)) == asks]
-    return random.Random(row["item"]).choice(found) if found else None
+    Raises:
+        InputError: a row whose item was tuned on.
+    """
+    found: dict[str, list[dict]] = {"question": [], "command": []}
+    seen = set()
+    for row in rows:
+        if row["axis"] not in ("input", "family"):
+            raise InputError(f'"{row["item"]}" is of axis "{row["axis"]}": in other words its row may be a tuning row')
+        put = tasks.paraphrases(row) if (row["family"], row["item"]) not in seen else []
+        asks = [other for other in put if "?" in evaluate.plain(other)]
+        tells = [other for other in put if other not in asks]
+        if len(seen) < items and min(len(asks), len(tells)) >= k:
+            seen.add((row["family"], row["item"]))
+            for way, ones in zip(found, (asks, tells), strict=True):
+                found[way] += random.Random(row["item"]).sample(ones, k)
+    return found
 
 
 @dataclass(frozen=True)
@@ -124,13 +135,6 @@ class Model:
         source = self.source.id if isinstance(self.source, runs.Run) else models.fingerprint(models.fetch(self.source))
         return [self.name, self.seed, source, ways]
 
-    def load(self) -> tuple:
-        """Model and tokenizer, ready to answer."""
-        if isinstance(self.source, runs.Run):
-            # on a GPU memory is what is short, on a CPU it is time
-            return models.load_tuned(self.source, unfolded=models.default_device() == "cpu")
-        return models.load_base(self.source), models.load_tokenizer(self.source)
-
 
 def scores(
     asked: Sequence[Model], *, shots: Sequence[dict] = (), parallel: int = 1, store: runs.Store | None = None
@@ -148,17 +152,51 @@ def scores(
 
     def make() -> pd.DataFrame:
         work = Parallel(parallel, inner_max_num_threads=max(1, (os.cpu_count() or 1) // parallel))
-        return pd.concat(work(delayed(_scores)(model, list(shots)) for model in asked), ignore_index=True)
+        jobs = [(model, way) for model in asked for way in model.asked]
+        return pd.concat(work(delayed(_scores)(*job, list(shots)) for job in jobs), ignore_index=True)
 
     key = [*(model.key for model in asked), data.content_hash(shots)]
     return (store or runs.Store()).cached(key, "ways", make)
 
 
-def _scores(asked: Model, shots: list[dict]) -> pd.DataFrame:
-    model, tokenizer = asked.load()
-    tables = []
-    for name, way in asked.asked.items():
-        table = evaluate.score(model, tokenizer, way.rows, way.mode, shots=shots).rename(columns={"prompt": "asked"})
-        table["prompt"] = [f"{row['family']}: {row['item']}" for row in way.rows]
-        tables.append(table.assign(model=asked.name, seed=asked.seed, way=name))
-    return pd.concat(tables, ignore_index=True)
+def _scores(model: Model, way: str, shots: list[dict]) -> pd.DataFrame:
+    rows, mode = model.asked[way].rows, model.asked[way].mode
+    table = evaluate.score(*_loaded(model.source), rows, mode, shots=shots).rename(columns={"prompt": "asked"})
+    asks_for = [f"{row['family']}: {row['item']}" for row in rows]
+    return table.assign(prompt=asks_for, model=model.name, seed=model.seed, way=way)
+
+
+# a worker does one model's ways after another's
+_loaded = lru_cache(maxsize=1)(models.load_any)
+
+
+def effects(table: pd.DataFrame, reference: Mapping[str, str], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """What each way costs or brings against a model's reference: paired differences with intervals.
+
+    Args:
+        table: of :func:`scores`.
+        reference: model → the way that its others are compared with.
+
+    Returns:
+        A row a model, way and column: model, way, column, estimate, low, high, prompts, seeds; none for the reference itself.
+    """
+    found = []
+    for (model, way), part in table.groupby(["model", "way"], sort=False):
+        against = table[(table["model"] == model) & (table["way"] == reference[model])]
+        if way != reference[model]:
+            found += [
+                {"model": model, "way": way, "column": column, **vars(evaluate.difference(part, against, column))}
+                for column in columns
+            ]
+    return pd.DataFrame(found).drop(columns="unit")
+
+
+def by_item(table: pd.DataFrame, by: Sequence[str] = ("model", "way")) -> pd.DataFrame:
+    """Several wordings of each request as one row of means, so that an interval draws requests, and not wordings as if they were many.
+
+    The column `spread` is the chance that two different wordings of a request differ in whether the answer is right.
+    """
+    grouped = table.groupby([*by, "seed", "prompt"], sort=False)
+    found = grouped[[*COLUMNS]].mean().assign(wordings=grouped.size()).reset_index()
+    right, n = found["correct"], found["wordings"]
+    return found.assign(index=pd.factorize(found["prompt"])[0], spread=2 * right * (1 - right) * n / (n - 1))
