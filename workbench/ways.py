@@ -14,9 +14,9 @@ from functools import lru_cache
 import pandas as pd
 from joblib import Parallel, delayed
 
-from workbench import data, evaluate, models, runs
+from workbench import data, evaluate, models, progress, runs
 from workbench.errors import InputError
-from workbench.pocket import tasks
+from workbench.pocket import wordings
 
 # What a format that the model was never tuned on puts around the prompt: Stanford Alpaca's and Llama 2's.
 TEMPLATES = {
@@ -44,7 +44,7 @@ def template(row: dict, kind: str) -> dict:
 
 def polite(row: dict) -> dict:
     """A greeting and a courteous question before the request (:data:`COURTESY`)."""
-    return tasks.rephrase(row, f"{COURTESY} {row['phrasing']}")
+    return wordings.rephrase(row, f"{COURTESY} {row['phrasing']}")
 
 
 def terse(row: dict) -> dict:
@@ -52,7 +52,7 @@ def terse(row: dict) -> dict:
     parts = SLOT.split(row["phrasing"])
     words = [w for part in parts for w in ([part] if SLOT.match(part) else re.findall(r"[\w']+", part))]
     kept = [word for word in words if word.lower() not in SMALL_WORDS]
-    return tasks.rephrase(row, " ".join(kept) or row["phrasing"])
+    return wordings.rephrase(row, " ".join(kept) or row["phrasing"])
 
 
 def typos(row: dict, seed: int = 0, rate: float = 0.5) -> dict:
@@ -62,7 +62,7 @@ def typos(row: dict, seed: int = 0, rate: float = 0.5) -> dict:
     long = [i for i, piece in enumerate(pieces) if i % 2 and not SLOT.match(piece)]
     for i in draw.sample(long, max(round(rate * len(long)), min(1, len(long)))):
         pieces[i] = _swapped(pieces[i], draw)
-    return tasks.rephrase(row, "".join(pieces))
+    return wordings.rephrase(row, "".join(pieces))
 
 
 def _swapped(word: str, draw: random.Random) -> str:
@@ -85,11 +85,11 @@ def system(row: dict, text: str) -> dict:
     return {**row, "messages": [{"role": "system", "content": text}, *row["messages"]]}
 
 
-def wordings(rows: Iterable[dict], items: int, k: int = 2) -> dict[str, list[dict]]:
+def both_ways(rows: Iterable[dict], items: int, k: int = 2) -> dict[str, list[dict]]:
     """The first `items` requests that can be put both ways, each as `k` questions and as `k` commands ("Tell me …", no question mark).
 
-    The wordings are phrasings of the tuning data, drawn for the item, so that none is new to a tuned model. The items must not be: take
-    rows of the axis "input" or "family". Returns two lists, "question" and "command", whose rows ask for the same thing pair by pair.
+    The wordings are drawn for the item from the phrasings that tuning may show, so that none was held out. The items must be: take rows
+    of the axis "input" or "family". Returns two lists, "question" and "command", whose rows ask for the same thing pair by pair.
 
     Raises:
         InputError: a row whose item was tuned on.
@@ -99,7 +99,7 @@ def wordings(rows: Iterable[dict], items: int, k: int = 2) -> dict[str, list[dic
     for row in rows:
         if row["axis"] not in ("input", "family"):
             raise InputError(f'"{row["item"]}" is of axis "{row["axis"]}": in other words its row may be a tuning row')
-        put = tasks.paraphrases(row) if (row["family"], row["item"]) not in seen else []
+        put = wordings.paraphrases(row) if (row["family"], row["item"]) not in seen else []
         asks = [other for other in put if "?" in evaluate.plain(other)]
         tells = [other for other in put if other not in asks]
         if len(seen) < items and min(len(asks), len(tells)) >= k:
@@ -151,9 +151,15 @@ def scores(
     """
 
     def make() -> pd.DataFrame:
-        work = Parallel(parallel, inner_max_num_threads=max(1, (os.cpu_count() or 1) // parallel))
-        jobs = [(model, way) for model in asked for way in model.asked]
-        return pd.concat(work(delayed(_scores)(*job, list(shots)) for job in jobs), ignore_index=True)
+        threads = max(1, (os.cpu_count() or 1) // parallel)
+        work = Parallel(parallel, return_as="generator", inner_max_num_threads=threads)
+        jobs = [delayed(_scores)(model, way, list(shots)) for model in asked for way in model.asked]
+        tables = []
+        with progress.bar(len(jobs), "ways asked") as bar:
+            for table in work(jobs):
+                tables.append(table)
+                bar.update()
+        return pd.concat(tables, ignore_index=True)
 
     key = [*(model.key for model in asked), data.content_hash(shots)]
     return (store or runs.Store()).cached(key, "ways", make)

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from .. import data
-from ..errors import InputError
 from .facts import DATA, Fact, facts, lookup, relations, say, sentence, share
 from .families import Family, all_families
 from .items import TOOLS, Item, calling
@@ -91,45 +90,6 @@ def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -
         "axis": axis,
         "check": item.check,
     }
-
-
-def found_in(row: dict) -> tuple[Family, Item]:
-    """The family and the item that a row was made of.
-
-    Raises:
-        InputError: the row is none of the pocket world, or was changed by hand.
-    """
-    for family in (family for family in all_families() if family.name == row.get("family")):
-        for item in (item for item in family.items if item.key == row.get("item")):
-            if make_row(family, item, row["phrasing"], row["split"], row["axis"])["messages"] == row["messages"]:
-                return family, item
-    raise InputError(
-        f'a row of family "{row.get("family")}" about "{row.get("item")}" was not made by the pocket world, which knows other '
-        "wordings of its own rows alone; pass rows of tasks.evaluation"
-    )
-
-
-def rephrase(row: dict, phrasing: str) -> dict:
-    """A row that asks for the same thing in another phrasing: a template over the slots of its family, as in `phrasing`.
-
-    Raises:
-        InputError: see :func:`found_in`.
-    """
-    return make_row(*found_in(row), phrasing, row["split"], row["axis"])
-
-
-def paraphrases(row: dict) -> list[dict]:
-    """The row in every phrasing of its family that the tuning data has; in all of them, where the whole family is held out.
-
-    So no wording is new to a tuned model, and what differs between them is not that.
-
-    Raises:
-        InputError: see :func:`found_in`.
-    """
-    family, item = found_in(row)
-    split = parts(family.phrasings, f"phrasing|{family.name}")
-    tuned = [p for p in family.phrasings if family.held_out != "train" or split[p] == "train"]
-    return [make_row(family, item, phrasing, row["split"], row["axis"]) for phrasing in tuned]
 
 
 def pair_split(family: Family, item: Item, phrasing: str) -> str:
