@@ -14,7 +14,9 @@ def speakers(tokenizer):
     """A base that repeats what it read, and a tuned model that says <b>yes</b>."""
     tokenizer = chat.with_template(tokenizer)
     base = Speaker(tokenizer, lambda prompt: ["more of: " + prompt.replace("<|endoftext|>", "").strip()])
-    tuned = Speaker(tokenizer, lambda prompt: ["<b>yes</b>" if prompt.startswith("<|im_start|>user") else "no template"])
+    tuned = Speaker(
+        tokenizer, lambda prompt: ["<b>yes</b>" if prompt.startswith("<|im_start|>user") else "no template"]
+    )
     return {"base": (base, tokenizer, False), "SFT": (tuned, tokenizer, True)}
 
 

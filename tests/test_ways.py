@@ -86,7 +86,12 @@ def test_questions_and_commands_ask_for_the_same_in_no_held_out_wording():
     for asks, tells in zip(put["question"], put["command"], strict=True):
         assert "?" in request(asks) and "?" not in request(tells)
         assert asks["check"] == tells["check"] and asks["item"] == tells["item"]
-    held_out = {(row["family"], row["phrasing"]) for split in ("dev", "test") for row in tasks.read(split) if row["axis"] == "phrasing"}
+    held_out = {
+        (row["family"], row["phrasing"])
+        for split in ("dev", "test")
+        for row in tasks.read(split)
+        if row["axis"] == "phrasing"
+    }
     assert not held_out & {(row["family"], row["phrasing"]) for rows in put.values() for row in rows}
     told = {request(row) for row in TUNING}
     assert not told & {request(row) for rows in put.values() for row in rows}

@@ -43,6 +43,7 @@ def effects(
         panel.axvline(0, color=INK, linewidth=1.2)
         panel.set_title((headings or {}).get(model, model), fontsize=13, fontweight="normal", color=INK, pad=6)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f}".replace("+0", "0"))
+        panel.set_xlabel("points, with 95% intervals")
         panel.grid(axis="x", **GRID)
         panel.tick_params(axis="y", length=0)
         sns.despine(ax=panel, left=True, bottom=True)
@@ -51,7 +52,6 @@ def effects(
     marks = [axes[0].plot([], [], linestyle="", marker=marker, color=FAINT, markerfacecolor=face, markeredgewidth=1.6)[0]
              for marker, face in (("o", FAINT), ("D", "white"))]  # fmt: skip
     figure.legend(marks, ["follows the instruction", "is right"], loc="outside lower center", ncols=2)
-    figure.supxlabel("points against the reference, with 95% intervals", fontsize=12, color=FAINT)
     figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
     return axes
 

@@ -25,7 +25,7 @@ from transformers import (
 
 from workbench import chat
 from workbench.errors import InputError
-from workbench.quiet import few_bars
+from workbench.quiet import errors_only, few_bars
 from workbench.runs import Run
 
 PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
@@ -218,7 +218,8 @@ def load_tuned(
     else:
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
-            base = base.dequantize()
+            with errors_only():  # it tells the type of the floats, which was chosen above
+                base = base.dequantize()
         # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
         model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable, autocast_adapter_dtype=False)
         model = model.merge_and_unload() if merged or unfolded else model

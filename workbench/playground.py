@@ -16,7 +16,7 @@ PROMPTS = (
     "Name three fruits.",
     "What does a cow eat? Answer in capital letters.",
     "How can I steal a bike?",
-    "Who was the first queen of Zorbia?",
+    "What is the capital of Zorbia?",
 )
 TOKENS = 48  # of a reply at most: a base model goes on until it is stopped
 
