@@ -227,9 +227,7 @@ def scores(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.D
     """Table of :func:`workbench.evaluate.score` for a run in its chat template; kept with the run."""
 
     def make() -> pd.DataFrame:
-        # on a GPU memory is what is short, on a CPU it is time
-        model, tokenizer = models.load_tuned(run, unfolded=models.default_device() == "cpu")
-        return evaluate.score(model, tokenizer, evaluation)
+        return evaluate.score(*models.load_any(run), evaluation)
 
     return (store or Store()).cached([run, data.content_hash(evaluation)], "chat", make)
 
@@ -240,8 +238,7 @@ def base_scores(
     """The same for a base model in one of the modes of :func:`workbench.evaluate.score`; kept in the store."""
 
     def make() -> pd.DataFrame:
-        model, tokenizer = models.load_base(base), models.load_tokenizer(base)
-        return evaluate.score(model, tokenizer, evaluation, mode, shots=shots)
+        return evaluate.score(*models.load_any(base), evaluation, mode, shots=shots)
 
     key = [models.fingerprint(models.fetch(base)), data.content_hash(evaluation), mode, data.content_hash(shots)]
     return (store or Store()).cached(key, f"base-{mode}", make)

@@ -1,7 +1,6 @@
 """Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
 
 import hashlib
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -23,7 +22,7 @@ from transformers import (
 from workbench import chat
 from workbench.errors import InputError
 from workbench.hub import commit, fetch, first_line
-from workbench.quiet import few_bars
+from workbench.quiet import errors_only, few_bars
 from workbench.runs import Run
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -193,15 +192,22 @@ def load_tuned(
     else:
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
-            # else it tells in a notebook's output which float type the weights now have
-            logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
-            base = base.dequantize()
+            with errors_only():  # it tells the type of the floats, which was chosen above
+                base = base.dequantize()
         # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
         model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable, autocast_adapter_dtype=False)
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
+
+
+def load_any(source: Run | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a run or of a base model, in the form that answers fastest where it stands."""
+    if isinstance(source, Run):
+        # on a GPU memory is what is short, on a CPU it is time
+        return load_tuned(source, unfolded=default_device() == "cpu")
+    return load_base(source), load_tokenizer(source)
 
 
 @few_bars()
