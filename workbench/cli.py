@@ -35,7 +35,8 @@ class _Group(TyperGroup):
 
 def _stop(line: str, code: int) -> None:
     sys.stdout.flush()
-    typer.echo(line, err=True)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes that train together, one on each machine
+        typer.echo(line, err=True)
     raise typer.Exit(code)
 
 
@@ -90,11 +91,12 @@ def sft(
     samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
 ) -> None:
     """Tune a base model on your own data: what was recognised, what is wrong with it, loss before and after, answers."""
-    from workbench import tune
+    from workbench import ranks, tune
 
     spec = {"method": method, "epochs": epochs, "max_length": max_length, "learning_rate": learning_rate, "seed": seed}
     for line in tune.tune(source, base, spec, hold_out, drop_bad, samples):
-        typer.echo(line)
+        if ranks.main():
+            typer.echo(line)
 
 
 @app.command()

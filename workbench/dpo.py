@@ -119,8 +119,7 @@ def train_on_pairs(
     log = loop.finish(trainer, keeper, work)
     if not full:
         trainer.model.delete_adapter("ref")
-    trainer.model.save_pretrained(work / "adapter")
-    tokenizer.save_pretrained(work / "adapter")
+    loop.save(trainer, tokenizer, work)
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {

@@ -7,9 +7,9 @@ import datasets
 import pandas as pd
 import torch
 from peft.utils import TrainableTokensWrapper
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
 
-from workbench import data, models
+from workbench import data, models, ranks
 from workbench.errors import InputError
 from workbench.keeper import Bar, Keeper, interruptible
 from workbench.specs import DPOSpec, SFTSpec
@@ -19,7 +19,8 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
     """Arguments of SFTConfig and DPOConfig that follow from the fields both specs have, and from the device."""
     cpu = model.device.type == "cpu"
     half = None if cpu else models.compute_dtype("cuda")
-    micro = spec.micro_batch_size or spec.batch_size
+    share = ranks.share(spec.batch_size)
+    micro = min(spec.micro_batch_size or share, share)
     steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
     return dict(
         output_dir=str(out),
@@ -35,14 +36,15 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
         num_train_epochs=spec.epochs,
         max_steps=spec.max_steps or -1,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=spec.batch_size // micro,
+        gradient_accumulation_steps=share // micro,
+        ddp_find_unused_parameters=False,  # every trained weight is used in every step
         seed=spec.seed,
         save_strategy="no",  # Keeper saves by the clock
         save_total_limit=2,
         logging_steps=max(1, round(steps / 50)),
         logging_first_step=True,
         report_to="none",
-        disable_tqdm=quiet,
+        disable_tqdm=quiet or not ranks.main(),
         dataloader_pin_memory=not cpu,
     )
 
@@ -95,8 +97,17 @@ def finish(trainer: Trainer, keeper: Keeper, work: Path) -> pd.DataFrame:
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on from there"
         )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    log.to_csv(work / "log.csv", index=False)
+    if ranks.main():
+        log.to_csv(work / "log.csv", index=False)
     return log
+
+
+def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
+    """Write what was trained, and the tokenizer, to ``work / "adapter"``; pieces that lie in several processes are gathered."""
+    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if ranks.main():
+        trainer.model.save_pretrained(work / "adapter", state_dict=state)
+        tokenizer.save_pretrained(work / "adapter")
 
 
 def _turns(messages: list[dict]) -> list[dict]:

@@ -191,8 +191,7 @@ def _train(work, folder, spec, rows, held_out, quiet, save_every) -> dict:
     trainer = make_trainer(spec, model, tokenizer, rows, work / "checkpoints", [keeper], quiet)
     log = loop.finish(trainer, keeper, work)
     after = loss_per_token(trainer.model, tokenizer, held_out, spec.max_length) if held_out is not None else None
-    trainer.model.save_pretrained(work / "adapter")
-    tokenizer.save_pretrained(work / "adapter")
+    loop.save(trainer, tokenizer, work)
     last = log.iloc[-1]
     return {
         "spec": dataclasses.asdict(spec),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from workbench import chat, data, doctor, evaluate, generate, models, profiles, train
+from workbench import chat, data, doctor, evaluate, generate, models, profiles, ranks, train
 from workbench.errors import InputError
 from workbench.specs import SFTSpec
 
@@ -38,7 +38,8 @@ def tune(source: str, base: str | None, fields: dict, fraction: float, drop_bad:
     scores = run.scores
     yield f"loss     {scores['held_out_before']:.3f} before, {scores['held_out_after']:.3f} after (nats a token of held-out answers)"
     yield f"run      {run.path}"
-    yield from answers(run, held_out, samples)
+    if ranks.main():
+        yield from answers(run, held_out, samples)
 
 
 def answers(run, held_out, samples: int) -> Iterator[str]:
