@@ -32,12 +32,16 @@ class Keeper(TrainerCallback):
         self.began = self.saved - (before[-1]["seconds"] if before else 0.0)
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        """Let grouping by length draw from seed and epoch alone: from the global state, a resumed epoch has other batches."""
+        """Let grouping by length draw from seed and epoch alone, and for the whole step.
+
+        From the global state a resumed epoch would have other batches, and from the share of one process several would.
+        """
         batches = train_dataloader.batch_sampler
         if isinstance(batches, BatchSamplerShard):  # one process's share of them
             batches = batches.batch_sampler
         sampler = batches.sampler
         if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks.count()
             sampler.generator = torch.Generator().manual_seed(args.seed + int(state.epoch))
 
     def on_step_end(self, args, state, control, **kwargs):

@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from workbench import chat
+from workbench import chat, ranks
 from workbench.errors import InputError
 from workbench.quiet import few_bars
 from workbench.runs import Run
@@ -132,7 +132,8 @@ def load_base(
         raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
-    settings = {"dtype": dtype, "device_map": {"": device}}
+    # Accelerate refuses a 4-bit model on a bare "cuda" where several processes train, each on the GPU of its number.
+    settings = {"dtype": dtype, "device_map": {"": ranks.local() if device == "cuda" else device}}
     if quantize:
         settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype

@@ -34,6 +34,11 @@ def local() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def sharded() -> bool:
+    """Whether each process holds a piece of the model only (FSDP)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 def first(call: Callable[[], T]) -> T:
     """What `call` returns in the first process, in every one of them; the others wait for it and call nothing.
 
@@ -41,7 +46,9 @@ def first(call: Callable[[], T]) -> T:
     """
     if count() == 1:
         return call()
-    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # joins the others, once; the Trainer takes it over
+    PartialState(
+        cpu=not torch.cuda.is_available(), timeout=PATIENCE
+    )  # joins the others, once; the Trainer takes it over
     return broadcast_object_list([call() if main() else None])[0]
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from workbench import chat, data, doctor, loop, models, runs
+from workbench import chat, data, doctor, loop, models, ranks, runs
 from workbench.dpo import train_on_pairs
 from workbench.errors import InputError
 from workbench.keeper import Keeper
@@ -53,6 +53,11 @@ def sft(
         InputError: the doctor or the gate found an error, the base cannot be read, or the disk is full.
         KeyboardInterrupt: stopped; the same call goes on.
     """
+    if ranks.sharded() and spec.method != "full":
+        raise InputError(
+            f'method "{spec.method}" cannot be split over processes (FSDP cuts the trained rows of the chat tokens off their '
+            "embedding); launch without FSDP, which keeps the whole base on each GPU"
+        )
     store = store or runs.Store()
     folder = models.fetch(spec.base, spec.revision)
     _gate(rows, evaluation, store)
