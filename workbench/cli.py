@@ -89,12 +89,16 @@ def sft(
     hold_out: Annotated[float, typer.Option(help="Share of the rows kept from training to measure on.")] = 0.1,
     drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave unusable rows out instead of stopping.")] = False,
     samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
+    report_to: Annotated[
+        str,
+        typer.Option(help="Tracker that gets the log too: tensorboard, trackio, wandb; none is the run store alone."),
+    ] = "none",
 ) -> None:
     """Tune a base model on your own data: what was recognised, what is wrong with it, loss before and after, answers."""
     from workbench import ranks, tune
 
     spec = {"method": method, "epochs": epochs, "max_length": max_length, "learning_rate": learning_rate, "seed": seed}
-    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples):
+    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples, report_to):
         if ranks.main():
             typer.echo(line)
 

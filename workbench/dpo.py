@@ -101,7 +101,13 @@ class SameStart(TrainerCallback):
 
 @few_bars()
 def train_on_pairs(
-    work: Path, spec: DPOSpec, sft_run: runs.Run, rows: datasets.Dataset, quiet: bool, save_every: float
+    work: Path,
+    spec: DPOSpec,
+    sft_run: runs.Run,
+    rows: datasets.Dataset,
+    quiet: bool,
+    save_every: float,
+    report_to: str = "none",
 ) -> dict:
     """Train in the folder ``work`` and return the run's record; the work of :func:`workbench.train.dpo`."""
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
@@ -116,6 +122,7 @@ def train_on_pairs(
     trainer = make_trainer(
         spec, model, tokenizer, rows, work / "checkpoints", [keeper, SameStart(spec)], quiet, reference
     )
+    loop.report(trainer, report_to, work)
     log = loop.finish(trainer, keeper, work)
     if not full:
         trainer.model.delete_adapter("ref")

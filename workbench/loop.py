@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
+from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 
 from workbench import data, models, ranks
 from workbench.errors import InputError
@@ -76,6 +77,28 @@ def mend(trainer: Trainer) -> None:
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+
+
+def known_tracker(name: str) -> None:
+    """Raise InputError for a tracker that the Trainer does not know or that is not installed here."""
+    installed = get_available_reporting_integrations()
+    if name not in ("none", *installed):
+        raise InputError(
+            f'report_to "{name}" is not installed, or nothing that the Trainer can report to; installed here: '
+            f'{", ".join(installed) or "none"}; pip install -e ".[tracking]" brings TensorBoard'
+        )
+
+
+def report(trainer: Trainer, to: str, work: Path) -> None:
+    """Let a tracker have the log as well, under the run's id: TensorBoard's files lie in ``work / "tensorboard"``."""
+    if to == "none":
+        return
+    (make,) = get_reporting_integration_callbacks([to])
+    tracker = make()
+    if to == "tensorboard":
+        tracker.logging_dir = str(work / "tensorboard")  # the Trainer's choice is deleted with the checkpoints
+    trainer.args.project, trainer.args.run_name = "workbench", work.name.removesuffix(".partial")
+    trainer.add_callback(tracker)
 
 
 def fits(context: int, name: str, max_length: int) -> None:

@@ -34,6 +34,7 @@ def sft(
     store: runs.Store | None = None,
     quiet: bool = False,
     save_every: float = 20.0,
+    report_to: str = "none",
 ) -> runs.Run:
     """Fine-tune and return the finished run; at once, if it was done before.
 
@@ -48,9 +49,11 @@ def sft(
         quiet: no progress bar.
         save_every: seconds between checkpoints. A training that was killed goes on from the last one in the next call;
             Ctrl-C finishes the step, saves and stops.
+        report_to: a tracker that gets the log as well, by the Trainer's name for it ("tensorboard", "trackio", "wandb"); "none" leaves
+            it to the run store. It is no part of the run's name, and a finished run reports nothing.
 
     Raises:
-        InputError: the doctor or the gate found an error, the base cannot be read, or the disk is full.
+        InputError: the doctor or the gate found an error, the base cannot be read, the tracker is unknown, or the disk is full.
         KeyboardInterrupt: stopped; the same call goes on.
     """
     if ranks.sharded() and spec.method != "full":
@@ -58,6 +61,7 @@ def sft(
             f'method "{spec.method}" cannot be split over processes (FSDP cuts the trained rows of the chat tokens off their '
             "embedding); launch without FSDP, which keeps the whole base on each GPU"
         )
+    loop.known_tracker(report_to)
     store = store or runs.Store()
     folder = models.fetch(spec.base, spec.revision)
     _gate(rows, evaluation, store)
@@ -69,7 +73,9 @@ def sft(
         "recipe": RECIPE,
         "versions": runs.versions(),
     }
-    return store.obtain(spec.method, key, lambda work: _train(work, folder, spec, rows, held_out, quiet, save_every))
+    return store.obtain(
+        spec.method, key, lambda work: _train(work, folder, spec, rows, held_out, quiet, save_every, report_to)
+    )
 
 
 def dpo(
@@ -81,6 +87,7 @@ def dpo(
     store: runs.Store | None = None,
     quiet: bool = False,
     save_every: float = 20.0,
+    report_to: str = "none",
 ) -> runs.Run:
     """Go on with a tuned model on preference pairs and return the finished run; at once, if it was done before.
 
@@ -91,7 +98,7 @@ def dpo(
         evaluation: rows that will judge the model; the leakage gate stops a training that has seen them.
         store: where the run is kept; None takes the default store.
         quiet: no progress bar.
-        save_every: seconds between checkpoints (see :func:`sft`).
+        save_every, report_to: as in :func:`sft`.
 
     Raises:
         InputError: no SFT run, rows that are no pairs, the doctor or the gate found an error, or the disk is full.
@@ -104,6 +111,7 @@ def dpo(
             "returns as sft_run"
         )
     doctor.require(doctor.unpaired(rows))
+    loop.known_tracker(report_to)
     store = store or runs.Store()
     _gate(rows, evaluation, store)
     key = {
@@ -113,7 +121,9 @@ def dpo(
         "recipe": RECIPE,
         "versions": runs.versions(),
     }
-    return store.obtain("dpo", key, lambda work: train_on_pairs(work, spec, sft_run, rows, quiet, save_every))
+    return store.obtain(
+        "dpo", key, lambda work: train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
+    )
 
 
 def loss_per_token(
@@ -183,7 +193,7 @@ def _gate(rows: datasets.Dataset, evaluation: datasets.Dataset | None, store: ru
 
 
 @few_bars()
-def _train(work, folder, spec, rows, held_out, quiet, save_every) -> dict:
+def _train(work, folder, spec, rows, held_out, quiet, save_every, report_to) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     loop.fits(models.context(folder), spec.base, spec.max_length)
     tokenizer = models.load_tokenizer(folder)
@@ -194,6 +204,7 @@ def _train(work, folder, spec, rows, held_out, quiet, save_every) -> dict:
     model = models.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
     before = loss_per_token(model, tokenizer, held_out, spec.max_length) if held_out is not None else None
     trainer = make_trainer(spec, model, tokenizer, rows, work / "checkpoints", [keeper], quiet)
+    loop.report(trainer, report_to, work)
     log = loop.finish(trainer, keeper, work)
     after = loss_per_token(trainer.model, tokenizer, held_out, spec.max_length) if held_out is not None else None
     loop.save(trainer, tokenizer, work)

@@ -9,11 +9,19 @@ from workbench.specs import SFTSpec
 NEW_TOKENS = 64
 
 
-def tune(source: str, base: str | None, fields: dict, fraction: float, drop_bad: bool, samples: int) -> Iterator[str]:
+def tune(
+    source: str,
+    base: str | None,
+    fields: dict,
+    fraction: float,
+    drop_bad: bool,
+    samples: int,
+    report_to: str = "none",
+) -> Iterator[str]:
     """Train on `source` and yield what a person wants to read, line by line, as it becomes known.
 
     base: folder or Hub id; None is the pocket base. fields: of the SFTSpec, as typed by a person. fraction: of the rows
-    kept out of training; the loss and the `samples` answers are measured on them.
+    kept out of training; the loss and the `samples` answers are measured on them. report_to: a tracker, see train.sft.
     Raises InputError before anything is trained where data, base or fields cannot be used.
     """
     if not 0 < fraction < 1:
@@ -34,7 +42,7 @@ def tune(source: str, base: str | None, fields: dict, fraction: float, drop_bad:
     doctor.require(findings)
     rows, held_out = data.hold_out(loaded.rows, fraction, spec.seed)
     yield f"training {spec.method} of {spec.base} on {len(rows):,} rows, {len(held_out):,} held out"
-    run = train.sft(spec, rows, held_out=held_out)
+    run = train.sft(spec, rows, held_out=held_out, report_to=report_to)
     scores = run.scores
     yield f"loss     {scores['held_out_before']:.3f} before, {scores['held_out_after']:.3f} after (nats a token of held-out answers)"
     yield f"run      {run.path}"
