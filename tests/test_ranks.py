@@ -131,7 +131,9 @@ def test_sft_that_was_stopped_and_dpo_in_two_processes_equal_those_in_one(tiny_b
 
 def test_a_batch_that_cannot_be_dealt_out_and_a_method_that_cannot_be_split_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(InputError, match="batch_size 16 cannot be dealt out evenly to 3 processes"):
+    with pytest.raises(
+        InputError, match="a step of 16 rows or packed sequences cannot be dealt out evenly to 3 processes"
+    ):
         ranks.share(16)
     assert ranks.share(48) == 16
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")

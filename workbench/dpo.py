@@ -46,8 +46,14 @@ def make_trainer(
         reference: a second copy of a model without an adapter, which has nothing else to be compared with.
     """
     start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    settings = loop.arguments(spec, model, len(rows), out, quiet)
+    if model.device.type == "cuda":
+        rank = model.peft_config["default"].r if isinstance(model, PeftModel) else 0
+        method = "full" if not rank else "qlora" if model.is_loaded_in_4bit else "lora"
+        # both answers of a pair are read at a time
+        settings |= loop.fitted(spec, model, method, rank, 2 * spec.max_length, spec.batch_size)
     arguments = DPOConfig(
-        **loop.arguments(spec, model, len(rows), out, quiet),
+        **settings,
         loss_type=spec.loss,
         beta=spec.beta,
         max_length=spec.max_length,

@@ -1,6 +1,7 @@
 """What supervised training and preference training on TRL have in common: the Trainer's arguments, its mending, its end."""
 
 import json
+import math
 from pathlib import Path
 
 import datasets
@@ -10,7 +11,7 @@ from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
 from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 
-from workbench import data, models, ranks
+from workbench import data, memory, models, ranks
 from workbench.errors import InputError
 from workbench.keeper import Bar, Keeper, interruptible
 from workbench.specs import DPOSpec, SFTSpec
@@ -50,6 +51,44 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
     )
 
 
+def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
+    """Arguments of SFTConfig that pack rows, none of which sees another, and fit a step into memory.
+
+    A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
+    of two.
+
+    Args:
+        lengths: of the rows, in tokens.
+    """
+    cut = [min(length, spec.max_length) for length in lengths]
+    sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
+    return {
+        "packing": True,
+        "packing_strategy": "bfd",
+        "max_length": spec.max_length,
+        **fitted(spec, model, spec.method, spec.rank, spec.max_length, sequences),
+    }
+
+
+def fitted(
+    spec: SFTSpec | DPOSpec, model: PreTrainedModel, method: str, rank: int, length: int, sequences: int
+) -> dict:
+    """Arguments that cut a step of `sequences` into what memory takes at a time: see :func:`workbench.memory.fit`.
+
+    Neither they nor checkpointing change what is learned. What the spec says goes first.
+    """
+    share, pieces = ranks.share(sequences), ranks.count() if ranks.sharded() else 1
+    room, shape = memory.free(model.device.type), memory.Shape.of(model)
+    # The first process decides for all: with other free memory, they would take other numbers of turns and wait for each other.
+    found = ranks.first(lambda: memory.fit(room, shape, method, rank, length, share, loaded=True, pieces=pieces))
+    micro = min(spec.micro_batch_size or found.micro, share)
+    return {
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": max(1, share // micro),
+        "activation_checkpointing": spec.checkpointing or found.checkpointing,
+    }
+
+
 def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
     """Rows as TRL takes them: ``messages`` (or ``prompt``, ``chosen``, ``rejected``) and ``tools``, arguments as JSON text.
 
@@ -64,7 +103,7 @@ def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def mend(trainer: Trainer) -> None:
-    """Put right what TRL's trainers do to a model with trained tokens, to a CPU's adapters and to a notebook's output."""
+    """Put right what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
     head = trainer.model.get_output_embeddings()
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
@@ -72,11 +111,16 @@ def mend(trainer: Trainer) -> None:
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Bar)
-    if trainer.model.device.type == "cpu":
-        # TRL casts adapters on a quantised base to bf16. A CPU emulates bf16: slower, and a worse loss.
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+    # TRL casts adapters on a quantised base to bf16, in which a CPU is slow, a GPU without bf16 stops (its scaler of gradients wants
+    # fp32), and the steps of AdamW get lost: from 0.02, say, bf16 cannot move by less than 0.0001.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def rows_trained(dataset: datasets.Dataset) -> int:
+    """Rows of a trainer's data set, packed or not."""
+    return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
 
 
 def known_tracker(name: str) -> None:

@@ -2,16 +2,12 @@
 
 import hashlib
 import os
-import re
 import shutil
 from pathlib import Path
 
 import torch
 from bitsandbytes.nn import Linear4bit
 from filelock import FileLock
-from httpx import HTTPError
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import (
@@ -25,47 +21,17 @@ from transformers import (
 
 from workbench import chat, ranks
 from workbench.errors import InputError
+from workbench.hub import commit, fetch, first_line
 from workbench.quiet import few_bars
 from workbench.runs import Run
 
-PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-
-
-def fetch(base: str | Path, revision: str | None = None) -> Path:
-    """Local folder with the files of ``base``: the folder itself, or the Hub's snapshot in the local cache.
-
-    A download that broke off goes on where it stopped when this is called again.
-
-    Raises:
-        InputError: there is no such folder, and the Hub has no such model, asks for access, or cannot be reached.
-    """
-    if Path(base).is_dir():
-        return Path(base)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(base)):
-        raise InputError(f"{base}: no such folder; give a model folder or a Hub id such as HuggingFaceTB/SmolLM2-135M")
-    try:
-        return Path(snapshot_download(str(base), revision=revision, allow_patterns=PATTERNS))
-    except GatedRepoError as error:
-        raise InputError(
-            f"{base}: the Hub gives it only after access was granted; ask there, then `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(f"{base}: neither a folder here nor a model on the Hub; check the name") from error
-    except LocalEntryNotFoundError as error:
-        raise InputError(
-            f"{base}: no such folder here, the Hub cannot be reached and its cache has no copy; check the path or the network"
-        ) from error
-    except (HTTPError, OSError, ValueError) as error:
-        raise InputError(
-            f"{base}: the download failed ({_first_line(error)}); run again, it goes on where it stopped"
-        ) from error
 
 
 def fingerprint(folder: Path) -> str:
     """Hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which says the same."""
-    if folder.parent.name == "snapshots":
-        return folder.name
+    if known := commit(folder):
+        return known
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".safetensors", ".bin") or path.name in ("config.json", *TOKENIZER_FILES):
@@ -94,7 +60,7 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedT
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{base}: the tokenizer cannot be read ({_first_line(error)}); save it again") from error
+        raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
     # looked at, so any other token of the vocabulary will do.
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
@@ -142,7 +108,7 @@ def load_base(
         model = AutoModelForCausalLM.from_pretrained(folder, **settings)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
-            f"{base}: the weights cannot be read ({_first_line(error)}); copy or download them again"
+            f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
         ) from error
     if device == "cpu":
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
@@ -249,7 +215,3 @@ def merge(run: Run, out: str | Path) -> Path:
         os.replace(partial, out)
     out.with_name(out.name + ".lock").unlink(missing_ok=True)
     return out
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -52,8 +52,14 @@ def first(call: Callable[[], T]) -> T:
     return broadcast_object_list([call() if main() else None])[0]
 
 
-def share(batch_size: int) -> int:
-    """Rows of an optimizer step that are for this process. Raises InputError where they cannot be dealt out evenly."""
-    if batch_size % count():
-        raise InputError(f"batch_size {batch_size} cannot be dealt out evenly to {count()} processes; take a multiple")
-    return batch_size // count()
+def share(step: int) -> int:
+    """Rows, or packed sequences, of an optimizer step that are for this process.
+
+    Raises InputError where they cannot be dealt out evenly.
+    """
+    if step % count():
+        raise InputError(
+            f"a step of {step} rows or packed sequences cannot be dealt out evenly to {count()} processes; take another batch_size "
+            "or number of processes"
+        )
+    return step // count()

@@ -73,6 +73,8 @@ def sft(
         "recipe": RECIPE,
         "versions": runs.versions(),
     }
+    if models.default_device() == "cuda":
+        key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
     return store.obtain(
         spec.method, key, lambda work: _train(work, folder, spec, rows, held_out, quiet, save_every, report_to)
     )
@@ -157,17 +159,26 @@ def make_trainer(
     out: Path,
     callbacks: list[TrainerCallback],
     quiet: bool = True,
+    packed: bool | None = None,
 ) -> SFTTrainer:
-    """TRL's trainer for this spec and a loaded base; it tokenises the rows and attaches the adapter."""
-    fits = max(len(chat.encode(tokenizer, row["messages"], data.tools(row))[0]) for row in rows) <= spec.max_length
-    arguments = SFTConfig(
-        **loop.arguments(spec, model, len(rows), out, quiet),
-        assistant_only_loss=spec.loss_on == "answers",
+    """TRL's trainer for this spec and a loaded base; it tokenises the rows and attaches the adapter.
+
+    Args:
+        packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU. On a CPU it
+            is slower than rows one behind the other (LOG.md).
+    """
+    lengths = [len(chat.encode(tokenizer, row["messages"], data.tools(row))[0]) for row in rows]
+    packed = model.device.type == "cuda" if packed is None else packed
+    settings = loop.arguments(spec, model, len(rows), out, quiet)
+    if packed:
+        settings |= loop.packed(spec, model, lengths)
+    else:
         # Rows of a batch stand one behind the other instead of padded to the longest: the same loss, digit for digit, in half the
         # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
-        padding_free=fits,
-        max_length=None if fits else spec.max_length,
-        train_sampling_strategy=spec.sampling,
+        fits = max(lengths) <= spec.max_length
+        settings |= {"padding_free": fits, "max_length": None if fits else spec.max_length}
+    arguments = SFTConfig(
+        **settings, assistant_only_loss=spec.loss_on == "answers", train_sampling_strategy=spec.sampling
     )
     adapter = None
     if spec.method != "full":
@@ -210,10 +221,11 @@ def _train(work, folder, spec, rows, held_out, quiet, save_every, report_to) -> 
     loop.save(trainer, tokenizer, work)
     last = log.iloc[-1]
     return {
-        "spec": dataclasses.asdict(spec),
+        # where the default branch of a Hub model stood: it may move before the run is opened again
+        "spec": {**dataclasses.asdict(spec), "revision": models.commit(folder) or spec.revision},
         "environment": {**runs.environment(), "seconds": float(last["seconds"])},
         "scores": {
-            "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
+            "rows": loop.rows_trained(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
             "held_out_before": before, "held_out_after": after,
         },
         "findings": [dataclasses.asdict(finding) for finding in findings],
