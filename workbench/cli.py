@@ -167,15 +167,22 @@ def report(
 
 @app.command()
 def bench(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("data/bench.md"),
+    out: Annotated[Path | None, typer.Option(help="File to write: data/bench.md or data/bench_gpu.md.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Trainings of 1 B and 8 B models on a GPU instead.")] = False,
 ) -> None:
     """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else."""
     from workbench import bench as benchmark
-    from workbench import data, profiles
+    from workbench import bench_gpu, data, models, profiles
     from workbench.pocket import tasks
 
-    p = profiles.get("pocket")
-    text = benchmark.page(benchmark.measure(str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")))
+    if gpu:
+        if models.default_device() != "cuda":
+            raise InputError("bench --gpu: torch finds no CUDA device here")
+        text = bench_gpu.page(bench_gpu.measure())
+    else:
+        p = profiles.get("pocket")
+        text = benchmark.page(benchmark.measure(str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")))
+    out = out or Path("data/bench_gpu.md" if gpu else "data/bench.md")
     out.write_text(text, encoding="utf-8")
     typer.echo(f"{text}\n{out}: written")
 
