@@ -87,7 +87,7 @@ def generate(
     replies: dict[int, Reply] = {}
     # Prompts of like length share a batch, so that little is padding; the longest go first, so that a lack of memory shows at once.
     order = sorted(range(len(prompts)), key=lambda i: (expected[i] if expected else 0, len(prompts[i])), reverse=True)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]

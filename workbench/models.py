@@ -1,5 +1,6 @@
 """Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
 
+import gc
 import hashlib
 import os
 import shutil
@@ -98,6 +99,10 @@ def load_base(
         raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
+    if device == "cuda":
+        # Trainers and their models refer to each other in circles: one that nobody uses would keep its place on the GPU.
+        gc.collect()
+        torch.cuda.empty_cache()
     # Accelerate refuses a 4-bit model on a bare "cuda" where several processes train, each on the GPU of its number.
     settings = {"dtype": dtype, "device_map": {"": ranks.local() if device == "cuda" else device}}
     if quantize:
@@ -186,8 +191,8 @@ def load_tuned(
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
             base = base.dequantize()
-        # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
-        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable, autocast_adapter_dtype=False)
+        # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
+        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -64,7 +64,8 @@ def answers(run, held_out, samples: int) -> Iterator[str]:
     if not asked:
         return
     texts = [evaluate.plain(row) for row, _ in asked]
-    base = models.load_base(run.spec["base"], revision=run.spec["revision"])
+    # in 4 bits where the tuned one is: in full it may not fit beside it
+    base = models.load_base(run.spec["base"], run.spec["method"] == "qlora", revision=run.spec["revision"])
     plain = [generate.text_ids(tokenizer, text + "\n") for text in texts]
     before = generate.generate(base, tokenizer, plain, NEW_TOKENS)
     after = generate.generate(tuned, tokenizer, [ids for _, ids in asked], NEW_TOKENS)
