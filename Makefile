@@ -44,9 +44,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -e . -c constraints.txt
 	@touch $@
 
-# Ray and TensorBoard are installed when the tests want them: running the notebooks does not need them.
+# Ray, TensorBoard and lm-eval are installed when the tests want them: running the notebooks does not need them.
 extras: environment
-	@$(BIN)/python -c 'import ray, tensorboard' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,tracking]' -c constraints.txt
+	@$(BIN)/python -c 'import ray, tensorboard, lm_eval' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tracking]' -c constraints.txt
 
 lint: environment  ## ruff on code and notebooks; notebook metadata clean
 	$(BIN)/ruff check

@@ -5,7 +5,7 @@ import signal
 import pytest
 from conftest import make_rows
 
-from workbench import ablate, evaluate, runs, train
+from workbench import ablate, evaluate, models, runs, train
 from workbench.errors import InputError
 from workbench.runs import Store
 from workbench.specs import SFTSpec
@@ -208,5 +208,7 @@ def test_a_gpu_takes_one_training_at_a_time_whatever_the_profile_says(tiny_base,
     monkeypatch.setattr(models, "default_device", lambda: "cuda")
     monkeypatch.setattr(ablate, "_here", lambda jobs, parallel: taken.append(parallel) or iter(()))
     with pytest.raises(KeyError):  # nothing was trained
-        ablate.grid([ablate.Cell(spec(tiny_base), make_rows(8))], EVALUATION, parallel=2, store=Store(tmp_path), quiet=True)
+        ablate.grid(
+            [ablate.Cell(spec(tiny_base), make_rows(8))], EVALUATION, parallel=2, store=Store(tmp_path), quiet=True
+        )
     assert taken == [1]

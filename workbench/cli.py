@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 import workbench
+from workbench import cli_runs
+from workbench.cli_runs import table
 from workbench.errors import InputError
 
 
@@ -48,8 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-store = typer.Typer(help="The store of training runs: list, show, remove, size.", no_args_is_help=True)
-app.add_typer(store, name="runs")
 
 
 @app.command()
@@ -223,69 +223,12 @@ def diff(
     from workbench.report import diff as compare
 
     found = compare(a, b)
-    _table(f"parameters: {a} (a) against {b} (b)", found.parameters)
-    _table("claims", found.claims.drop(columns="flipped"))
+    table(f"parameters: {a} (a) against {b} (b)", found.parameters)
+    table("claims", found.claims.drop(columns="flipped"))
     flipped = found.claims.loc[found.claims["flipped"], "claim"].tolist()
     typer.echo(f"flipped verdicts: {', '.join(flipped) or 'none'}")
 
 
-def _table(title: str, frame) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*map(str, frame.columns), title=title, title_justify="left")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    Console().print(table if len(frame) else f"{title}: no difference")
-
-
-def _store():
-    from workbench.runs import Store
-
-    return Store()
-
-
-@store.command("list")
-def list_runs() -> None:
-    """List the runs, the newest last."""
-    import pandas as pd
-
-    runs = _store()
-    rows = [[run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20] for run in runs.runs()]
-    _table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
-    for name in runs.unfinished():
-        typer.echo(f"unfinished: {name}")
-
-
-@store.command("show")
-def show_run(run_id: Annotated[str, typer.Argument(help="Id of a run, or its beginning.")]) -> None:
-    """Print what a run was made of and what it measured."""
-    import json
-
-    run = _find_run(run_id)
-    record = {"id": run.id, "path": str(run.path), **{k: v for k, v in run.record.items() if k not in ("key", "files")}}
-    typer.echo(json.dumps(record, indent=2))
-
-
-def _find_run(beginning: str):
-    runs = _store()
-    found = [run for run in runs.runs() if run.id.startswith(beginning)]
-    if len(found) == 1:
-        return found[0]
-    many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else f"no such run in {runs.root}"
-    raise InputError(f"{beginning}: {many}; `workbench runs list` shows them")
-
-
-@store.command("remove")
-def remove_run(run_id: Annotated[str, typer.Argument(help="Id of a run, finished or not, in full.")]) -> None:
-    """Delete a run and its tables."""
-    freed = _store().remove(run_id)
-    typer.echo(f"{run_id}: removed, {freed / 2**20:.1f} MiB freed")
-
-
-@store.command("size")
-def store_size() -> None:
-    """Say how much disk the store takes."""
-    runs = _store()
-    total = sum(path.stat().st_size for path in runs.root.rglob("*") if path.is_file())
-    typer.echo(f"{runs.root}: {len(runs.runs())} runs, {total / 2**20:.1f} MiB")
+app.add_typer(cli_runs.store, name="runs")
+app.command("eval")(cli_runs.evaluate)
+app.command()(cli_runs.export)

@@ -12,6 +12,7 @@ from statistics import fmean
 import datasets
 import pandas as pd
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig, DPOTrainer
@@ -48,10 +49,8 @@ def make_trainer(
     start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
     settings = loop.arguments(spec, model, len(rows), out, quiet)
     if model.device.type == "cuda":
-        rank = model.peft_config["default"].r if isinstance(model, PeftModel) else 0
-        method = "full" if not rank else "qlora" if model.is_loaded_in_4bit else "lora"
         # both answers of a pair are read at a time
-        settings |= loop.fitted(spec, model, method, rank, 2 * spec.max_length, spec.batch_size)
+        settings |= loop.fitted(spec, model, *method_of(model), 2 * spec.max_length, spec.batch_size)
     arguments = DPOConfig(
         **settings,
         loss_type=spec.loss,
@@ -68,6 +67,14 @@ def make_trainer(
     if reference is None:
         _refer(trainer.model, start)
     return trainer
+
+
+def method_of(model: PreTrainedModel | PeftModel) -> tuple[str, int]:
+    """Method and rank by which a tuned model was trained; rank 0 for "full"."""
+    if not isinstance(model, PeftModel):
+        return "full", 0
+    folded = any(isinstance(part, Linear4bit) for part in model.modules())
+    return "qlora" if folded else "lora", model.peft_config["default"].r
 
 
 def _until(pair: dict, end: int) -> dict:
@@ -132,7 +139,7 @@ def train_on_pairs(
     log = loop.finish(trainer, keeper, work)
     if not full:
         trainer.model.delete_adapter("ref")
-    loop.save(trainer, tokenizer, work)
+    loop.save(trainer, tokenizer, rows, work)
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {

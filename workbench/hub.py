@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from workbench.errors import InputError
 
 MODEL_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
 SHARD = re.compile(r"(?P<begin>.*)-\d{5}-of-(?P<of>\d{5})(?P<end>\.(?!safetensors).*)")
 
 

@@ -11,7 +11,7 @@ from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
 from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 
-from workbench import data, memory, models, ranks
+from workbench import data, memory, models, ranks, runs
 from workbench.errors import InputError
 from workbench.keeper import Bar, Keeper, interruptible
 from workbench.specs import DPOSpec, SFTSpec
@@ -169,12 +169,13 @@ def finish(trainer: Trainer, keeper: Keeper, work: Path) -> pd.DataFrame:
     return log
 
 
-def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
-    """Write what was trained, and the tokenizer, to ``work / "adapter"``; pieces that lie in several processes are gathered."""
+def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path) -> None:
+    """Write what was trained with its tokenizer, and the rows as TRL takes them; pieces that lie in several processes are gathered."""
     state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     if ranks.main():
         trainer.model.save_pretrained(work / "adapter", state_dict=state)
         tokenizer.save_pretrained(work / "adapter")
+        for_trl(rows).to_parquet(work / runs.ROWS)
 
 
 def _turns(messages: list[dict]) -> list[dict]:

@@ -3,6 +3,7 @@
 The activations are counted from what autograd keeps (a test counts again, on a CPU). Not run on a GPU.
 """
 
+import gc
 from dataclasses import dataclass
 
 import psutil
@@ -134,7 +135,9 @@ def fit(
 
 
 def free(device: str) -> int:
-    """Bytes that this process can still take: on its GPU what is free and what torch holds and does not use, else of main memory."""
+    """Bytes that this process can still take, on its GPU or of main memory."""
     if device == "cuda":
+        gc.collect()  # an earlier training of this process hangs in circles of references
+        torch.cuda.empty_cache()
         return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return psutil.virtual_memory().available

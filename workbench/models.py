@@ -63,10 +63,12 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
-    # looked at, so any other token of the vocabulary will do.
+    # looked at, so any token will do that no text holds: one made for it, or the last special token without a task here.
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        spare = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>", "<|endoftext|>", "<unk>", "!")
-                 if token in tokenizer.get_vocab() and token != tokenizer.eos_token]  # fmt: skip
+        made = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>") if token in tokenizer.get_vocab()]
+        taken = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, *chat.TOKENS, *chat.TOOL_TOKENS}
+        special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items(), reverse=True)]
+        spare = [token for token in (*made, *special, "!") if token not in taken]
         tokenizer.pad_token = spare[0]
     return chat.with_template(tokenizer)
 
@@ -203,7 +205,7 @@ def load_tuned(
 def merge(run: Run, out: str | Path) -> Path:
     """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither PEFT nor bitsandbytes.
 
-    The adapter is folded into the full-precision base: merging into 4-bit weights would round the sum again.
+    The adapter is folded into the full-precision base, in fp32 on the CPU: merging into 4-bit weights would round the sum again.
 
     Raises:
         InputError: ``out`` exists.
@@ -211,7 +213,7 @@ def merge(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.exists():
         raise InputError(f"{out}: exists already; give a new folder")
-    model, tokenizer = load_tuned(run, merged=True)
+    model, tokenizer = load_tuned(run, merged=True, device="cpu")
     partial = out.with_name(out.name + ".partial")
     with FileLock(out.with_name(out.name + ".lock")):
         shutil.rmtree(partial, ignore_errors=True)

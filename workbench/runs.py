@@ -29,6 +29,7 @@ from workbench.errors import InputError
 
 STACK = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 RECORD = "run.json"
+ROWS = "rows.parquet"  # of a run: what it was trained on, as TRL was given it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -38,7 +39,7 @@ class Damaged(UserWarning):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: a folder with ``run.json``, ``log.csv``, ``adapter/`` and, later, ``tables/``."""
+    """A finished run: a folder with ``run.json``, ``log.csv``, ``rows.parquet``, ``adapter/`` and, later, ``tables/``."""
 
     path: Path
 

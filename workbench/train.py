@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from workbench import chat, data, doctor, loop, models, ranks, runs
+from workbench import chat, data, doctor, loop, models, ranks, recipe, runs
 from workbench.dpo import train_on_pairs
 from workbench.errors import InputError
 from workbench.keeper import Keeper
@@ -220,7 +220,7 @@ def _train(work, folder, spec, rows, held_out, quiet, save_every, report_to) -> 
     loop.report(trainer, report_to, work)
     log = loop.finish(trainer, keeper, work)
     after = loss_per_token(trainer.model, tokenizer, held_out, spec.max_length) if held_out is not None else None
-    loop.save(trainer, tokenizer, work)
+    loop.save(trainer, tokenizer, rows, work)
     last = log.iloc[-1]
     return {
         # where the default branch of a Hub model stood: it may move before the run is opened again
@@ -230,5 +230,6 @@ def _train(work, folder, spec, rows, held_out, quiet, save_every, report_to) -> 
             "rows": loop.rows_trained(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
             "held_out_before": before, "held_out_after": after,
         },
+        "trl": recipe.told(trainer.args),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }  # fmt: skip
