@@ -170,7 +170,8 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="File to write: data/bench.md or data/bench_gpu.md.")] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Trainings of 1 B and 8 B models on a GPU instead.")] = False,
 ) -> None:
-    """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else."""
+    """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else, once all
+    notebooks have run."""
     from workbench import bench as benchmark
     from workbench import bench_gpu, data, models, profiles
     from workbench.pocket import tasks
@@ -181,7 +182,8 @@ def bench(
         text = bench_gpu.page(bench_gpu.measure())
     else:
         p = profiles.get("pocket")
-        text = benchmark.page(benchmark.measure(str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")))
+        given = str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")
+        text = benchmark.page(benchmark.measure(*given), benchmark.memory(*given), benchmark.from_a_full_store())
     out = out or Path("data/bench_gpu.md" if gpu else "data/bench.md")
     out.write_text(text, encoding="utf-8")
     typer.echo(f"{text}\n{out}: written")

@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import torch
+import trl.trainer.utils
 from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
 from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
@@ -62,7 +63,9 @@ def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
     """
     cut = [min(length, spec.max_length) for length in lengths]
     sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
+    budget = {"max_steps": max(1, round(spec.max_tokens / (sequences * spec.max_length)))} if spec.max_tokens else {}
     return {
+        **budget,
         "packing": True,
         "packing_strategy": "bfd",
         "max_length": spec.max_length,
@@ -111,6 +114,10 @@ def mend(trainer: Trainer) -> None:
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Bar)
+    if trainer.model.device.type == "cpu":
+        # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
+        # A CPU does not; three quarters of the tokens are prompts.
+        trl.trainer.utils._use_triton = lambda device: True
     # TRL casts adapters on a quantised base to bf16, in which a CPU is slow, a GPU without bf16 stops (its scaler of gradients wants
     # fp32), and the steps of AdamW get lost: from 0.02, say, bf16 cannot move by less than 0.0001.
     for parameter in trainer.model.parameters():

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -192,6 +193,8 @@ def load_tuned(
     else:
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
+            # else it tells in a notebook's output which float type the weights now have
+            logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
             base = base.dequantize()
         # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
         model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
