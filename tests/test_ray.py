@@ -42,7 +42,7 @@ def test_a_cluster_that_there_is_not_is_refused(tiny_base, tmp_path):
 
 
 class Telling(list):
-    """Evaluation rows that write down, where a worker unpacks them, which GPU Ray gave it."""
+    """Held-out rows that write down, where a worker unpacks them, which GPU Ray gave it."""
 
     def __init__(self, rows, path):
         super().__init__(rows)
@@ -63,11 +63,9 @@ def test_each_cell_has_a_gpu_to_itself_where_the_cluster_has_any(tiny_base, tmp_
     ray.shutdown()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
-    monkeypatch.setattr(ablate, "list", lambda rows: rows, raising=False)  # grid makes a plain list of what tells
     cells = [ablate.Cell(spec(tiny_base, seed=seed, max_length=1024), make_rows(8)) for seed in range(3)]
+    held_out = Telling(make_rows(2), str(tmp_path / "told"))
     with pytest.raises(InputError, match="all 3 trainings failed"):
-        ablate.grid(
-            cells, Telling(EVALUATION, str(tmp_path / "told")), cluster="ray", store=Store(tmp_path), quiet=True
-        )
+        ablate.grid(cells, EVALUATION, held_out=held_out, cluster="ray", store=Store(tmp_path), quiet=True)
     told = (tmp_path / "told").read_text().splitlines()
     assert len(told) == 3 and set(told) <= {"0 [0]", "1 [1]"}
