@@ -10,16 +10,17 @@ STRIP       := $(BIN)/nbstripout --keep-output --keep-count --keep-id \
 
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
-ifeq ($(PROFILE),pocket)
-# The pocket profile needs no network; a model asked for by mistake is to fail at once.
+ifeq ($(PROFILE)$(filter gpu-check,$(MAKECMDGOALS)),pocket)
+# The pocket profile needs no network; a model asked for by mistake is to fail at once. Its published numbers are a CPU's.
 export HF_HUB_OFFLINE = 1
+export CUDA_VISIBLE_DEVICES =
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench environment extras lint unit notebooks format hooks newest constraints
+.PHONY: help run test lab bench environment extras gpu-check lint unit notebooks format hooks newest constraints
 
 help:  ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE)"
 
 run: environment  ## run all notebooks top to bottom, then write a report to open
@@ -43,9 +44,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -e . -c constraints.txt
 	@touch $@
 
-# Ray and lm-eval are installed when the tests want them: running the notebooks does not need them.
+# Ray, TensorBoard and lm-eval are installed when the tests want them: running the notebooks does not need them.
 extras: environment
-	@$(BIN)/python -c 'import ray, lm_eval' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval]' -c constraints.txt
+	@$(BIN)/python -c 'import ray, tensorboard, lm_eval' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tracking]' -c constraints.txt
 
 lint: environment  ## ruff on code and notebooks; notebook metadata clean
 	$(BIN)/ruff check
@@ -54,6 +55,10 @@ lint: environment  ## ruff on code and notebooks; notebook metadata clean
 
 bench: environment  ## measure the ratios of data/bench.md again, on a machine with nothing else to do
 	$(BIN)/workbench bench
+
+gpu-check: environment  ## on a machine with a CUDA GPU: the tests that need one, then the benchmark into data/bench_gpu.md
+	$(BIN)/python -m pytest tests/test_gpu.py -m gpu -rs
+	$(BIN)/workbench bench --gpu
 
 unit: extras  ## unit tests only
 	$(BIN)/python -m pytest tests

@@ -76,7 +76,8 @@ def grid(
     Args:
         held_out: rows whose loss is measured before and after each training, in nats a token.
         parallel: trainings at a time, each in a process of its own with its share of the cores: on small models two
-            processes with a thread each beat one process with two threads. One GPU takes one training at a time.
+            processes with a thread each beat one process with two threads. A GPU takes one training at a time, whatever this says;
+            several GPUs take `cluster`.
         cluster: "ray" sends the cells to the Ray cluster that RAY_ADDRESS names, or to a Ray of this machine: a CPU each, or a
             GPU each where the cluster has any. All its machines need this package, the base model and the store (WORKBENCH_RUNS)
             under the same paths, on a shared disk. `parallel` is not used then.
@@ -86,7 +87,8 @@ def grid(
         InputError: no cell, no evaluation row, equal cells, a label that is a column already, or all cells failed.
     """
     store, evaluation = store or Store(), list(evaluation)
-    keys = _keys(cells, evaluation, parallel, cluster)
+    keys = _keys(cells, evaluation, cluster)
+    parallel = 1 if models.default_device() == "cuda" else parallel
     # Cells that differ in their labels alone are one training.
     jobs = {key: (cell.spec, cell.rows, evaluation, held_out, store) for key, cell in zip(keys, cells, strict=True)}
     done = {}
@@ -108,18 +110,12 @@ def grid(
     return pd.concat(parts, ignore_index=True)[[*COLUMNS, *labels]]
 
 
-def _keys(
-    cells: Sequence[Cell], evaluation: list[dict], parallel: int, cluster: str | None
-) -> list[tuple[SFTSpec, str]]:
+def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple[SFTSpec, str]]:
     """What names the training of each cell; refuses what no training can be started on."""
     if not cells or not evaluation:
         raise InputError(f"{len(cells)} cells, {len(evaluation)} evaluation rows; a grid needs one of each or more")
     if cluster not in (None, "ray"):
         raise InputError(f'cluster "{cluster}" is unknown; give "ray", or None for this machine')
-    if not cluster and parallel > 1 and models.default_device() == "cuda":
-        raise InputError(
-            f'parallel={parallel}: a GPU takes one training at a time; use parallel=1, or cluster="ray" for several GPUs'
-        )
     hashes = {id(rows): data.content_hash(rows) for rows in {id(cell.rows): cell.rows for cell in cells}.values()}
     seen = {}
     for number, cell in enumerate(cells):

@@ -37,7 +37,8 @@ class _Group(TyperGroup):
 
 def _stop(line: str, code: int) -> None:
     sys.stdout.flush()
-    typer.echo(line, err=True)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes that train together, one on each machine
+        typer.echo(line, err=True)
     raise typer.Exit(code)
 
 
@@ -88,13 +89,18 @@ def sft(
     hold_out: Annotated[float, typer.Option(help="Share of the rows kept from training to measure on.")] = 0.1,
     drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave unusable rows out instead of stopping.")] = False,
     samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
+    report_to: Annotated[
+        str,
+        typer.Option(help="Tracker that gets the log too: tensorboard, trackio, wandb; none is the run store alone."),
+    ] = "none",
 ) -> None:
     """Tune a base model on your own data: what was recognised, what is wrong with it, loss before and after, answers."""
-    from workbench import tune
+    from workbench import ranks, tune
 
     spec = {"method": method, "epochs": epochs, "max_length": max_length, "learning_rate": learning_rate, "seed": seed}
-    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples):
-        typer.echo(line)
+    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples, report_to):
+        if ranks.main():
+            typer.echo(line)
 
 
 @app.command()
@@ -161,17 +167,24 @@ def report(
 
 @app.command()
 def bench(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("data/bench.md"),
+    out: Annotated[Path | None, typer.Option(help="File to write: data/bench.md or data/bench_gpu.md.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Trainings of 1 B and 8 B models on a GPU instead.")] = False,
 ) -> None:
     """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else, once all
     notebooks have run."""
     from workbench import bench as benchmark
-    from workbench import data, profiles
+    from workbench import bench_gpu, data, models, profiles
     from workbench.pocket import tasks
 
-    p = profiles.get("pocket")
-    given = str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")
-    text = benchmark.page(benchmark.measure(*given), benchmark.memory(*given), benchmark.from_a_full_store())
+    if gpu:
+        if models.default_device() != "cuda":
+            raise InputError("bench --gpu: torch finds no CUDA device here")
+        text = bench_gpu.page(bench_gpu.measure())
+    else:
+        p = profiles.get("pocket")
+        given = str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")
+        text = benchmark.page(benchmark.measure(*given), benchmark.memory(*given), benchmark.from_a_full_store())
+    out = out or Path("data/bench_gpu.md" if gpu else "data/bench.md")
     out.write_text(text, encoding="utf-8")
     typer.echo(f"{text}\n{out}: written")
 

@@ -114,7 +114,13 @@ class SameStart(TrainerCallback):
 
 @few_bars()
 def train_on_pairs(
-    work: Path, spec: DPOSpec, sft_run: runs.Run, rows: datasets.Dataset, quiet: bool, save_every: float
+    work: Path,
+    spec: DPOSpec,
+    sft_run: runs.Run,
+    rows: datasets.Dataset,
+    quiet: bool,
+    save_every: float,
+    report_to: str = "none",
 ) -> dict:
     """Train in the folder ``work`` and return the run's record; the work of :func:`workbench.train.dpo`."""
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
@@ -129,12 +135,11 @@ def train_on_pairs(
     trainer = make_trainer(
         spec, model, tokenizer, rows, work / "checkpoints", [keeper, SameStart(spec)], quiet, reference
     )
+    loop.report(trainer, report_to, work)
     log = loop.finish(trainer, keeper, work)
     if not full:
         trainer.model.delete_adapter("ref")
-    trainer.model.save_pretrained(work / "adapter")
-    tokenizer.save_pretrained(work / "adapter")
-    loop.for_trl(rows).to_parquet(work / runs.ROWS)
+    loop.save(trainer, tokenizer, rows, work)
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {

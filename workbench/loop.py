@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 import trl.trainer.utils
 from peft.utils import TrainableTokensWrapper
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
+from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 
-from workbench import data, memory, models
+from workbench import data, memory, models, ranks, runs
 from workbench.errors import InputError
 from workbench.keeper import Bar, Keeper, interruptible
 from workbench.specs import DPOSpec, SFTSpec
@@ -21,7 +22,8 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
     """Arguments of SFTConfig and DPOConfig that follow from the fields both specs have, and from the device."""
     cpu = model.device.type == "cpu"
     half = None if cpu else models.compute_dtype("cuda")
-    micro = spec.micro_batch_size or spec.batch_size
+    share = ranks.share(spec.batch_size)
+    micro = min(spec.micro_batch_size or share, share)
     steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
     return dict(
         output_dir=str(out),
@@ -37,14 +39,15 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
         num_train_epochs=spec.epochs,
         max_steps=spec.max_steps or -1,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=spec.batch_size // micro,
+        gradient_accumulation_steps=share // micro,
+        ddp_find_unused_parameters=False,  # every trained weight is used in every step
         seed=spec.seed,
         save_strategy="no",  # Keeper saves by the clock
         save_total_limit=2,
         logging_steps=max(1, round(steps / 50)),
         logging_first_step=True,
         report_to="none",
-        disable_tqdm=quiet,
+        disable_tqdm=quiet or not ranks.main(),
         dataloader_pin_memory=not cpu,
     )
 
@@ -62,6 +65,7 @@ def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
     sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
     budget = {"max_steps": max(1, round(spec.max_tokens / (sequences * spec.max_length)))} if spec.max_tokens else {}
     return {
+        **budget,
         "packing": True,
         "packing_strategy": "bfd",
         "max_length": spec.max_length,
@@ -77,12 +81,14 @@ def fitted(
 
     Neither they nor checkpointing change what is learned. What the spec says goes first.
     """
-    free = memory.free(model.device.type)
-    found = memory.fit(free, memory.Shape.of(model), method, rank, length, sequences, loaded=True)
-    micro = min(spec.micro_batch_size or found.micro, sequences)
+    share, pieces = ranks.share(sequences), ranks.count() if ranks.sharded() else 1
+    room, shape = memory.free(model.device.type), memory.Shape.of(model)
+    # The first process decides for all: with other free memory, they would take other numbers of turns and wait for each other.
+    found = ranks.first(lambda: memory.fit(room, shape, method, rank, length, share, loaded=True, pieces=pieces))
+    micro = min(spec.micro_batch_size or found.micro, share)
     return {
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": max(1, sequences // micro),
+        "gradient_accumulation_steps": max(1, share // micro),
         "activation_checkpointing": spec.checkpointing or found.checkpointing,
     }
 
@@ -125,6 +131,28 @@ def rows_trained(dataset: datasets.Dataset) -> int:
     return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
 
 
+def known_tracker(name: str) -> None:
+    """Raise InputError for a tracker that the Trainer does not know or that is not installed here."""
+    installed = get_available_reporting_integrations()
+    if name not in ("none", *installed):
+        raise InputError(
+            f'report_to "{name}" is not installed, or nothing that the Trainer can report to; installed here: '
+            f'{", ".join(installed) or "none"}; pip install -e ".[tracking]" brings TensorBoard'
+        )
+
+
+def report(trainer: Trainer, to: str, work: Path) -> None:
+    """Let a tracker have the log as well, under the run's id: TensorBoard's files lie in ``work / "tensorboard"``."""
+    if to == "none":
+        return
+    (make,) = get_reporting_integration_callbacks([to])
+    tracker = make()
+    if to == "tensorboard":
+        tracker.logging_dir = str(work / "tensorboard")  # the Trainer's choice is deleted with the checkpoints
+    trainer.args.project, trainer.args.run_name = "workbench", work.name.removesuffix(".partial")
+    trainer.add_callback(tracker)
+
+
 def fits(context: int, name: str, max_length: int) -> None:
     """Raise InputError where rows may be longer than the context, in tokens, of the model called ``name``."""
     if max_length > context:
@@ -144,8 +172,18 @@ def finish(trainer: Trainer, keeper: Keeper, work: Path) -> pd.DataFrame:
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on from there"
         )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    log.to_csv(work / "log.csv", index=False)
+    if ranks.main():
+        log.to_csv(work / "log.csv", index=False)
     return log
+
+
+def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path) -> None:
+    """Write what was trained with its tokenizer, and the rows as TRL takes them; pieces that lie in several processes are gathered."""
+    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if ranks.main():
+        trainer.model.save_pretrained(work / "adapter", state_dict=state)
+        tokenizer.save_pretrained(work / "adapter")
+        for_trl(rows).to_parquet(work / runs.ROWS)
 
 
 def _turns(messages: list[dict]) -> list[dict]:

@@ -94,7 +94,17 @@ def activations(shape: Shape, method: str, tokens: int, checkpointing: bool) -> 
     return kept + 3 * tokens**2
 
 
-def fit(room: float, shape: Shape, method: str, rank: int, length: int, sequences: int, *, loaded: bool = False) -> Fit:
+def fit(
+    room: float,
+    shape: Shape,
+    method: str,
+    rank: int,
+    length: int,
+    sequences: int,
+    *,
+    loaded: bool = False,
+    pieces: int = 1,
+) -> Fit:
     """The most sequences of `length` tokens at a time that fit, as a divisor of `sequences`, those of one optimizer step.
 
     They fit where weights + training + activations + :data:`RESERVE` ≤ :data:`SHARE` × room, and no more than
@@ -103,12 +113,13 @@ def fit(room: float, shape: Shape, method: str, rank: int, length: int, sequence
 
     Args:
         room: free bytes on the GPU.
-        loaded: the weights are on the GPU already, so that they are not free.
+        loaded: the weights, all of them, are on the GPU already, so that they are not free.
+        pieces: GPUs that will share weights, gradients and moments among them (FSDP).
 
     Raises:
         InputError: not even one sequence with checkpointing fits.
     """
-    own = weights(shape, method) + training(shape, method, rank) + RESERVE
+    own = (weights(shape, method) + training(shape, method, rank)) / pieces + RESERVE
     spare = SHARE * room - own + (weights(shape, method) if loaded else 0)
     sizes = [n for n in range(sequences, 0, -1) if sequences % n == 0 and (n * length <= MOST_TOKENS or n == 1)]
     for checkpointing in (False, True):

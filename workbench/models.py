@@ -1,5 +1,6 @@
 """Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
 
+import gc
 import hashlib
 import os
 import shutil
@@ -19,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from workbench import chat
+from workbench import chat, ranks
 from workbench.errors import InputError
 from workbench.hub import commit, fetch, first_line
 from workbench.quiet import errors_only, few_bars
@@ -100,7 +101,12 @@ def load_base(
         raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
-    settings = {"dtype": dtype, "device_map": {"": device}}
+    if device == "cuda":
+        # Trainers and their models refer to each other in circles: one that nobody uses would keep its place on the GPU.
+        gc.collect()
+        torch.cuda.empty_cache()
+    # Accelerate refuses a 4-bit model on a bare "cuda" where several processes train, each on the GPU of its number.
+    settings = {"dtype": dtype, "device_map": {"": ranks.local() if device == "cuda" else device}}
     if quantize:
         settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -194,8 +200,8 @@ def load_tuned(
         if unfolded and method == "qlora":
             with errors_only():  # it tells the type of the floats, which was chosen above
                 base = base.dequantize()
-        # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
-        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable, autocast_adapter_dtype=False)
+        # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
+        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id

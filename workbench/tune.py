@@ -2,18 +2,26 @@
 
 from collections.abc import Iterator
 
-from workbench import chat, data, doctor, evaluate, generate, models, profiles, train
+from workbench import chat, data, doctor, evaluate, generate, models, profiles, ranks, train
 from workbench.errors import InputError
 from workbench.specs import SFTSpec
 
 NEW_TOKENS = 64
 
 
-def tune(source: str, base: str | None, fields: dict, fraction: float, drop_bad: bool, samples: int) -> Iterator[str]:
+def tune(
+    source: str,
+    base: str | None,
+    fields: dict,
+    fraction: float,
+    drop_bad: bool,
+    samples: int,
+    report_to: str = "none",
+) -> Iterator[str]:
     """Train on `source` and yield what a person wants to read, line by line, as it becomes known.
 
     base: folder or Hub id; None is the pocket base. fields: of the SFTSpec, as typed by a person. fraction: of the rows
-    kept out of training; the loss and the `samples` answers are measured on them.
+    kept out of training; the loss and the `samples` answers are measured on them. report_to: a tracker, see train.sft.
     Raises InputError before anything is trained where data, base or fields cannot be used.
     """
     if not 0 < fraction < 1:
@@ -34,11 +42,12 @@ def tune(source: str, base: str | None, fields: dict, fraction: float, drop_bad:
     doctor.require(findings)
     rows, held_out = data.hold_out(loaded.rows, fraction, spec.seed)
     yield f"training {spec.method} of {spec.base} on {len(rows):,} rows, {len(held_out):,} held out"
-    run = train.sft(spec, rows, held_out=held_out)
+    run = train.sft(spec, rows, held_out=held_out, report_to=report_to)
     scores = run.scores
     yield f"loss     {scores['held_out_before']:.3f} before, {scores['held_out_after']:.3f} after (nats a token of held-out answers)"
     yield f"run      {run.path}"
-    yield from answers(run, held_out, samples)
+    if ranks.main():
+        yield from answers(run, held_out, samples)
 
 
 def answers(run, held_out, samples: int) -> Iterator[str]:
@@ -55,7 +64,8 @@ def answers(run, held_out, samples: int) -> Iterator[str]:
     if not asked:
         return
     texts = [evaluate.plain(row) for row, _ in asked]
-    base = models.load_base(run.spec["base"], revision=run.spec["revision"])
+    # in 4 bits where the tuned one is: in full it may not fit beside it
+    base = models.load_base(run.spec["base"], run.spec["method"] == "qlora", revision=run.spec["revision"])
     plain = [generate.text_ids(tokenizer, text + "\n") for text in texts]
     before = generate.generate(base, tokenizer, plain, NEW_TOKENS)
     after = generate.generate(tuned, tokenizer, [ids for _, ids in asked], NEW_TOKENS)
