@@ -47,7 +47,7 @@ def scripted(monkeypatch, base):
     seen = []
 
     def script(*replies, mode):
-        def reply(model, tokenizer, prompts, max_new_tokens, batch_size, stop, expected=None):
+        def reply(model, tokenizer, prompts, max_new_tokens, batch_size, stop):
             seen.extend(tokenizer.decode(prompt) for prompt in prompts)
             return list(replies)
 

@@ -54,15 +54,11 @@ def greedy(model, tokenizer, prompt, steps, ends):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_a_batch_gives_what_one_prompt_at_a_time_gives_and_in_order(model, tokenizer, prompts, batch_size):
-    replies = generate(model, tokenizer, prompts, max_new_tokens=12, batch_size=batch_size)
-    alone = [greedy(model, tokenizer, prompt, 12, [tokenizer.eos_token_id]) for prompt in prompts]
+    # 40 tokens take three rounds of decoding
+    replies = generate(model, tokenizer, prompts, max_new_tokens=40, batch_size=batch_size)
+    alone = [greedy(model, tokenizer, prompt, 40, [tokenizer.eos_token_id]) for prompt in prompts]
     assert [(reply.text, reply.stopped) for reply in replies] == alone
     assert len({text for text, _ in alone}) > 4, "the model must tell the prompts apart, or the order is not tested"
-
-
-def test_expected_lengths_change_who_shares_a_batch_and_no_reply(model, tokenizer, prompts):
-    plain = generate(model, tokenizer, prompts, 12, 3)
-    assert generate(model, tokenizer, prompts, 12, 3, expected=[5, 1, 9, 2, 2, 7, 1, 3]) == plain
 
 
 def test_a_model_that_does_not_end_runs_to_the_limit_and_has_not_stopped(model, tokenizer, prompts):

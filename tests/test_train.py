@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import trl.trainer.utils
 from conftest import make_rows
 from datasets import Dataset
 
@@ -90,6 +91,30 @@ def test_trls_loss_is_the_loss_per_token_of_the_model_that_answers(tiny_base, tm
     trainer.model.eval()
     loss = trainer.compute_loss(trainer.model, dict(batch)).item()
     assert loss == pytest.approx(train.loss_per_token(trainer.model, tokenizer, rows, batch_size=3), abs=1e-5)
+
+
+def test_only_answers_are_scored_in_training(tiny_base, tmp_path, monkeypatch):
+    """Most tokens are prompts; scoring them too and masking the result costs a sixth of a training."""
+    trainer, _ = trainer_for(spec_for(tiny_base), make_rows(8), tmp_path)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(8)])
+    scored, function = [], trl.trainer.utils._ChunkedLogProbFunction
+    apply = function.apply
+    monkeypatch.setattr(function, "apply", lambda hidden, *rest: scored.append(len(hidden)) or apply(hidden, *rest))
+    trainer.compute_loss(trainer.model, dict(batch))
+    assert scored == [int((batch["labels"] != -100).sum())] and scored[0] < batch["labels"].numel()
+
+
+def test_a_budget_in_tokens_is_kept_whether_rows_are_short_or_long(tiny_base, tmp_path):
+    def read(rows):
+        return train.sft(
+            spec_for(tiny_base, max_steps=None, max_tokens=3000), rows, store=runs.Store(tmp_path), quiet=True
+        ).scores
+
+    short = make_rows(16)
+    long = short.map(lambda row: {"messages": [{**row["messages"][0], "content": "word " * 30}, row["messages"][1]]})
+    few, many = read(long), read(short)
+    assert few["steps"] < many["steps"] / 2
+    assert few["tokens"] == pytest.approx(3000, rel=0.15) and many["tokens"] == pytest.approx(3000, rel=0.15)
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
@@ -206,6 +231,7 @@ CHILD = """
 import os, sys
 sys.path.insert(0, {tests!r})
 import torch
+import trl.trainer.utils
 from conftest import make_rows
 from test_train import interrupt_at, spec_for
 from workbench import runs, train
@@ -252,6 +278,8 @@ def test_rows_that_judge_the_model_never_train_it(tiny_base, tmp_path):
         ({"lr": 1e-3}, r'parameter "lr" is unknown; known are base, .*learning_rate'),
         ({"sampling": "sorted"}, "known are random, group_by_length"),
         ({"scheduler": "step"}, "known are cosine"),
+        ({"max_steps": 5, "max_tokens": 100}, "both end the training; give one"),
+        ({"max_tokens": 0}, "max_tokens is 0; it must be more than 0"),
         ({"rank": 0}, "rank is 0; it must be more than 0"),
         ({"batch_size": 8, "micro_batch_size": 3}, "no multiple"),
     ],

@@ -12,6 +12,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from workbench import chat
 from workbench.errors import InputError
 
+ROUND = 16  # tokens of the first two rounds of decoding
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -36,9 +38,8 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     max_new_tokens: int = 64,
-    batch_size: int = 64,
+    batch_size: int = 32,
     stop: list[str] | None = None,
-    expected: list[int] | None = None,
     *,
     temperature: float = 0.0,
     seed: int = 0,
@@ -51,8 +52,6 @@ def generate(
         max_new_tokens: limit of a reply; higher costs time for models that do not stop by themselves.
         batch_size: prompts decoded together; higher is faster and takes more memory.
         stop: texts at which a reply is cut, for models that have no other end (few-shot: the next question).
-        expected: about how many tokens each reply will have, where that is known. A batch lasts as long as its longest reply, so that
-            replies of like length had better share one; it changes the time and nothing else.
         temperature: 0 takes the likeliest token each time; 1 samples from the model's own distribution, all of it; between
             them the likely tokens are preferred.
         seed: of the sampling: the same replies for the same prompts, limits and batch size. No other random draw is touched.
@@ -70,37 +69,56 @@ def generate(
                 f"prompt {index} has {len(prompt)} tokens; the context of this model leaves 1 to {room} "
                 f"beside {max_new_tokens} new ones; shorten the prompt or lower max_new_tokens"
             )
-    ends = end_tokens(tokenizer)
-    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        # A Hub model's own generation_config may ask for sampling or a repetition penalty: unset fields would inherit it.
-        do_sample=bool(temperature),
-        **sampling,
-        num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model.eval()
-    replies: dict[int, Reply] = {}
+    ends, stop = end_tokens(tokenizer), stop or []
+    written: list[list[int]] = [[] for _ in prompts]
     # Prompts of like length share a batch, so that little is padding; the longest go first, so that a lack of memory shows at once.
-    order = sorted(range(len(prompts)), key=lambda i: (expected[i] if expected else 0, len(prompts[i])), reverse=True)
+    left = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+    model.eval()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            ids, attention = pad_left([prompts[index] for index in batch], tokenizer.pad_token_id)
-            output = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=attention.to(model.device),
-                generation_config=settings,
-                stopping_criteria=[StopStrings(tokenizer, stop, ids.shape[1])] if stop else None,
-            )
-            for index, new in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
-                replies[index] = read(tokenizer, prompts[index][-1], new, ends, stop or [])
-    return [replies[index] for index in range(len(prompts))]
+        for limit in rounds(max_new_tokens):
+            for start in range(0, len(left), batch_size):
+                batch = left[start : start + batch_size]
+                ids, attention = pad_left([prompts[i] + written[i] for i in batch], tokenizer.pad_token_id)
+                output = model.generate(
+                    input_ids=ids.to(model.device),
+                    attention_mask=attention.to(model.device),
+                    generation_config=settings(limit, temperature, ends, tokenizer.pad_token_id),
+                    stopping_criteria=[StopStrings(tokenizer, stop, ids.shape[1])] if stop else None,
+                )
+                for i, new in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
+                    written[i] += new
+            left = [i for i in left if not finished(tokenizer, written[i], ends, stop)]
+    return [read(tokenizer, prompt[-1], new, ends, stop) for prompt, new in zip(prompts, written, strict=True)]
+
+
+def rounds(max_new_tokens: int) -> list[int]:
+    """Tokens of each round of decoding, together `max_new_tokens`: 16, 16, 32, 64 and so on.
+
+    A batch lasts as long as its longest reply, and most replies are short. So after each round the unfinished ones move together into
+    full batches; reading their prompts again costs little beside decoding.
+    """
+    sizes = []
+    while sum(sizes) < max_new_tokens:
+        sizes.append(min(max(ROUND, sum(sizes)), max_new_tokens - sum(sizes)))
+    return sizes
+
+
+def settings(max_new_tokens: int, temperature: float, ends: list[int], pad: int) -> GenerationConfig:
+    """Greedy decoding for temperature 0, else sampling from the whole distribution.
+
+    All is said: what a Hub model's own generation_config asks for (sampling, a repetition penalty) would be inherited else.
+    """
+    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=bool(temperature), **sampling, num_beams=1, repetition_penalty=1.0,
+        no_repeat_ngram_size=0, eos_token_id=ends, pad_token_id=pad,
+    )  # fmt: skip
+
+
+def finished(tokenizer: PreTrainedTokenizerBase, new: list[int], ends: list[int], stop: list[str]) -> bool:
+    """Whether a reply holds an end token or, if there are any, a stop string."""
+    return bool(set(new) & set(ends)) or (bool(stop) and any(string in tokenizer.decode(new) for string in stop))
 
 
 class StopStrings(StoppingCriteria):

@@ -6,6 +6,7 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import torch
+import trl.trainer.utils
 from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 
@@ -70,6 +71,9 @@ def mend(trainer: Trainer) -> None:
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Bar)
     if trainer.model.device.type == "cpu":
+        # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
+        # A CPU does not; three quarters of the tokens are prompts.
+        trl.trainer.utils._use_triton = lambda device: True
         # TRL casts adapters on a quantised base to bf16. A CPU emulates bf16: slower, and a worse loss.
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:

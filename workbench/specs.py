@@ -29,9 +29,11 @@ class SFTSpec:
     learning_rate: float | None = None
     """Peak learning rate; None takes the best for the method on the pocket base. Bigger models want 10 times less."""
     epochs: float = 3.0
-    """Passes over the rows; not used when max_steps is given."""
+    """Passes over the rows; not used when max_steps or max_tokens is given."""
     max_steps: int | None = None
-    """Optimizer steps, whatever the number of rows: for comparisons at equal cost."""
+    """Optimizer steps, whatever the number of rows."""
+    max_tokens: int | None = None
+    """Tokens to read, prompts included, to the nearest step of mean length: for comparisons at equal cost, whatever rows are long."""
     batch_size: int = 16
     """Rows an optimizer step."""
     micro_batch_size: int | None = None
@@ -58,6 +60,12 @@ class SFTSpec:
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATE[self.method])
         _positive(self, "rank", "learning_rate", "epochs", "batch_size", "max_length")
+        if self.max_tokens is not None:
+            _positive(self, "max_tokens")
+            if self.max_steps is not None:
+                raise InputError(
+                    f"max_steps {self.max_steps} and max_tokens {self.max_tokens} both end the training; give one"
+                )
 
     @classmethod
     def of(cls, **fields) -> "SFTSpec":

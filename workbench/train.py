@@ -6,7 +6,9 @@ into it, and going on after an interruption.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import datasets
 import pandas as pd
@@ -56,8 +58,9 @@ def sft(
     store = store or runs.Store()
     folder = models.fetch(spec.base, spec.revision)
     _gate(rows, evaluation, store)
+    given = {name: value for name, value in dataclasses.asdict(spec).items() if name != "max_tokens" or value}
     key = {
-        "spec": {**dataclasses.asdict(spec), "base": models.fingerprint(folder), "revision": None},
+        "spec": {**given, "base": models.fingerprint(folder), "revision": None},
         "rows": data.content_hash(rows),
         "held_out": data.content_hash(held_out) if held_out is not None else None,
         "template": chat.CHATML,
@@ -144,9 +147,10 @@ def make_trainer(
     quiet: bool = True,
 ) -> SFTTrainer:
     """TRL's trainer for this spec and a loaded base; it tokenises the rows and attaches the adapter."""
-    fits = max(len(chat.encode(tokenizer, row["messages"], data.tools(row))[0]) for row in rows) <= spec.max_length
+    lengths = [len(chat.encode(tokenizer, row["messages"], data.tools(row))[0]) for row in rows]
+    fits = max(lengths) <= spec.max_length
     arguments = SFTConfig(
-        **loop.arguments(spec, model, len(rows), out, quiet),
+        **loop.arguments(budgeted(spec, lengths), model, len(rows), out, quiet),
         assistant_only_loss=spec.loss_on == "answers",
         # Rows of a batch stand one behind the other instead of padded to the longest: the same loss, digit for digit, in half the
         # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
@@ -164,6 +168,14 @@ def make_trainer(
     )  # fmt: skip
     loop.mend(trainer)
     return trainer
+
+
+def budgeted(spec: SFTSpec, lengths: Sequence[int]) -> SFTSpec:
+    """The spec with its budget in tokens as one in steps, for rows of these lengths in tokens."""
+    if spec.max_tokens is None:
+        return spec
+    a_step = spec.batch_size * fmean(min(length, spec.max_length) for length in lengths)
+    return dataclasses.replace(spec, max_tokens=None, max_steps=max(1, round(spec.max_tokens / a_step)))
 
 
 def _gate(rows: datasets.Dataset, evaluation: datasets.Dataset | None, store: runs.Store) -> None:
