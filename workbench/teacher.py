@@ -25,7 +25,9 @@ def taught(rows: Sequence[dict], answers: pd.DataFrame, *, right_only: bool = Fa
         InputError: the table is not of these rows, or no answer is left.
     """
     if len(answers) != len(rows):
-        raise InputError(f"{len(answers):,} answers for {len(rows):,} rows; let the teacher answer the rows that you pass")
+        raise InputError(
+            f"{len(answers):,} answers for {len(rows):,} rows; let the teacher answer the rows that you pass"
+        )
     kept = []
     for row, answer in zip(rows, answers.itertuples(), strict=True):
         text = answer.response.strip()

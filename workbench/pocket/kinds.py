@@ -54,7 +54,9 @@ def draw(counts: Mapping[str, int], start: int = tasks.DEFAULT) -> dict[str, lis
             found[kind].append(row)
     for kind, rows in found.items():
         if len(rows) < counts[kind]:
-            raise InputError(f'kind "{kind}": {counts[kind]:,} rows asked for, the pool holds {len(rows):,}; ask for fewer')
+            raise InputError(
+                f'kind "{kind}": {counts[kind]:,} rows asked for, the pool holds {len(rows):,}; ask for fewer'
+            )
     return found
 
 

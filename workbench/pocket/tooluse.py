@@ -1,51 +1,69 @@
-"""Tools that really run in the pocket world, and whole conversations with them scored by their last answer."""
+"""Tools that really run in the pocket world, and whole conversations with them, scored by their last answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .. import data, evaluate, tools
+from .. import data, evaluate, models, tools
+from ..errors import InputError
+from ..runs import Run, Store
 from . import checks, talk
 
+UNSOUND = ("no JSON", "unknown tool", "wrong arguments")
+"""Failures of a call's form; a sound call can still ask for a thing that has no price."""
 
-def functions() -> dict:
-    """What runs when a model calls one of the tools of the rows: a calculator, and the price list."""
+
+def functions() -> dict[str, Callable[[str], str]]:
+    """What runs when a model calls one of the tools of the rows: the calculator, and the price list."""
     prices = {call["arguments"]["item"]: said for call, _, _, said, _ in talk.calls() if call["name"] == "look_up"}
     return {"calculator": tools.calculator, "look_up": tools.look_up(prices)}
 
 
 def play(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict]
-) -> tuple[pd.DataFrame, list[tools.Transcript]]:
-    """Let the model answer rows whose answer is a tool call, with tools that run, until it says something to the user.
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict], max_new_tokens: int = 64
+) -> pd.DataFrame:
+    """Let the model answer rows that ask for a tool call, with tools that run, until it says something to the user.
 
     Returns:
-        A row a prompt (index, family, prompt, calls, failure: of the first call that came to nothing, response: the last turn,
-        end, expected: what the right call returns, sound: it made calls and none failed, correct: the last answer says what was
-        expected), and the transcripts.
+        A row a prompt: index, family, prompt; said (its turns and those of the tools, a line each), response (the last turn),
+        expected (what the right call returns), failure (of its first failed call, or None), sound (it called, and every call was
+        JSON that named a tool and had arguments of the right types), correct (it ended with an answer that says what was expected).
+
+    Raises:
+        InputError: no row, or a row whose check is no tool call.
     """
+    if not rows or any(row["check"]["name"] != "tool_call" for row in rows):
+        raise InputError("tool conversations need one row or more, each with the check tool_call; leave other rows out")
     run = functions()
     asked = [row["messages"][:-1] for row in rows]
-    transcripts = tools.converse(model, tokenizer, asked, data.tools(rows[0]), run)
     records = []
-    for index, (row, transcript) in enumerate(zip(rows, transcripts, strict=True)):
+    played = tools.converse(model, tokenizer, asked, data.tools(rows[0]), run, max_new_tokens=max_new_tokens)
+    for index, (row, done) in enumerate(zip(rows, played, strict=True)):
         wanted = row["check"]["args"]
         expected = run[wanted["name"]](**wanted["arguments"])
-        last = transcript.messages[-1]["content"]
-        failures = [call.failure for call in transcript.calls if call.failure]
+        turns = [f"{turn['role']}: {turn['content']}" for turn in done.messages[len(asked[index]) :]]
+        failures = [call.failure for call in done.calls if call.failure]
         records.append(
             {
                 "index": index,
                 "family": row["family"],
                 "prompt": evaluate.asked(row),
-                "calls": len(transcript.calls),
-                "failure": failures[0] if failures else None,
-                "response": last,
-                "end": transcript.end,
+                "said": "\n".join(turns),
+                "response": done.messages[-1]["content"],
                 "expected": expected,
-                "sound": bool(transcript.calls) and not failures,
-                "correct": transcript.end == "answer" and checks.mentions(last, expected),
+                "failure": failures[0] if failures else None,
+                "sound": bool(done.calls) and not set(failures) & set(UNSOUND),
+                "correct": done.end == "answer" and checks.mentions(done.messages[-1]["content"], expected),
             }
         )
-    return pd.DataFrame(records), transcripts
+    return pd.DataFrame(records)
+
+
+def scores(run: Run, rows: Sequence[dict], store: Store | None = None) -> pd.DataFrame:
+    """Table of :func:`play` for a run; kept with the run."""
+
+    def make() -> pd.DataFrame:
+        return play(*models.load_tuned(run, unfolded=models.default_device() == "cpu"), rows)
+
+    return (store or Store()).cached([run, data.content_hash(rows)], "tools", make)
