@@ -97,7 +97,7 @@ def test_a_tool_conversation_is_scored_by_what_it_says_at_last(tokenizer):
     assert table["sound"].tolist() == [True, False, False, True], (
         "a thing without a price is no fault of the call's form"
     )
-    assert table["failure"].tolist() == [None, "unknown tool", None, "failed"]
+    assert table["failure"].tolist() == ["", "unknown tool", "", "failed"]
     assert table["said"][0].splitlines()[1] == f"tool: {table['expected'][0]}"
     with pytest.raises(InputError, match="the check tool_call"):
         tooluse.play(None, tokenizer, [tasks.read("test")[0]])

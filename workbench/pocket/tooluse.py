@@ -27,7 +27,7 @@ def play(
 
     Returns:
         A row a prompt: index, family, prompt; said (its turns and those of the tools, a line each), response (the last turn),
-        expected (what the right call returns), failure (of its first failed call, or None), sound (it called, and every call was
+        expected (what the right call returns), failure (of its first failed call, or ""), sound (it called, and every call was
         JSON that named a tool and had arguments of the right types), correct (it ended with an answer that says what was expected).
 
     Raises:
@@ -52,7 +52,7 @@ def play(
                 "said": "\n".join(turns),
                 "response": done.messages[-1]["content"],
                 "expected": expected,
-                "failure": failures[0] if failures else None,
+                "failure": failures[0] if failures else "",
                 "sound": bool(done.calls) and not set(failures) & set(UNSOUND),
                 "correct": done.end == "answer" and checks.mentions(done.messages[-1]["content"], expected),
             }
