@@ -137,9 +137,11 @@ def test_the_table_of_claims_is_filled_between_its_markers(root):
     readme = root / "README.md"
     readme.write_text(f"before\n{report.START}\nstale\n{report.END}\nafter\n")
     text = report.fill(readme)
-    assert text.startswith(f"before\n{report.START}\n| claim |") and text.endswith(f"|\n{report.END}\nafter\n")
+    assert text.startswith(f"before\n{report.START}\n| claim |") and text.endswith(f"</details>\n{report.END}\nafter\n")
     assert "| it \\| form | a paper | 0.90 [0.80, 1.00] | ✓ holds | [01](notebooks/01_first.ipynb) |" in text
-    assert "stale" not in text and text.count("\n| it") == 3
+    above, below = text.split("<details>")
+    assert "stale" not in text and above.count("\n| it") == 2 and below.count("\n| it") == 3
+    assert "All 3 claims: ✓ 1, ✗ 1, ≈ 1" in below
     readme.write_text(text)
     assert report.fill(readme) == text
 

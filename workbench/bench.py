@@ -1,30 +1,38 @@
 """What is faster, and by how much: ratios within one run on one machine, the two sides taken in turn."""
 
+import dataclasses
 import datetime
+import math
 import os
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import pandas as pd
+import torch
+import torch.nn.functional as F
+from joblib import Parallel, delayed
 from peft import LoraConfig
+from transformers import get_cosine_schedule_with_warmup
 from trl import SFTConfig, SFTTrainer
 
-from workbench import ablate, evaluate, loop, models, quiet, runs, train
+from workbench import ablate, data, evaluate, loop, models, notebooks, quiet, runs, train
+from workbench.errors import InputError
 from workbench.specs import SFTSpec
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured; the defaults take about half an hour on 2 cores."""
+    """How much is measured; the defaults take about twenty minutes on 2 cores."""
 
     cells: int = 45
     """Trainings of the grid."""
-    steps: int = 30
+    steps: int = 20
     """Optimizer steps of each."""
     rows: int = 240
     """Rows that everything trains on."""
@@ -53,7 +61,8 @@ def measure(
     """Run the benchmark.
 
     Returns:
-        A row a comparison: what, unit, ours and theirs (medians), ratio (median of the ratios of each turn), least, greatest, wanted.
+        A row a comparison: what, unit, ours and theirs (medians), ratio (median of the ratios of each turn), least, greatest, wanted,
+        and of trainings the held-out loss after them, ours and theirs.
     """
     rows, evaluation = rows.select(range(size.rows)), list(evaluation)[: size.prompts]
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +70,7 @@ def measure(
         return pd.DataFrame(
             [
                 _grid(base, rows, evaluation, size, workers, at),
-                *_training(base, rows, size, at),
+                *_training(base, rows, data.dataset(evaluation), size, at),
                 _scoring(base, rows, evaluation, size, at),
             ]
         )
@@ -86,18 +95,20 @@ def _grid(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size,
     return _row(what, "runs a minute", 60 * size.cells, ours, theirs, "1.7 or more on 2 cores")
 
 
-def _training(base: str, rows: datasets.Dataset, size: Size, at: Path) -> list[dict]:
+def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, size: Size, at: Path) -> list[dict]:
     tokenizer = models.load_tokenizer(base)
     spec = SFTSpec(base=base, epochs=1, batch_size=8)
-    tokens = 0
+    tokens, losses = 0, {}
 
-    def seconds(make: Callable[..., SFTTrainer]) -> float:
+    def seconds(name: str, make: Callable[..., SFTTrainer], run: Callable[[SFTTrainer], object]) -> float:
         nonlocal tokens
         trainer = make(models.load_base(base, quantize=True))
         tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
         start = time.monotonic()
-        trainer.train()
-        return time.monotonic() - start
+        run(trainer)
+        taken = time.monotonic() - start
+        losses[name] = train.loss_per_token(trainer.model, tokenizer, held_out)
+        return taken
 
     def of_trl(**settings) -> Callable[..., SFTTrainer]:
         def make(model) -> SFTTrainer:
@@ -106,20 +117,81 @@ def _training(base: str, rows: datasets.Dataset, size: Size, at: Path) -> list[d
                 r=spec.rank, lora_alpha=2 * spec.rank, target_modules="all-linear", task_type="CAUSAL_LM"
             )
             arguments = SFTConfig(str(at), use_cpu=cpu, bf16=not cpu, num_train_epochs=1, save_strategy="no", report_to="none",
-                                  disable_tqdm=True, dataloader_pin_memory=not cpu, **settings)  # fmt: skip
+                                  assistant_only_loss=True, disable_tqdm=True, dataloader_pin_memory=not cpu, **settings)  # fmt: skip
             return SFTTrainer(model, arguments, train_dataset=loop.for_trl(rows), processing_class=tokenizer,
                               peft_config=adapter)  # fmt: skip
 
         return make
 
-    ours = lambda model: train.make_trainer(spec, model, tokenizer, rows, at, [])  # noqa: E731
-    names = ("TRL's defaults", "the settings of TRL's QLoRA notebook")
-    sides = [lambda make=make: seconds(make) for make in (ours, of_trl(), of_trl(**NOTEBOOK))]
-    own, *others = in_turn(sides, size.repeats)
+    def ours(model) -> SFTTrainer:
+        return train.make_trainer(spec, model, tokenizer, rows, at, [])
+
+    names = ("TRL's defaults", "the settings of TRL's QLoRA notebook", "a plain PyTorch loop on our batches")
+    others = ((of_trl(), _train), (of_trl(**NOTEBOOK), _train), (ours, plain_loop))
+    sides = {"ours": (ours, _train)} | dict(zip(names, others, strict=True))
+    own, *taken = in_turn([lambda side=side: seconds(side[0], *side[1]) for side in sides.items()], size.repeats)
     what = f"QLoRA SFT on {size.rows} rows with our settings, against"
+    wanted = ("4 or more", "4 or more", "0.8 or more")
     return [
-        _row(f"{what} {name}", "tokens a second", tokens, own, other) for name, other in zip(names, others, strict=True)
+        _row(f"{what} {name}", "tokens a second", tokens, own, other, least)
+        | {"loss": losses["ours"], "theirs_loss": losses[name]}
+        for name, other, least in zip(names, taken, wanted, strict=True)
     ]
+
+
+def _train(trainer: SFTTrainer) -> None:
+    trainer.train()
+
+
+def plain_loop(trainer: SFTTrainer) -> None:
+    """What somebody writes who uses no trainer: the same batches, AdamW, clipping and rates in the fewest lines."""
+    model, settings = trainer.model, trainer.args
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    batches = trainer.get_train_dataloader()
+    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    schedule = get_cosine_schedule_with_warmup(optimizer, math.ceil(settings.warmup_steps * len(batches)), len(batches))
+    model.train()
+    for batch in batches:
+        labels = batch.pop("labels")[:, 1:]
+        logits = model(**batch, use_cache=False).logits[:, :-1]
+        F.cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+
+
+def memory(
+    base: str, rows: datasets.Dataset, evaluation: Sequence[dict], size: Size = Size(), workers: int = 2
+) -> float:
+    """The most memory that one of the worker processes of a grid took to train and score, in GiB."""
+    spec = SFTSpec(base=base, max_steps=size.steps, batch_size=8)
+    jobs = [
+        (dataclasses.replace(spec, seed=seed), rows.select(range(size.rows)), list(evaluation)[: size.prompts])
+        for seed in range(workers)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        return max(Parallel(workers, inner_max_num_threads=1)(delayed(_peak)(*job, folder) for job in jobs))
+
+
+def _peak(spec: SFTSpec, rows: datasets.Dataset, evaluation: list[dict], folder: str) -> float:
+    store = runs.Store(folder)
+    ablate.scores(train.sft(spec, rows, store=store, quiet=True), evaluation, store)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
+
+
+def from_a_full_store(names: Iterable[str] = ()) -> dict[str, float]:
+    """Seconds of each notebook of the series in a second execution: everything that was trained is in the store.
+
+    Raises InputError for a notebook that fails.
+    """
+    taken = {}
+    for outcome in notebooks.run(names, out="build/bench"):
+        if outcome.error:
+            raise InputError(f"{outcome.name}: {outcome.error}")
+        for again in notebooks.run([outcome.name], out="build/bench"):
+            taken[again.name] = again.seconds
+    return taken
 
 
 def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size, at: Path) -> dict:
@@ -132,9 +204,9 @@ def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Si
         evaluate.score(model, tokenizer, evaluation, batch_size=batch_size)
         return time.monotonic() - start
 
-    ours, theirs = in_turn([lambda: seconds(64), lambda: seconds(1)], size.repeats)
-    what = f"scoring {len(evaluation)} prompts in batches of 64, against one at a time"
-    return _row(what, "prompts a second", len(evaluation), ours, theirs)
+    ours, theirs = in_turn([lambda: seconds(32), lambda: seconds(1)], size.repeats)
+    what = f"scoring {len(evaluation)} prompts in batches of 32, against one at a time"
+    return _row(what, "prompts a second", len(evaluation), ours, theirs, "10 or more")
 
 
 def in_turn(sides: Sequence[Callable[[], float]], repeats: int) -> list[list[float]]:
@@ -161,8 +233,8 @@ def _row(what: str, unit: str, amount: float, ours: list[float], theirs: list[fl
     }
 
 
-def page(table: pd.DataFrame, size: Size = Size()) -> str:
-    """The table in Markdown, with the machine that it was measured on."""
+def page(table: pd.DataFrame, gib: float, reruns: Mapping[str, float], size: Size = Size()) -> str:
+    """The table in Markdown, with memory (see :func:`memory`), notebooks, and the machine that it was measured on."""
     here = runs.environment()
     versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
     lines = [
@@ -170,12 +242,23 @@ def page(table: pd.DataFrame, size: Size = Size()) -> str:
         "",
         f"Made by `workbench bench` on {datetime.date.today()}: {here['gpu'] or here['cpu']}, {os.cpu_count()} cores, "
         f"{here['threads']} threads in the one process, Python {here['python']}, {versions}.",
-        f"Medians of {size.repeats} turns, the sides taken one after the other in each; in brackets the least and the greatest ratio.",
+        f"Medians of {size.repeats} turns, the sides taken one after the other in each; in brackets the least and the greatest ratio. "
+        "Held-out loss, in nats a token, is taken after the same rows, read once.",
         "",
-        "| what | ours | theirs | unit | ratio | wanted |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| what | ours | theirs | unit | ratio | wanted | held-out loss, ours and theirs |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in table.itertuples(index=False):
         ratio = f"{row.ratio:.2f} [{row.least:.2f}, {row.greatest:.2f}]"
-        lines.append(f"| {row.what} | {row.ours:,.4g} | {row.theirs:,.4g} | {row.unit} | {ratio} | {row.wanted} |")
+        losses = "" if pd.isna(row.loss) else f"{row.loss:.3f}, {row.theirs_loss:.3f}"
+        lines.append(
+            f"| {row.what} | {row.ours:,.4g} | {row.theirs:,.4g} | {row.unit} | {ratio} | {row.wanted} | {losses} |"
+        )
+    lines += ["", f"The most memory of one worker process of the grid: {gib:.2f} GiB (wanted: 1.5 or less)."]
+    if reruns:
+        each = ", ".join(f"{name.split('_')[0]}: {seconds:.0f} s" for name, seconds in reruns.items())
+        lines += [
+            "",
+            f"Notebooks from a full store (wanted: 20 s or less each): {each}; together {sum(reruns.values()):.0f} s.",
+        ]
     return "\n".join(lines) + "\n"

@@ -163,13 +163,15 @@ def report(
 def bench(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("data/bench.md"),
 ) -> None:
-    """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else."""
+    """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else, once all
+    notebooks have run."""
     from workbench import bench as benchmark
     from workbench import data, profiles
     from workbench.pocket import tasks
 
     p = profiles.get("pocket")
-    text = benchmark.page(benchmark.measure(str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")))
+    given = str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")
+    text = benchmark.page(benchmark.measure(*given), benchmark.memory(*given), benchmark.from_a_full_store())
     out.write_text(text, encoding="utf-8")
     typer.echo(f"{text}\n{out}: written")
 

@@ -1,6 +1,7 @@
 """Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -218,6 +219,8 @@ def load_tuned(
     else:
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
+            # else it tells in a notebook's output which float type the weights now have
+            logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
             base = base.dequantize()
         # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
         model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable, autocast_adapter_dtype=False)

@@ -131,19 +131,34 @@ def effect(claim: dict) -> str:
 
 
 def claims_table() -> str:
-    """The claims of the committed notebooks in Markdown: claim, who says so, measured effect, verdict, notebook."""
+    """The claims of the committed notebooks in Markdown: how many hold, the first of each notebook, and all of them, folded up.
+
+    Columns: claim, who says so, measured effect, verdict, notebook.
+    """
+    found = {path: claims.read(path) for path in sorted((notebooks.ROOT / "notebooks").glob("*.ipynb"))}
+    verdicts = [claim["verdict"] for listed in found.values() for claim in listed]
+    counts = ", ".join(f"{mark} {verdicts.count(verdict)}" for verdict, mark in claims.MARKS.items())
+    return "\n".join(
+        [
+            *_table({path: listed[:1] for path, listed in found.items()}),
+            "",
+            f"<details><summary>All {len(verdicts)} claims: {counts}</summary>",
+            "",
+            *_table(found),
+            "",
+            "</details>",
+        ]
+    )
+
+
+def _table(found: dict[Path, list[dict]]) -> list[str]:
     lines = ["| claim | who says so | measured | verdict | notebook |", "| --- | --- | --- | --- | --- |"]
-    for path in sorted((notebooks.ROOT / "notebooks").glob("*.ipynb")):
-        for claim in claims.read(path):
-            cells = [
-                claim["text"],
-                claim["source"],
-                effect(claim),
-                f"{claims.MARKS[claim['verdict']]} {claim['verdict']}",
-            ]
-            cells = [cell.replace("|", "\\|") for cell in cells]
+    for path, listed in found.items():
+        for claim in listed:
+            verdict = f"{claims.MARKS[claim['verdict']]} {claim['verdict']}"
+            cells = [cell.replace("|", "\\|") for cell in (claim["text"], claim["source"], effect(claim), verdict)]
             lines.append(f"| {' | '.join(cells)} | [{path.stem[:2]}](notebooks/{path.name}) |")
-    return "\n".join(lines)
+    return lines
 
 
 def fill(readme: Path) -> str:
