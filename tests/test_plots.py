@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from workbench import charts, evaluate, plots, views
+from workbench import evaluate, plots, views
 from workbench.errors import InputError
 
 
@@ -185,27 +185,3 @@ def test_prompts_of_the_view_come_from_all_skills_and_from_both_models():
     assert all(f">p{i}<" in page for i in range(3))
     with pytest.raises(InputError, match='"SFT" holds other prompts'):
         views.side_by_side({"base": table(0), "SFT": table(1).assign(prompt="else")})
-
-
-def grid():
-    """What was left out × kind of prompt: the share of the kind that was left out is 0, else as given."""
-    shares = {"tools": 0.5, "care": 1.0}
-    cells = [
-        table(0, prompts=20).assign(out=out, kind=kind, shows=[float(i < 20 * share * (out != kind)) for i in range(20)])
-        for out in ("nothing", "tools", "care") for kind, share in shares.items()
-    ]  # fmt: skip
-    return pd.concat(cells, ignore_index=True)
-
-
-def test_a_heat_map_of_names_keeps_their_order_and_frames_what_it_is_told():
-    panel = charts.heat(grid(), "shows", "Title", x="kind", y="out", xlabel="x", ylabel="y", framed=[("care", "care")])
-    assert names(panel) == ["nothing", "tools", "care"]
-    assert [label.get_text() for label in panel.get_xticklabels()] == ["tools", "care"]
-    assert [text.get_text().split("%")[0] for text in panel.texts] == ["50", "100", "0", "100", "50", "0"]
-    assert [patch.get_xy() for patch in panel.patches] == [(1, 2)]
-
-
-def test_a_heat_map_of_numbers_has_the_largest_on_top():
-    sizes = grid().assign(size=lambda t: t["out"].map({"nothing": 100, "tools": 25, "care": 400}))
-    panel = charts.heat(sizes, "shows", "Title", x="kind", xlabel="x", ylabel="y")
-    assert names(panel) == ["400", "100", "25"]
