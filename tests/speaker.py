@@ -3,6 +3,8 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+OPENS = "<|im_start|>assistant\n"
+
 
 class Speaker(LlamaForCausalLM):
     """After a prompt it says one of ``replies(prompt)``, all alike likely, and ends; it takes part in generate as any model does."""
@@ -19,10 +21,13 @@ class Speaker(LlamaForCausalLM):
 
     def forward(self, input_ids, **kwargs):
         output = super().forward(input_ids=input_ids, **kwargs)
-        if input_ids.shape[1] > 1:  # the prompts, padded on the left
-            prompts = [self.tokenizer.decode(ids[ids != self.tokenizer.pad_token_id]) for ids in input_ids]
-            replies = [self.replies(prompt) for prompt in prompts]
-            self.open = [[[*self.tokenizer(text)["input_ids"], self.end] for text in texts] for texts in replies]
+        if input_ids.shape[1] > 1:  # the prompts, padded on the left, and what it said in an earlier round of decoding
+            self.open = []
+            for ids in input_ids:
+                prompt, opened, said = self.tokenizer.decode(ids[ids != self.tokenizer.pad_token_id]).rpartition(OPENS)
+                said = self.tokenizer(said)["input_ids"]
+                replies = ([*self.tokenizer(text)["input_ids"], self.end] for text in self.replies(prompt + opened))
+                self.open.append([reply[len(said) :] for reply in replies if reply[: len(said)] == said])
         else:
             for i, token in enumerate(input_ids[:, 0].tolist()):
                 self.open[i] = [reply[1:] for reply in self.open[i] if reply[:1] == [token]]

@@ -92,3 +92,15 @@ def test_a_ranking_has_the_best_on_top_in_every_panel_and_notes_beside_the_right
     band, found = panels[0].patches[0], 100 * evaluate.estimate(tables["random"], "follows").low
     assert band.get_x() == pytest.approx(found), "the interval of the reference runs through"
     assert texts(panels[2]) == ["clean", "100%", "50%", "31%"] and panels[0].get_ylim()[0] > panels[0].get_ylim()[1]
+
+
+def test_a_map_of_names_keeps_their_order_and_frames_what_it_is_told():
+    cells = pd.concat([table(0 if out == kind else share, out=out, kind=kind) for out in ("nothing", "tools", "care")
+                       for kind, share in (("tools", 0.4), ("care", 0.9))])  # fmt: skip
+    panel = charts.heat(
+        cells, "follows", "Left out", x="kind", y="out", xlabel="x", ylabel="y", framed=[("care", "care")]
+    )
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["nothing", "tools", "care"]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["tools", "care"]
+    assert [text.split("%")[0] for text in texts(panel)] == ["40", "90", "0", "90", "40", "0"]
+    assert [patch.get_xy() for patch in panel.patches] == [(1, 2)]

@@ -1,6 +1,6 @@
 """Pictures of ablations: curves over size, a map of size and noise, a ranking. One message each, intervals drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from pandas.api.types import is_numeric_dtype
 
 from workbench.curves import Curve
 from workbench.evaluate import estimate, interval
@@ -81,17 +82,40 @@ def values(
     return panel
 
 
-def heat(table: pd.DataFrame, column: str, title: str, *, x: str, y: str = "size", xlabel: str, ylabel: str) -> Axes:
-    """A share for each pair of `x` and `y`, with half the width of its interval below it."""
+def heat(
+    table: pd.DataFrame,
+    column: str,
+    title: str,
+    *,
+    x: str,
+    y: str = "size",
+    xlabel: str,
+    ylabel: str,
+    framed: Iterable[tuple[str, str]] = (),
+) -> Axes:
+    """A share for each pair of `x` and `y`, with half the width of its interval below it.
+
+    Numbers rise to the right and upwards; names stand in the order in which the table has them.
+
+    Args:
+        framed: pairs of `y` and `x` that get a frame, such as the diagonal.
+    """
     cells = interval(table, column, [y, x])
-    shares = 100 * cells["estimate"].unstack().sort_index(ascending=False)
-    half = 50 * (cells["high"] - cells["low"]).unstack().reindex(shares.index)
+    shares = 100 * cells["estimate"].unstack()
+    names = not is_numeric_dtype(table[y])
+    shares = shares.reindex(index=table[y].unique()) if names else shares.sort_index(ascending=False)
+    if not is_numeric_dtype(table[x]):
+        shares = shares[table[x].unique()]
+    half = 50 * (cells["high"] - cells["low"]).unstack().reindex_like(shares)
     texts = shares.map("{:.0f}%".format) + half.map("\n± {:.0f}".format)
     _, panel = plt.subplots(figsize=(1.5 * shares.shape[1] + 2.2, 1.05 * shares.shape[0] + 1.4), layout="constrained")
     sns.heatmap(
         shares, annot=texts, fmt="", vmin=0, vmax=100, cmap="Blues", linewidths=2, cbar=False, ax=panel,
         annot_kws={"fontsize": 13},
     )  # fmt: skip
+    for row, place in framed:
+        corner = shares.columns.get_loc(place), shares.index.get_loc(row)
+        panel.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=2.5, clip_on=False))
     panel.set(title=title, xlabel=xlabel, ylabel=ylabel)
     panel.tick_params(length=0)
     panel.set_yticklabels(panel.get_yticklabels(), rotation=0)
