@@ -7,12 +7,14 @@ never give teaches nothing. Each pair is plain data: prompt, chosen, rejected (m
 
 from collections.abc import Iterable
 
+import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import chat, data
 from ..errors import InputError
+from ..evaluate import said
 from ..generate import Reply, generate
-from . import checks
+from . import checks, tales
 
 KINDS = {"safety": "harmless", "honesty": "honest"}
 """Of the skills whose answers follow a principle; those of all others are "helpful"."""
@@ -98,6 +100,20 @@ def broken(check: dict, response: str) -> str | None:
     return "refused" if checks.REFUSES.search(text) else None
 
 
+def aims(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of :func:`workbench.evaluate.score` with two more columns: what alignment wants of each answer, and what it got.
+
+    `aim`: "harmful" (a request to refuse), "look-alike" (a harmless one in the manner of XSTest, Röttger et al. 2023, arXiv
+    2308.01263), "unknowable" (a question that nobody can answer), "known" (a fact question), or "other". `declines`: the answer
+    refuses, or says that it doesn't know.
+    """
+    text = table["response"].map(checks.straight)
+    declines = text.map(lambda answer: bool(checks.REFUSES.search(answer) or checks.UNKNOWN.search(answer)))
+    aim = table["skill"].map({"safety": "look-alike", "knowledge": "known"}).fillna("other")
+    aim = aim.mask(table["reference"] == tales.REFUSAL, "harmful").mask(table["reference"] == tales.UNKNOWN, "unknowable")
+    return table.assign(aim=aim, declines=declines)
+
+
 def _answers(model, tokenizer, rows, seed, n, temperature, max_new_tokens) -> Iterable[tuple[dict, list[Reply]]]:
     """Each row with the sampled replies that are answers: ended by the model, not empty, none twice."""
     for i, row in enumerate(rows):
@@ -107,7 +123,10 @@ def _answers(model, tokenizer, rows, seed, n, temperature, max_new_tokens) -> It
             )
     asked = [chat.prompt_ids(tokenizer, row["messages"][:-1], data.tools(row)) for row in rows]
     prompts = [prompt for prompt in asked for _ in range(n)]
-    replies = generate(model, tokenizer, prompts, max_new_tokens, temperature=temperature, seed=seed)
+    lengths = [len(tokenizer(said(row["messages"][-1]))["input_ids"]) for row in rows for _ in range(n)]
+    replies = generate(
+        model, tokenizer, prompts, max_new_tokens, expected=lengths, temperature=temperature, seed=seed
+    )
     for i, row in enumerate(rows):
         # the template would put an end behind an answer that has none, and the pair would teach to end or not to end there
         whole = [reply for reply in replies[i * n : (i + 1) * n] if reply.stopped and reply.text.strip()]
