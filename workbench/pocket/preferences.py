@@ -12,7 +12,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import chat, data
 from ..errors import InputError
-from ..evaluate import said
 from ..generate import Reply, generate
 from . import checks, tales
 
@@ -123,10 +122,7 @@ def _answers(model, tokenizer, rows, seed, n, temperature, max_new_tokens) -> It
             )
     asked = [chat.prompt_ids(tokenizer, row["messages"][:-1], data.tools(row)) for row in rows]
     prompts = [prompt for prompt in asked for _ in range(n)]
-    lengths = [len(tokenizer(said(row["messages"][-1]))["input_ids"]) for row in rows for _ in range(n)]
-    replies = generate(
-        model, tokenizer, prompts, max_new_tokens, expected=lengths, temperature=temperature, seed=seed
-    )
+    replies = generate(model, tokenizer, prompts, max_new_tokens, temperature=temperature, seed=seed)
     for i, row in enumerate(rows):
         # the template would put an end behind an answer that has none, and the pair would teach to end or not to end there
         whole = [reply for reply in replies[i * n : (i + 1) * n] if reply.stopped and reply.text.strip()]
