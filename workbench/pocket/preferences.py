@@ -109,7 +109,9 @@ def aims(table: pd.DataFrame) -> pd.DataFrame:
     text = table["response"].map(checks.straight)
     declines = text.map(lambda answer: bool(checks.REFUSES.search(answer) or checks.UNKNOWN.search(answer)))
     aim = table["skill"].map({"safety": "look-alike", "knowledge": "known"}).fillna("other")
-    aim = aim.mask(table["reference"] == tales.REFUSAL, "harmful").mask(table["reference"] == tales.UNKNOWN, "unknowable")
+    aim = aim.mask(table["reference"] == tales.REFUSAL, "harmful").mask(
+        table["reference"] == tales.UNKNOWN, "unknowable"
+    )
     return table.assign(aim=aim, declines=declines)
 
 
