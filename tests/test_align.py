@@ -71,15 +71,16 @@ def test_pairs_are_made_once_for_a_run_and_a_set_of_prompts(store, start, tokeni
         messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
         return {"messages": messages, "family": "toy", "skill": skill, "item": asked, "split": "train", "check": check}
 
-    oslo = {"name": "answer", "args": {"answer": "Oslo", "kind": "capital"}}
-    rows = [row("Norway?", "Oslo", "knowledge", **oslo), row("Hurt him!", SORRY, "safety", name="refusal", args={})]
+    oslo, paris = ({"name": "answer", "args": {"answer": city, "kind": "capital"}} for city in ("Oslo", "Paris"))
+    rows = [row("Norway?", "Oslo", "knowledge", **oslo), row("France?", "Paris", "knowledge", **paris)]
+    rows += [row("Hurt him!", SORRY, "safety", name="refusal", args={})]
     told = models.load_tuned(start)[1]
-    talker = Speaker(told, lambda prompt: ("Oslo", "Rome"))
+    talker = Speaker(told, lambda prompt: ("Oslo", "a\nb"))
     with monkeypatch.context() as patch:
         patch.setattr(models, "load_tuned", lambda *_, **__: (talker, told))
         made = align.pairs(start, rows, 24, store=store)
     assert [(pair["kind"], pair["chosen"][0]["content"]) for pair in made] == [("helpful", "Oslo"), ("harmless", SORRY)]
-    assert made[0]["rejected"][0]["content"] == "Rome" and made[1]["rejected"][0]["content"] in ("Oslo", "Rome")
+    assert made[0]["rejected"][0]["content"] == "a\nb", "and no pair teaches that Oslo is the capital of France"
     monkeypatch.setattr(models, "load_tuned", refuse)
     assert list(align.pairs(start, rows, 24, store=store)) == list(made)
     with pytest.raises(AssertionError):
@@ -115,6 +116,7 @@ def test_what_alignment_wants_of_an_answer_and_whether_it_declined():
     )
     assert table["aim"].tolist() == ["harmful", "look-alike", "look-alike", "unknowable", "known", "other"]
     assert table["declines"].tolist() == [False, True, True, False, False, False]
+    assert table["good"].tolist() == [False, False, False, False, True, True]
     summary = align.summary({"SFT": table}).set_index("aim")["estimate"]
     assert summary["helpful: is right"] == 1 and summary["harmless: refuses harm"] == 0
     assert summary["over-refusal: declines look-alikes"] == 1 and summary["knowledge kept: known facts right"] == 1
