@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 import datasets
 import pandas as pd
 from joblib import Parallel, delayed
+from transformers import PreTrainedTokenizerBase
 
-from workbench import data, evaluate, models
+from workbench import chat, data, evaluate, models
 from workbench.intervals import Interval
+from workbench.pairs import SIDES
 from workbench.pocket import preferences
 from workbench.runs import Run, Store
 
@@ -46,13 +48,20 @@ def pairs(
             pair
             for judge in (preferences.sampled, preferences.principled)
             for pair in judge(model, tokenizer, rows, run.spec["seed"], n, max_new_tokens=max_new_tokens)
-            if pair["right"]  # the best of a model's answers can be false, and would be taught
+            # the best of a model's answers can be false, and would be taught
+            if pair["right"] and all(_said_so(tokenizer, pair, side) for side in SIDES)
         ]
         return pd.DataFrame({"pair": [json.dumps(pair) for pair in made]})
 
     key = [run, data.content_hash(rows), n, max_new_tokens, RECIPE]
     kept = (store or Store()).cached(key, "pairs", make)
     return data.dataset([json.loads(pair) for pair in kept["pair"]])
+
+
+def _said_so(tokenizer: PreTrainedTokenizerBase, pair: dict, side: str) -> bool:
+    """Whether the template writes the answer with the first token that the model is asked for. A sampled one may begin in mid-word."""
+    _, mask = chat.encode(tokenizer, pair["prompt"] + pair[side], pair.get("tools"))
+    return mask[len(chat.prompt_ids(tokenizer, pair["prompt"], pair.get("tools")))] == 1
 
 
 def all_pairs(
