@@ -10,7 +10,7 @@ from test_ablate import EVALUATION, refuse, spec
 from test_dpo import make_pairs
 from typer.testing import CliRunner
 
-from workbench import ablate, align, cli, data, evaluate, models, runs, train
+from workbench import ablate, align, cli, data, evaluate, models, profiles, runs, train
 from workbench.errors import InputError
 from workbench.pocket import preferences, tales
 from workbench.specs import DPOSpec
@@ -169,3 +169,11 @@ def test_pairs_that_are_none_are_one_line_and_exit_code_2(shell, start, tmp_path
         result = shell(rows, tmp_path / "pairs.json", *words)
         assert result.exit_code == 2, result.output
         assert says in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_pair_begins_with_the_token_that_the_model_is_asked_for():
+    """The pocket tokenizer puts a space before every line; a sampled answer that begins in mid-word is written as another one."""
+    told = models.load_tokenizer(profiles.get("pocket").base)
+    pair = {**make_pairs(1)[0], "chosen": [{"role": "assistant", "content": "Carlos saw a hotel."}]}
+    pair["rejected"] = [{"role": "assistant", "content": "arlos saw a hotel."}]
+    assert align._said_so(told, pair, "chosen") and not align._said_so(told, pair, "rejected")
