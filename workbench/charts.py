@@ -13,6 +13,7 @@ from pandas.api.types import is_numeric_dtype
 from workbench.curves import Curve
 from workbench.evaluate import estimate, interval
 from workbench.plots import FAINT, INK, looks
+from workbench.runs import Run
 
 GRID = {"color": "#dfe2e6", "linewidth": 0.8}
 
@@ -208,6 +209,82 @@ def ranking(
                 axes[-1].text((place + 1) / extra, row, str(texts[name]), ha="right", va="center", fontsize=12,
                               transform=axes[-1].get_yaxis_transform())  # fmt: skip
     figure.supxlabel(f"{unit}, with 95% intervals", fontsize=12, color=FAINT)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
+    return axes
+
+
+def dots(tidy: pd.DataFrame, row: str, title: str, unit: str = "share of prompts") -> Axes:
+    """A row for each value of the column `row`, a dot with its interval for each model in it.
+
+    Args:
+        tidy: columns model, estimate, low, high and `row`; models and rows come in the order of the table.
+    """
+    rows, style = list(dict.fromkeys(tidy[row])), looks(dict.fromkeys(tidy["model"]))
+    pitch = 0.2 + 0.14 * len(style)
+    _, panel = plt.subplots(figsize=(9, pitch * len(rows) + 1.7), layout="constrained")
+    for place in range(0, len(rows), 2):
+        panel.axhspan(place - 0.5, place + 0.5, color="#f3f4f6", zorder=0)
+    for shift, (name, marks) in zip(np.linspace(-0.27, 0.27, len(style)), style.items(), strict=True):
+        part = tidy[tidy["model"] == name].set_index(row).loc[rows]
+        middle, low, high = (100 * part[key] for key in ("estimate", "low", "high"))
+        panel.errorbar(middle, np.arange(len(rows)) + shift, xerr=[middle - low, high - middle], label=name, linestyle="",
+                       markersize=7.5, markeredgewidth=1.6, elinewidth=2.4, **marks)  # fmt: skip
+    panel.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), xlabel=f"{unit}, with 95% intervals")
+    panel.set_yticks(range(len(rows)), rows)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
+    panel.grid(axis="x", **GRID)
+    panel.tick_params(axis="y", length=0)
+    panel.figure.legend(loc="outside upper left", ncols=len(style), handletextpad=0.2, columnspacing=1.4)
+    panel.figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
+    sns.despine(ax=panel, left=True, bottom=True)
+    return panel
+
+
+def tradeoff(
+    tidy: pd.DataFrame, x: str, panels: dict[str, str], title: str, xlabel: str, start: dict[str, float]
+) -> np.ndarray:
+    """What each setting gained against what it cost: a labelled dot a setting, a panel for each score, a logarithmic `x`.
+
+    Args:
+        tidy: a row a setting: model (its name), `x`, and the scores, shares.
+        panels: score → heading.
+        start: the scores before the training, level lines.
+    """
+    figure, axes = plt.subplots(1, len(panels), sharex=True, figsize=(9, 4.4), layout="constrained")
+    style = looks(tidy["model"])
+    for panel, (column, heading) in zip(axes, panels.items(), strict=True):
+        for point in tidy.itertuples():
+            height = 100 * getattr(point, column)
+            panel.plot(getattr(point, x), height, markersize=8, linestyle="", **style[point.model])
+            panel.annotate(point.model, (getattr(point, x), height), (7, 4), textcoords="offset points", fontsize=11)
+        panel.axhline(100 * start[column], color=FAINT, linewidth=1.2, linestyle="--")
+        panel.set_title(heading, fontsize=13, fontweight="normal", color=INK, pad=6)
+        panel.set(xscale="log", xlabel=xlabel)
+        panel.margins(0.22, 0.12)
+        panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
+        panel.grid(axis="y", **GRID)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
+    return axes
+
+
+def likelihoods(panels: dict[str, Sequence[Run]], title: str) -> np.ndarray:
+    """How much likelier chosen and rejected answers get than under the model that a preference training began from; a thin line a run."""
+    figure, axes = plt.subplots(1, len(panels), sharey=True, figsize=(9, 4.2), layout="constrained")
+    for panel, (heading, runs) in zip(axes, panels.items(), strict=True):
+        ends = []
+        for side, colour in (("chosen", "#1f77c4"), ("rejected", "#6b1d2a")):
+            lines = pd.DataFrame(
+                {i: run.log.set_index("step")[f"rewards/{side}"] / run.spec["beta"] for i, run in enumerate(runs)}
+            )
+            panel.plot(lines.index, lines, color=colour, alpha=0.3, linewidth=1)
+            panel.plot(lines.index, lines.mean(axis=1), color=colour)
+            ends.append((lines.mean(axis=1).iloc[-1], side, colour, lines.index[-1]))
+        panel.axhline(0, color=FAINT, linewidth=1.2, linestyle="--")
+        panel.set_title(heading, fontsize=13, fontweight="normal", color=INK, pad=6)
+        panel.set_xlabel("optimizer steps")
+        panel.grid(axis="y", **GRID)
+        _label(panel, ends)
+    axes[0].set_ylabel("log-probability against SFT,\nnats an answer")
     figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
     return axes
 

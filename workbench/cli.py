@@ -50,6 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+Source = Annotated[str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")]
 
 
 @app.command()
@@ -75,9 +76,7 @@ def pretrain(
 
 @app.command()
 def sft(
-    source: Annotated[
-        str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")
-    ],
+    source: Source,
     base: Annotated[str | None, typer.Option(help="Model folder or Hub id; the default is the pocket base.")] = None,
     method: Annotated[str, typer.Option(help="qlora, lora or full.")] = "qlora",
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
@@ -104,10 +103,33 @@ def sft(
 
 
 @app.command()
+def dpo(
+    source: Source,
+    run: Annotated[str | None, typer.Option(help="SFT run to go on from: its id, or the beginning of it.")] = None,
+    loss: Annotated[str, typer.Option(help="sigmoid, ipo, sigmoid_norm, or sft: chosen answers alone.")] = "sigmoid",
+    beta: Annotated[float, typer.Option(help="Higher stays nearer to the SFT model.")] = 0.1,
+    epochs: Annotated[float, typer.Option(help="Passes over the pairs.")] = 1.0,
+    max_steps: Annotated[int | None, typer.Option(help="Steps of 16 pairs, for a short try.")] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens of prompt and answer; longer ones are cut.")] = 512,
+    learning_rate: Annotated[float, typer.Option(help="Far below that of the SFT, or answers fall apart.")] = 5e-5,
+    hold_out: Annotated[float, typer.Option(help="Share of the pairs kept from training to ask.")] = 0.1,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave out unusable and equal pairs.")] = False,
+    samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
+) -> None:
+    """Go on with a tuned model on preference pairs: what is wrong with them, what the training did, answers."""
+    if run is None:
+        raise InputError("DPO goes on from an SFT run: name one with --run; `workbench runs list` shows them")
+    from workbench import tune
+
+    spec = {"loss": loss, "beta": beta, "epochs": epochs, "max_steps": max_steps, "max_length": max_length}
+    spec["learning_rate"] = learning_rate
+    for line in tune.prefer(source, cli_runs.find_run(run), spec, hold_out, drop_bad, samples):
+        typer.echo(line)
+
+
+@app.command()
 def select(
-    source: Annotated[
-        str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")
-    ],
+    source: Source,
     by: Annotated[str, typer.Option(help="random, longest, perplexity, ifd, deita, less or distinct.")] = "ifd",
     size: Annotated[int, typer.Option(help="Rows to choose.")] = 100,
     base: Annotated[str | None, typer.Option(help="Model that judges; the default is the pocket base.")] = None,

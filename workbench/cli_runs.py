@@ -33,7 +33,7 @@ def evaluate(
     from workbench import harness
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    found = harness.scores(_find_run(run_id), names, limit, new_tokens=new_tokens, include=include)
+    found = harness.scores(find_run(run_id), names, limit, new_tokens=new_tokens, include=include)
     table(f"{run_id}: 95% intervals over prompts", harness.summary(found))
 
 
@@ -49,7 +49,7 @@ def export(
     from workbench import export as handing
     from workbench import recipe
 
-    run = _find_run(run_id)
+    run = find_run(run_id)
     if trl:
         path = recipe.write(run, out)
         typer.echo(f"{path}: written; next: cd {path.parent} && trl sft --config {path.name}")
@@ -84,12 +84,12 @@ def show_run(run_id: RunId) -> None:
     """Print what a run was made of and what it measured."""
     import json
 
-    run = _find_run(run_id)
+    run = find_run(run_id)
     record = {"id": run.id, "path": str(run.path), **{k: v for k, v in run.record.items() if k not in ("key", "files")}}
     typer.echo(json.dumps(record, indent=2))
 
 
-def _find_run(beginning: str):
+def find_run(beginning: str):
     runs = _store()
     found = [run for run in runs.runs() if run.id.startswith(beginning)]
     if len(found) == 1:

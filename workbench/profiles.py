@@ -28,6 +28,8 @@ class Profile:
     """The same for trainings of some sixty steps, as ablations use them: they want a higher one."""
     short_full_learning_rate: float | None
     """For such trainings of all weights."""
+    dpo_learning_rate: float
+    """For preference trainings; too high and answers fall apart."""
     epochs: float
     """Passes over the tuning data; more cost time and, with few rows, memorise."""
     batch_size: int
@@ -47,6 +49,7 @@ POCKET = Profile(
     learning_rate=None,
     short_learning_rate=8e-3,
     short_full_learning_rate=2e-3,
+    dpo_learning_rate=3e-4,
     epochs=2.0,
     batch_size=8,
     max_length=512,
@@ -64,6 +67,7 @@ GPU = Profile(
     learning_rate=2e-4,
     short_learning_rate=4e-4,
     short_full_learning_rate=2e-5,
+    dpo_learning_rate=5e-6,
     epochs=1.0,
     batch_size=16,
     max_length=1024,
