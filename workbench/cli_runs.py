@@ -90,6 +90,7 @@ def show_run(run_id: RunId) -> None:
 
 
 def find_run(beginning: str):
+    """The run of the store whose id begins so. Raises InputError where there is none or more than one."""
     runs = _store()
     found = [run for run in runs.runs() if run.id.startswith(beginning)]
     if len(found) == 1:
