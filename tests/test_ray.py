@@ -1,8 +1,5 @@
 """The same grid on a Ray cluster: here one of two CPUs on this machine."""
 
-import os
-from pathlib import Path
-
 import pytest
 from conftest import make_rows
 from test_ablate import EVALUATION, Deadly, refuse, spec
@@ -39,33 +36,3 @@ def test_a_grid_on_ray_fills_the_store_and_a_killed_or_failed_cell_is_a_row(tiny
 def test_a_cluster_that_there_is_not_is_refused(tiny_base, tmp_path):
     with pytest.raises(InputError, match='cluster "slurm" is unknown'):
         ablate.grid([ablate.Cell(spec(tiny_base), make_rows(8))], EVALUATION, cluster="slurm", store=Store(tmp_path))
-
-
-class Telling(list):
-    """Held-out rows that write down, where a worker unpacks them, which GPU Ray gave it."""
-
-    def __init__(self, rows, path):
-        super().__init__(rows)
-        self.path = path
-
-    def __reduce__(self):
-        return _told, (list(self), self.path)
-
-
-def _told(rows, path):
-    with Path(path).open("a") as file:
-        file.write(f"{os.environ['CUDA_VISIBLE_DEVICES']} {ray.get_gpu_ids()}\n")
-    return rows
-
-
-def test_each_cell_has_a_gpu_to_itself_where_the_cluster_has_any(tiny_base, tmp_path, monkeypatch):
-    """Ray takes our word for the GPUs. The cells fail at once: what they train on is not the point."""
-    ray.shutdown()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
-    cells = [ablate.Cell(spec(tiny_base, seed=seed, max_length=1024), make_rows(8)) for seed in range(3)]
-    held_out = Telling(make_rows(2), str(tmp_path / "told"))
-    with pytest.raises(InputError, match="all 3 trainings failed"):
-        ablate.grid(cells, EVALUATION, held_out=held_out, cluster="ray", store=Store(tmp_path), quiet=True)
-    told = (tmp_path / "told").read_text().splitlines()
-    assert len(told) == 3 and set(told) <= {"0 [0]", "1 [1]"}
