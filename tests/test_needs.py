@@ -1,5 +1,8 @@
 """What a profile needs is said before it starts, and what is not there stops it in one line."""
 
+import dataclasses
+import shutil
+
 import pytest
 import torch
 from datasets import Dataset
@@ -66,6 +69,25 @@ def test_names_are_pinned_to_the_commit_and_are_still_read(cache):  # noqa: F811
     for profile in (profiles.GPU, profiles.GPU_SMALL):
         for source in (profile.base, profile.tuning, profile.preferences):
             assert needs.HUB_ID.fullmatch(needs.pinned(source, repo))
+
+
+def test_a_warm_cache_is_enough_and_the_profile_comes_back_pinned(cache, tiny_base, monkeypatch, capsys):  # noqa: F811
+    """On a card that is played: what it is called, its type, its free memory and its speed are given."""
+    shutil.copytree(tiny_base, cached(cache, "model", "a/model"), dirs_exist_ok=True)
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    keep(cache, "a/set", {"train-00000-of-00001": Dataset.from_list([{"messages": talk}] * 3)})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(memory, "free", lambda device: 8 * memory.GIB)
+    monkeypatch.setattr(needs, "speed", lambda device: 60e12)
+    profile = dataclasses.replace(profiles.GPU, base="a/model", tuning="a/set#train:2", preferences=None)
+    pinned = needs.checked(profile)
+    said = capsys.readouterr().out
+    assert "a/model at cccccccccccc" in said and "in the cache" in said and "a card with float16, 8.0 GiB free" in said
+    assert "qlora    1.2 GiB, 8 sequences of 1,024 tokens" in said and "full     1.3 GiB" in said
+    assert (pinned.base, pinned.tuning) == (f"a/model@{'c' * 40}", f"a/set@{'c' * 40}#train:2")
+    assert hub.fetch(pinned.base).is_dir() and len(data.load(pinned.tuning).rows) == 2
 
 
 def test_speed_is_that_of_the_device():

@@ -149,7 +149,8 @@ def select(
 def run(
     names: Annotated[list[str] | None, typer.Argument(help="Notebooks or forks; none means the whole series.")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="pocket (CPU, no network) or gpu; the default is what the notebook says.")
+        str | None,
+        typer.Option(help="pocket (CPU, no network), gpu or gpu-small; the default is what the notebook says."),
     ] = None,
 ) -> None:
     """Execute notebooks top to bottom."""

@@ -165,7 +165,8 @@ def _cached(source: str, split: str | None, path: str, name: str | None, revisio
 
 def _labelled(rows: list[dict], source: str) -> list[dict]:
     """Rows of the Hub with `family` and `skill`, by which notebooks group: their category or source, else the name of the set."""
-    named = [row.get("category") or row.get("source") or source for row in rows]
+    whole = source.partition("#")[0]
+    named = [row.get("category") or row.get("source") or whole for row in rows]
     return [{"family": name, "skill": name, **row} for row, name in zip(rows, named, strict=True)]
 
 
