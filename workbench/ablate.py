@@ -251,7 +251,12 @@ def scores(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.D
     def make() -> pd.DataFrame:
         return evaluate.score(*models.load_any(run), evaluation)
 
-    return (store or Store()).cached([run, data.content_hash(evaluation)], "chat", make)
+    return (store or Store()).cached([run, data.content_hash(evaluation), _checks(evaluation)], "chat", make)
+
+
+def _checks(evaluation: Sequence[dict]) -> str:
+    """What names the checks: the same prompts under other checks have other scores."""
+    return runs.digest([row.get("check") for row in evaluation])
 
 
 def base_scores(
@@ -262,7 +267,13 @@ def base_scores(
     def make() -> pd.DataFrame:
         return evaluate.score(*models.load_any(base), evaluation, mode, shots=shots)
 
-    key = [models.fingerprint(models.fetch(base)), data.content_hash(evaluation), mode, data.content_hash(shots)]
+    key = [
+        models.fingerprint(models.fetch(base)),
+        data.content_hash(evaluation),
+        _checks(evaluation),
+        mode,
+        data.content_hash(shots),
+    ]
     return (store or Store()).cached(key, f"base-{mode}", make)
 
 

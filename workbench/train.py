@@ -67,9 +67,8 @@ def sft(
     store = store or runs.Store()
     folder = models.fetch(spec.base, spec.revision)
     _gate(rows, evaluation, store)
-    given = {name: value for name, value in dataclasses.asdict(spec).items() if name != "max_tokens" or value}
     key = {
-        "spec": {**given, "base": models.fingerprint(folder), "revision": None},
+        "spec": {**dataclasses.asdict(spec), "base": models.fingerprint(folder), "revision": None},
         "rows": data.content_hash(rows),
         "held_out": data.content_hash(held_out) if held_out is not None else None,
         "template": chat.CHATML,

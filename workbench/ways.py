@@ -131,7 +131,10 @@ class Model:
     @property
     def key(self) -> list:
         """Plain data that names model, ways and rows."""
-        ways = {way: [asked.mode, data.content_hash(asked.rows)] for way, asked in self.asked.items()}
+        ways = {
+            way: [asked.mode, data.content_hash(asked.rows), runs.digest([row.get("check") for row in asked.rows])]
+            for way, asked in self.asked.items()
+        }
         source = self.source.id if isinstance(self.source, runs.Run) else models.fingerprint(models.fetch(self.source))
         return [self.name, self.seed, source, ways]
 

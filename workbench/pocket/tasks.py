@@ -234,13 +234,15 @@ def read(name: str) -> tuple[dict, ...]:
 
 
 def evaluation(split: str, size: int | None = None) -> list[dict]:
-    """The pocket evaluation of a split ("dev" or "test"): 650 prompts over the five axes, or about `size` of them, the axes in proportion."""
+    """The pocket evaluation of a split ("dev" or "test"): 650 prompts over the five axes, or about `size` of them, axes and skills in
+    proportion: rows of a family stand together, and the rows taken are evenly spaced."""
     rows = read(split)
-    portion = 1 if size is None else size / len(rows)
+    portion = 1 if size is None else min(1, size / len(rows))
     chosen = []
     for axis in AXES:
         of_axis = [row for row in rows if row["axis"] == axis]
-        chosen += of_axis[: round(portion * len(of_axis))]
+        count = round(portion * len(of_axis))
+        chosen += [of_axis[i * len(of_axis) // count] for i in range(count)]
     return chosen
 
 
