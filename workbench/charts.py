@@ -233,7 +233,7 @@ def dots(tidy: pd.DataFrame, row: str, title: str, unit: str = "share of prompts
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
     panel.grid(axis="x", **GRID)
     panel.tick_params(axis="y", length=0)
-    panel.figure.legend(loc="outside upper left", ncols=len(style), handletextpad=0.2, columnspacing=1.4)
+    panel.figure.legend(loc="outside lower left", ncols=len(style), handletextpad=0.2, columnspacing=1.4)
     panel.figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
     sns.despine(ax=panel, left=True, bottom=True)
     return panel
