@@ -20,10 +20,8 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<repon
 TOOL_ROW = next(row for row in tasks.read("tuning") if row.get("tools"))
 
 
-@pytest.fixture(scope="module")
-def smol(tmp_path_factory):
-    """Folder with such a base."""
-    folder = tmp_path_factory.mktemp("smol")
+def make_tokenizer(special: list[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with single digits, as SmolLM2's, of 700 tokens."""
     raw = Tokenizer(kinds.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -31,17 +29,23 @@ def smol(tmp_path_factory):
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=700, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+        vocab_size=700, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     raw.train_from_iterator(
         [turn["content"] for row in tasks.read("tuning")[:300] for turn in row["messages"]], trainer
     )
     end = "<|endoftext|>"
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token=end, eos_token=end, unk_token=end, extra_special_tokens=SPECIAL[1:],
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token=end, eos_token=end, unk_token=end, extra_special_tokens=special[1:],
         model_max_length=8192,
     )  # fmt: skip
-    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def smol(tmp_path_factory):
+    """Folder with such a base."""
+    folder = tmp_path_factory.mktemp("smol")
+    make_tokenizer(SPECIAL).save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=704, hidden_size=48, intermediate_size=128, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1,
@@ -70,6 +74,11 @@ def test_the_tokenizer_gets_chatml_and_a_pad_token_that_no_text_holds(smol):
     assert tokenizer.pad_token == "<empty_output>" and tokenizer.pad_token_id not in (0, 1, 2)
     assert models.chat_token_ids(tokenizer) == [1, 2]
     assert len(tokenizer) <= models.load_base(smol, device="cpu").config.vocab_size
+
+
+def test_a_token_with_a_task_is_never_the_pad_token(tmp_path):
+    make_tokenizer(SPECIAL[:3]).save_pretrained(tmp_path)
+    assert models.load_tokenizer(tmp_path).pad_token == "!"
 
 
 def test_its_training_trains_the_chat_tokens_and_the_doctor_finds_nothing_wrong(smol, tuned):
