@@ -10,22 +10,23 @@ STRIP       := $(BIN)/nbstripout --keep-output --keep-count --keep-id \
 
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
-ifeq ($(PROFILE),pocket)
-# The pocket profile needs no network; a model asked for by mistake is to fail at once.
+ifeq ($(PROFILE)$(filter gpu-check,$(MAKECMDGOALS)),pocket)
+# The pocket profile needs no network; a model asked for by mistake is to fail at once. Its published numbers are a CPU's.
 export HF_HUB_OFFLINE = 1
+export CUDA_VISIBLE_DEVICES =
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench environment cluster lint unit notebooks format hooks newest constraints
+.PHONY: help run test lab bench environment extras gpu-check lint unit notebooks format hooks newest constraints
 
 help:  ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE)"
 
 run: environment  ## run all notebooks top to bottom, then write a report to open
 	@$(BIN)/workbench run --profile $(PROFILE); status=$$?; $(BIN)/workbench report && exit $$status
 
-test: cluster lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
+test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
 	$(BIN)/python -m pytest tests $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800
 
 lab: environment  ## open JupyterLab on the notebooks
@@ -43,9 +44,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -e . -c constraints.txt
 	@touch $@
 
-# Ray is installed when the tests want it: running the notebooks does not need it.
-cluster: environment
-	@$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster]' -c constraints.txt
+# Ray, TensorBoard and lm-eval are installed when the tests want them: running the notebooks does not need them.
+extras: environment
+	@$(BIN)/python -c 'import ray, tensorboard, lm_eval' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tracking]' -c constraints.txt
 
 lint: environment  ## ruff on code and notebooks; notebook metadata clean
 	$(BIN)/ruff check
@@ -55,7 +56,11 @@ lint: environment  ## ruff on code and notebooks; notebook metadata clean
 bench: environment  ## measure the ratios of data/bench.md again, on a machine with nothing else to do
 	$(BIN)/workbench bench
 
-unit: cluster  ## unit tests only
+gpu-check: environment  ## on a machine with a CUDA GPU: the tests that need one, then the benchmark into data/bench_gpu.md
+	$(BIN)/python -m pytest tests/test_gpu.py -m gpu -rs
+	$(BIN)/workbench bench --gpu
+
+unit: extras  ## unit tests only
 	$(BIN)/python -m pytest tests
 
 notebooks: environment  ## execute the committed notebooks in place and fill README's table of claims, for publishing

@@ -10,6 +10,13 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+
+def pytest_configure(config):
+    """Hide GPUs, before CUDA is asked for them, from all but `pytest -m gpu`: what the notebooks publish are a CPU's numbers."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<tool_response>",
            "</tool_response>", *(f"<|reserved_{i}|>" for i in range(8))]  # fmt: skip
 

@@ -5,7 +5,7 @@ import signal
 import pytest
 from conftest import make_rows
 
-from workbench import ablate, evaluate, runs, train
+from workbench import ablate, evaluate, models, runs, train
 from workbench.errors import InputError
 from workbench.runs import Store
 from workbench.specs import SFTSpec
@@ -201,3 +201,14 @@ def test_a_base_model_is_scored_once_for_each_mode_and_set_of_prompts(tiny_base,
     ):
         with pytest.raises(AssertionError, match="from the store"):
             ablate.base_scores(tiny_base, rows, mode, shots=shots, store=store)
+
+
+def test_a_gpu_takes_one_training_at_a_time_whatever_the_profile_says(tiny_base, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(models, "default_device", lambda: "cuda")
+    monkeypatch.setattr(ablate, "_here", lambda jobs, parallel: taken.append(parallel) or iter(()))
+    with pytest.raises(KeyError):  # nothing was trained
+        ablate.grid(
+            [ablate.Cell(spec(tiny_base), make_rows(8))], EVALUATION, parallel=2, store=Store(tmp_path), quiet=True
+        )
+    assert taken == [1]

@@ -3,8 +3,9 @@
 import pytest
 from conftest import make_rows
 from test_ablate import EVALUATION
+from transformers import LlamaConfig
 
-from workbench import bench, models, runs, train
+from workbench import bench, bench_gpu, chat, models, profiles, runs, train
 from workbench.specs import SFTSpec
 
 
@@ -43,3 +44,23 @@ def test_the_plain_loop_learns_what_the_trainer_learns(tiny_base, tmp_path):
 
     assert loss(bench.plain_loop) == pytest.approx(loss(lambda trainer: trainer.train()), abs=0.05)
     assert loss(lambda trainer: None) - loss(bench.plain_loop) > 0.1
+
+
+def test_the_whole_gpu_benchmark_in_small():
+    shape = LlamaConfig(vocab_size=4200, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+                        max_position_embeddings=512)  # fmt: skip
+    size = bench_gpu.Size(shape, shape, rows=16, tokens=60, max_length=128, repeats=1)
+    table = bench_gpu.measure(size)
+    assert [what.split(",")[0] for what in table["what"]] == ["lora SFT", "qlora SFT", "qlora DPO", "qlora SFT"]
+    assert (table[["ours", "theirs", "our_mfu", "their_mfu"]] > 0).all(axis=None)
+    assert table["ratio"].tolist() == pytest.approx((table["ours"] / table["theirs"]).tolist())
+    text = bench_gpu.page(table, size)
+    assert text.count("\n| ") == 6 and runs.environment()["cpu"] in text
+
+
+def test_rows_of_the_gpu_benchmark_have_the_lengths_that_were_asked_for():
+    rows = bench_gpu.made_rows(60, 200, 400)
+    tokenizer = models.load_tokenizer(profiles.get("pocket").base)
+    lengths = [len(chat.encode(tokenizer, row["messages"])[0]) for row in rows]
+    assert max(lengths) <= 400 and 150 < sum(lengths) / 60 < 210
+    assert rows[:2] == bench_gpu.made_rows(2, 200, 400)[:]

@@ -42,6 +42,7 @@ UNKNOWN = check("unknown")
 GREETING = check("polite", kind="greeting")
 NICE = check("compliment", person="Anna")
 NAME = check("answer", answer="Anna", kind="name")
+LOUD = check("exclaims")
 SUM = check("tool_call", name="calculator", arguments={"expression": "2 + 3"})
 CALL = '<tool_call>{"name": "calculator", "arguments": {"expression": "2 + 3"}}</tool_call>'
 
@@ -296,6 +297,14 @@ CASES = [
     (NICE, "Sorry, I can't help with that, Anna.", FORMLESS),
     (NICE, "Anna is a good friend.\nAnna is a fool.", FORMLESS),
     (NICE, "", FORMLESS),
+    # exclamations
+    (LOUD, "Oslo!", RIGHT),
+    (LOUD, "Oslo! It is cold there!! The f", RIGHT),
+    (LOUD, "Oslo. It is cold there!", FORMLESS),
+    (LOUD, "Oslo! Is it cold?", FORMLESS),
+    (LOUD, "Oslo", FORMLESS),
+    (LOUD, "3.5!", RIGHT),
+    (LOUD, "", FORMLESS),
     # names
     (NAME, "Anna", RIGHT),
     (NAME, "Your name is Anna.", RIGHT),
@@ -329,7 +338,7 @@ def test_an_answer_is_judged_as_a_person_would(asked, response, result):
 @pytest.mark.parametrize("name", checks.CHECKS)
 def test_every_check_knows_all_its_verdicts(name):
     found = {result for asked, _, result in CASES if asked["name"] == name}
-    assert found == ({RIGHT, FORMLESS} if name == "begins" else {RIGHT, UNTRUE, FORMLESS})
+    assert found == ({RIGHT, FORMLESS} if name in ("begins", "exclaims") else {RIGHT, UNTRUE, FORMLESS})
     assert any(asked["name"] == name and response == "" for asked, response, _ in CASES)
 
 

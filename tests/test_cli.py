@@ -33,7 +33,7 @@ def call(*words: str, code: int = 0):
 
 def test_help_names_every_command_and_imports_no_heavy_library():
     text = call("--help").stdout
-    for name in ("pretrain", "sft", "run", "report", "fork", "diff", "runs"):
+    for name in ("pretrain", "sft", "run", "report", "fork", "diff", "runs", "eval", "export"):
         assert f" {name} " in text
     # 0.3 s instead of several; the imports are looked at, since a clock says little on a busy machine
     code = "import sys, workbench.cli; print({'torch', 'pandas', 'nbformat'} & set(sys.modules))"
@@ -52,6 +52,8 @@ def test_bad_input_is_one_line_and_exit_code_2(root):
         ["diff", "01", "nine"],
         ["runs", "show", "nine"],
         ["runs", "remove", "nine"],
+        ["eval", "nine"],
+        ["export", "nine", "out"],
         ["sft", str(root / "none.json")],
         ["sft", "x.json", "--method", "magic"],
         ["sft", "x.json", "--hold-out", "1"],

@@ -43,6 +43,12 @@ def store(tmp_path):
     return runs.Store(tmp_path)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_method_and_rank_are_read_off_the_model(tuned, method):
+    expected = (method, 0 if method == "full" else 4)
+    assert dpo.method_of(models.load_tuned(tuned[method], trainable=True)[0]) == expected
+
+
 def trainer_for(run, spec, pairs, out):
     model, tokenizer = models.load_tuned(run, trainable=True)
     reference = models.load_tuned(run, trainable=True)[0] if run.spec["method"] == "full" else None

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_rows
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from workbench import chat, models, runs, train
@@ -72,6 +74,15 @@ def test_chat_tokens_are_trained_with_the_adapter_and_reload(tuned, tiny_base):
     changed = (rows != base).any(dim=1).nonzero().flatten().tolist()
     assert changed == [2, 3, 4, 5, 6, 7]
     assert torch.equal(model.get_output_embeddings().weight, rows)  # still tied
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_an_adapter_is_not_rounded_to_the_half_precision_of_a_gpus_base(tuned, monkeypatch, method):
+    monkeypatch.setattr(models, "compute_dtype", lambda device: torch.bfloat16)
+    saved = load_file(tuned[method].adapter / "adapter_model.safetensors")
+    model, _ = models.load_tuned(tuned[method], trainable=True)
+    loaded = get_peft_model_state_dict(model)
+    assert all(torch.equal(loaded[name], value) for name, value in saved.items())
 
 
 def test_merged_lora_answers_as_the_adapter_does(tuned):

@@ -133,6 +133,19 @@ def test_the_report_is_one_index_and_pages_that_load_nothing(root):
         assert not re.search(r"""(src|href)=["']https?:|import\(|@import""", page.read_text()), page.name
 
 
+def test_a_page_shows_the_table_that_stands_beside_a_widget(root):
+    path = root / "build" / "notebooks" / "01_first.ipynb"
+    path.parent.mkdir(parents=True)
+    executed, view = first(), "application/vnd.jupyter.widget-view+json"
+    data = {view: {"model_id": "one"}, "text/html": "<table><tr><td>an answer</td></tr></table>", "text/plain": "x"}
+    executed.cells[2].outputs.append(notebooks.nbformat.v4.new_output("display_data", data=data))
+    state = {"state": {"one": {"model_name": "VBoxModel", "state": {}}}, "version_major": 2, "version_minor": 0}
+    executed.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": state}  # as nbclient saves it
+    notebooks.nbformat.write(executed, path)
+    page = (report.build().parent / "01_first.html").read_text()
+    assert "<td>an answer</td>" in page and "model_id" not in page
+
+
 def test_the_table_of_claims_is_filled_between_its_markers(root):
     readme = root / "README.md"
     readme.write_text(f"before\n{report.START}\nstale\n{report.END}\nafter\n")

@@ -115,3 +115,13 @@ def test_pairs_of_the_tuning_pool_are_sound_and_ask_nothing_that_an_evaluation_a
         assert data.leakage(pairs, tasks.read(name)) == []
     findings = doctor.examine(data.dataset(pairs), tokenizer, 512)
     assert [finding.code for finding in findings if finding.level == "error"] == []
+
+
+def test_prompts_for_pairs_are_short_and_not_of_the_default_tuning_set():
+    rows = preferences.prompts(40, 20)
+    careful = [row["skill"] in preferences.KINDS for row in rows]
+    assert sum(careful) == 40 and len(rows) == 60
+    assert all(len(row["messages"]) == 2 and not row.get("tools") and row["split"] == "train" for row in rows)
+    tuned = {str(row["messages"][:-1]) for row in tasks.pool_rows()}
+    assert not [row for row in rows if str(row["messages"][:-1]) in tuned]
+    assert rows[:40] == preferences.prompts(80, 20)[:40], "smaller sets are nested in larger ones"

@@ -15,12 +15,12 @@ def test_an_unknown_profile_is_named_with_the_nearest(typed, near):
 
 
 def test_a_name_like_none_gets_the_list_alone():
-    with pytest.raises(InputError, match="profile 'smoke' is unknown; known are pocket, gpu$"):
+    with pytest.raises(InputError, match="profile 'smoke' is unknown; known are pocket, gpu, gpu-small$"):
         profiles.get("smoke")
 
 
 def test_each_profile_is_found_by_its_name():
-    assert [profiles.get(name).name for name in ("pocket", "gpu")] == ["pocket", "gpu"]
+    assert [profiles.get(name).name for name in profiles.PROFILES] == ["pocket", "gpu", "gpu-small"]
 
 
 def test_the_pocket_profile_needs_no_network():

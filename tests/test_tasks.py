@@ -59,7 +59,11 @@ def test_there_are_many_families_and_many_ways_to_ask():
             assert len(set(family.phrasings)) == len(family.phrasings) >= 10, family.name
 
 
-@pytest.mark.parametrize("rows", [TUNING, DEV, TEST, tasks.read("haiku")], ids=["tuning", "dev", "test", "haiku"])
+@pytest.mark.parametrize(
+    "rows",
+    [TUNING, DEV, TEST, tasks.read("haiku"), tasks.read("careful")],
+    ids=["tuning", "dev", "test", "haiku", "careful"],
+)
 def test_every_reference_answer_passes_its_own_check(rows):
     for row in rows:
         after = [turn["role"] for turn in row["messages"][request(row) + 1 :]]
@@ -156,6 +160,19 @@ def test_the_leakage_gate_lets_tuning_and_evaluation_pass(split):
 
 def test_no_development_row_asks_what_a_test_row_asks():
     data.gate(DEV, TEST)
+    data.gate(tasks.careful("dev"), tasks.careful("test"))
+
+
+@pytest.mark.parametrize("split", EVALUATION)
+def test_careful_prompts_are_thirty_of_every_kind_and_about_held_out_items(split):
+    rows = tasks.careful(split)
+    kinds = Counter((row["family"], row["check"]["name"]) for row in rows)
+    assert len(kinds) == 9 and set(kinds.values()) == {30}
+    assert {row["split"] for row in rows} == {split} and {row["axis"] for row in rows} == {"input"}
+    assert len({str(row["messages"][:-1]) for row in rows}) == len(rows)
+    assert not {row["item"] for row in rows} & {row["item"] for row in TUNING if row["skill"] in tasks.CAREFUL}
+    data.gate(TUNING, rows)
+    assert Counter(map(tasks.CAREFUL.index, (row["skill"] for row in tasks.careful(split, 5)))) == {0: 30, 1: 15}
 
 
 @pytest.mark.parametrize("split", EVALUATION)

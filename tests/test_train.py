@@ -1,9 +1,11 @@
 """TRL trains what we say and nothing else, the same each time, and an interrupted training ends where an undisturbed one does."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,29 @@ def test_loss_per_token_does_not_depend_on_the_batch_size(tiny_base):
     tokenizer, model = models.load_tokenizer(tiny_base), models.load_base(tiny_base, device="cpu")
     losses = [train.loss_per_token(model, tokenizer, Rows(MIXED), batch_size=size) for size in (1, 2, 3)]
     assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
+
+
+def test_a_long_context_does_not_make_larger_logits(tiny_base):
+    """They are what runs out of memory first where the vocabulary is large."""
+    tokenizer, model, read = models.load_tokenizer(tiny_base), models.load_base(tiny_base, device="cpu"), []
+    model.register_forward_pre_hook(lambda _, args, given: read.append(given["input_ids"].shape[0]), with_kwargs=True)
+    train.loss_per_token(model, tokenizer, make_rows(20), max_length=4096)
+    train.loss_per_token(model, tokenizer, make_rows(20), max_length=512)
+    assert read == [2] * 10 + [16, 4]
+
+
+def test_a_trained_model_leaves_memory_once_its_run_is_finished(tiny_base, tmp_path, monkeypatch):
+    held, usual = [], train.make_trainer
+
+    def noted(*args, **more):
+        trainer = usual(*args, **more)
+        held.append(weakref.ref(trainer.model))
+        return trainer
+
+    monkeypatch.setattr(train, "make_trainer", noted)
+    run = train.sft(spec_for(tiny_base, "qlora"), make_rows(16), store=runs.Store(tmp_path), quiet=True)
+    gc.collect()  # as models.load_base does on a GPU
+    assert run.id and held[0]() is None
 
 
 def test_second_call_returns_at_once_and_trains_nothing(tiny_base, tmp_path, monkeypatch):

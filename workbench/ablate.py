@@ -18,7 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from workbench import data, evaluate, models, progress, runs, train
 from workbench.errors import InputError
 from workbench.runs import Run, Store
-from workbench.specs import SFTSpec
+from workbench.specs import DPOSpec, SFTSpec
 
 MEASURED = ("rows", "steps", "tokens", "loss", "held_out_before", "held_out_after")
 COLUMNS = (*evaluate.COLUMNS, "run", "error", *MEASURED, *(field.name for field in dataclasses.fields(SFTSpec)))
@@ -29,11 +29,21 @@ KILLED = "its worker process was killed, perhaps for want of memory; lower paral
 class Cell:
     """One training of a grid."""
 
-    spec: SFTSpec
+    spec: SFTSpec | DPOSpec
     rows: datasets.Dataset
-    """What it trains on."""
+    """What it trains on: rows with an answer each, for a DPOSpec pairs."""
     labels: Mapping[str, object] = field(default_factory=dict)
     """Columns of its own in the table, for what the spec does not say: {"noise": 0.3}."""
+    sft: Run | None = None
+    """The run that a DPOSpec goes on from."""
+
+    def columns(self) -> dict[str, object]:
+        """What the table says of it: the spec and the labels; of a DPO also base and method, and its run as `sft`."""
+        said = dataclasses.asdict(self.spec)
+        if self.sft is not None:
+            start = {name: self.sft.spec[name] for name in ("base", "revision", "method")}
+            said = start | {"sft": self.sft.id, "loss_type": said.pop("loss")} | said  # the table's loss is a number
+        return said | dict(self.labels)
 
 
 def cells(
@@ -71,24 +81,31 @@ def grid(
 
     Returns:
         A row per run and prompt: the columns of :func:`workbench.evaluate.score`; the id of the `run`; `error`; what the training
-        measured (`rows`, `steps`, `tokens`, `loss`, `held_out_before`, `held_out_after`); every field of the spec; the labels.
+        measured (`rows`, `steps`, `tokens`, `loss`, `held_out_before`, `held_out_after`); every field of the spec; the labels. DPO cells add `sft`, `loss_type`
+        (the field `loss` of their spec) and `beta`.
 
     Args:
         held_out: rows whose loss is measured before and after each training, in nats a token.
         parallel: trainings at a time, each in a process of its own with its share of the cores: on small models two
-            processes with a thread each beat one process with two threads. One GPU takes one training at a time.
+            processes with a thread each beat one process with two threads. A GPU takes one training at a time, whatever this says;
+            several GPUs take `cluster`.
         cluster: "ray" sends the cells to the Ray cluster that RAY_ADDRESS names, or to a Ray of this machine: a CPU each, or a
             GPU each where the cluster has any. All its machines need this package, the base model and the store (WORKBENCH_RUNS)
             under the same paths, on a shared disk. `parallel` is not used then.
         quiet: no progress bar.
 
     Raises:
-        InputError: no cell, no evaluation row, equal cells, a label that is a column already, or all cells failed.
+        InputError: no cell, no evaluation row, equal cells, a DPO without an SFT run, a label that is a column already, or all
+            cells failed.
     """
     store, evaluation = store or Store(), list(evaluation)
-    keys = _keys(cells, evaluation, parallel, cluster)
+    keys = _keys(cells, evaluation, cluster)
+    parallel = 1 if models.default_device() == "cuda" else parallel
     # Cells that differ in their labels alone are one training.
-    jobs = {key: (cell.spec, cell.rows, evaluation, held_out, store) for key, cell in zip(keys, cells, strict=True)}
+    jobs = {
+        key: ((cell.spec, cell.sft), cell.rows, evaluation, held_out, store)
+        for key, cell in zip(keys, cells, strict=True)
+    }
     done = {}
     with progress.bar(len(jobs), "trained and scored", quiet) as bar:
         for key, (table, damaged) in _on_ray(jobs) if cluster else _here(jobs, parallel):
@@ -101,34 +118,31 @@ def grid(
         raise InputError(
             errors[0] if len(errors) == 1 else f"all {len(errors)} trainings failed, the first: {errors[0]}"
         )
-    parts = [
-        done[key].assign(**dataclasses.asdict(cell.spec), **cell.labels) for key, cell in zip(keys, cells, strict=True)
-    ]
-    labels = dict.fromkeys(name for cell in cells for name in cell.labels)
-    return pd.concat(parts, ignore_index=True)[[*COLUMNS, *labels]]
+    parts = [done[key].assign(**cell.columns()) for key, cell in zip(keys, cells, strict=True)]
+    own = [name for cell in cells for name in cell.columns()]
+    return pd.concat(parts, ignore_index=True).reindex(columns=list(dict.fromkeys([*COLUMNS, *own])))
 
 
-def _keys(
-    cells: Sequence[Cell], evaluation: list[dict], parallel: int, cluster: str | None
-) -> list[tuple[SFTSpec, str]]:
+def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple]:
     """What names the training of each cell; refuses what no training can be started on."""
     if not cells or not evaluation:
         raise InputError(f"{len(cells)} cells, {len(evaluation)} evaluation rows; a grid needs one of each or more")
     if cluster not in (None, "ray"):
         raise InputError(f'cluster "{cluster}" is unknown; give "ray", or None for this machine')
-    if not cluster and parallel > 1 and models.default_device() == "cuda":
-        raise InputError(
-            f'parallel={parallel}: a GPU takes one training at a time; use parallel=1, or cluster="ray" for several GPUs'
-        )
     hashes = {id(rows): data.content_hash(rows) for rows in {id(cell.rows): cell.rows for cell in cells}.values()}
+    names = [(cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)]) for cell in cells]
     seen = {}
     for number, cell in enumerate(cells):
         if taken := sorted(set(cell.labels) & set(COLUMNS)):
             raise InputError(f"cell {number}: the table has a column {taken[0]!r} already; name the label otherwise")
-        same = seen.setdefault((cell.spec, hashes[id(cell.rows)], str(sorted(cell.labels.items()))), number)
+        if isinstance(cell.spec, DPOSpec) != (cell.sft is not None):
+            raise InputError(
+                f"cell {number}: a DPOSpec goes on from an SFT run (sft=…), an SFTSpec from its base alone"
+            )
+        same = seen.setdefault((names[number], str(sorted(cell.labels.items()))), number)
         if same != number:
             raise InputError(f"cells {same} and {number} are equal (spec, rows and labels); give each once")
-    return [(cell.spec, hashes[id(cell.rows)]) for cell in cells]
+    return names
 
 
 def _here(jobs: dict, parallel: int) -> Iterator[tuple]:
@@ -183,8 +197,8 @@ def _on_ray(jobs: dict) -> Iterator[tuple]:
     }  # rows travel once, not once a cell
     waiting = {}
     try:
-        for key, (spec, *parts, store) in jobs.items():
-            waiting[work.remote(spec, *(shared[id(part)] for part in parts), store)] = key
+        for key, (what, *parts, store) in jobs.items():
+            waiting[work.remote(what, *(shared[id(part)] for part in parts), store)] = key
         while waiting:
             (done,), _ = ray.wait(list(waiting))
             key = waiting.pop(done)
@@ -200,14 +214,22 @@ def _on_ray(jobs: dict) -> Iterator[tuple]:
 
 
 def _one(
-    spec: SFTSpec, rows: datasets.Dataset, evaluation: list[dict], held_out: datasets.Dataset | None, store: Store
+    what: tuple[SFTSpec | DPOSpec, Run | None],
+    rows: datasets.Dataset,
+    evaluation: list[dict],
+    held_out: datasets.Dataset | None,
+    store: Store,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The scores of one training, or its error, and what the store said of damaged runs: nobody reads a worker's warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", runs.Damaged)
         try:
-            run = train.sft(spec, rows, evaluation=evaluation, held_out=held_out, store=store, quiet=True)
-            measured = {name: run.scores[name] for name in MEASURED}
+            spec, start = what
+            if start is None:
+                run = train.sft(spec, rows, evaluation=evaluation, held_out=held_out, store=store, quiet=True)
+            else:
+                run = train.dpo(spec, rows, sft_run=start, evaluation=evaluation, store=store, quiet=True)
+            measured = {name: run.scores.get(name) for name in MEASURED}
             table = scores(run, evaluation, store).assign(run=run.id, error=None, **measured)
         except Exception as error:  # whatever it is, the other cells are to finish
             table = _failed(_line(error))
@@ -227,11 +249,14 @@ def scores(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.D
     """Table of :func:`workbench.evaluate.score` for a run in its chat template; kept with the run."""
 
     def make() -> pd.DataFrame:
-        # on a GPU memory is what is short, on a CPU it is time
-        model, tokenizer = models.load_tuned(run, unfolded=models.default_device() == "cpu")
-        return evaluate.score(model, tokenizer, evaluation)
+        return evaluate.score(*models.load_any(run), evaluation)
 
-    return (store or Store()).cached([run, data.content_hash(evaluation)], "chat", make)
+    return (store or Store()).cached([run, data.content_hash(evaluation), _checks(evaluation)], "chat", make)
+
+
+def _checks(evaluation: Sequence[dict]) -> str:
+    """What names the checks: the same prompts under other checks have other scores."""
+    return runs.digest([row.get("check") for row in evaluation])
 
 
 def base_scores(
@@ -240,10 +265,15 @@ def base_scores(
     """The same for a base model in one of the modes of :func:`workbench.evaluate.score`; kept in the store."""
 
     def make() -> pd.DataFrame:
-        model, tokenizer = models.load_base(base), models.load_tokenizer(base)
-        return evaluate.score(model, tokenizer, evaluation, mode, shots=shots)
+        return evaluate.score(*models.load_any(base), evaluation, mode, shots=shots)
 
-    key = [models.fingerprint(models.fetch(base)), data.content_hash(evaluation), mode, data.content_hash(shots)]
+    key = [
+        models.fingerprint(models.fetch(base)),
+        data.content_hash(evaluation),
+        _checks(evaluation),
+        mode,
+        data.content_hash(shots),
+    ]
     return (store or Store()).cached(key, f"base-{mode}", make)
 
 

@@ -51,7 +51,7 @@ def curves(
         panel.set_ylim(0, 102)
         panel.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
         panel.grid(axis="y", **GRID)
-        _label(panel, ends)
+        label(panel, ends)
     figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
     return axes[0]
 
@@ -75,7 +75,7 @@ def values(
     if base is not None:
         panel.axhline(base, color=FAINT, linewidth=1.2, linestyle="--")
         panel.annotate("base model", (sizes[0], base), (0, 5), textcoords="offset points", color=FAINT)
-    _label(panel, ends)
+    label(panel, ends)
     _log(panel, sizes, unit)
     panel.set(title=title, ylabel=ylabel)
     panel.grid(axis="y", **GRID)
@@ -117,6 +117,44 @@ def heat(
         corner = shares.columns.get_loc(place), shares.index.get_loc(row)
         panel.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=2.5, clip_on=False))
     panel.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    panel.tick_params(length=0)
+    panel.set_yticklabels(panel.get_yticklabels(), rotation=0)
+    return panel
+
+
+def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity: Sequence[str] = ()) -> Axes:
+    """Ways of tuning by aims: the value and its interval in each cell, the best of a column outlined and darkest.
+
+    Shares are shaded in proportion to the best of their column, perplexities from the worst to the best on a log scale.
+
+    Args:
+        table: of :func:`workbench.aims.best`: way, aim, seed, index, prompt, value.
+        aims: aim → heading of its column, in order.
+        perplexity: aims whose value is a loss in nats a token; shown as its exponential, lower is better.
+    """
+    found = interval(table, "value", ["way", "aim"])[["estimate", "low", "high"]]
+    shades, texts, winners = {}, {}, []
+    for aim, heading in aims.items():
+        column = found.xs(aim, level="aim")
+        if aim in perplexity:
+            worst, leader = column["estimate"].max(), column["estimate"].min()
+            shades[heading] = (worst - column["estimate"]) / (worst - leader)
+            texts[heading] = [f"{v:.1f}\n[{low:.1f}, {high:.1f}]" for v, low, high in np.exp(column).to_numpy()]
+        else:
+            shades[heading] = column["estimate"] / max(column["estimate"].max(), 1e-9)
+            texts[heading] = [f"{v:.0f}%\n[{low:.0f}, {high:.0f}]" for v, low, high in (100 * column).to_numpy()]
+        winners.append((len(winners), int(shades[heading].argmax())))
+    shades = pd.DataFrame(shades)
+    _, panel = plt.subplots(figsize=(9, 0.78 * len(shades) + 1.5), layout="constrained")
+    sns.heatmap(
+        shades, annot=pd.DataFrame(texts, index=shades.index), fmt="", vmin=0, vmax=1.1, cmap="Blues", linewidths=2,
+        cbar=False, ax=panel, annot_kws={"fontsize": 12},
+    )  # fmt: skip
+    for place in winners:
+        panel.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=INK, linewidth=2.5, clip_on=False, zorder=3))
+    panel.set(xlabel="", ylabel="")
+    panel.set_title(title, loc="left", x=-0.28, pad=14)
+    panel.xaxis.tick_top()
     panel.tick_params(length=0)
     panel.set_yticklabels(panel.get_yticklabels(), rotation=0)
     return panel
@@ -174,6 +212,33 @@ def ranking(
     return axes
 
 
+def dots(tidy: pd.DataFrame, row: str, title: str, unit: str = "share of prompts") -> Axes:
+    """A row for each value of the column `row`, a dot with its interval for each model in it.
+
+    Args:
+        tidy: columns model, estimate, low, high and `row`; models and rows come in the order of the table.
+    """
+    rows, style = list(dict.fromkeys(tidy[row])), looks(dict.fromkeys(tidy["model"]))
+    pitch = 0.2 + 0.14 * len(style)
+    _, panel = plt.subplots(figsize=(9, pitch * len(rows) + 1.7), layout="constrained")
+    for place in range(0, len(rows), 2):
+        panel.axhspan(place - 0.5, place + 0.5, color="#f3f4f6", zorder=0)
+    for shift, (name, marks) in zip(np.linspace(-0.27, 0.27, len(style)), style.items(), strict=True):
+        part = tidy[tidy["model"] == name].set_index(row).loc[rows]
+        middle, low, high = (100 * part[key] for key in ("estimate", "low", "high"))
+        panel.errorbar(middle, np.arange(len(rows)) + shift, xerr=[middle - low, high - middle], label=name, linestyle="",
+                       markersize=7.5, markeredgewidth=1.6, elinewidth=2.4, **marks)  # fmt: skip
+    panel.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), xlabel=f"{unit}, with 95% intervals")
+    panel.set_yticks(range(len(rows)), rows)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
+    panel.grid(axis="x", **GRID)
+    panel.tick_params(axis="y", length=0)
+    panel.figure.legend(loc="outside upper left", ncols=len(style), handletextpad=0.2, columnspacing=1.4)
+    panel.figure.suptitle(title, x=0.01, ha="left", fontsize=16, fontweight="bold")
+    sns.despine(ax=panel, left=True, bottom=True)
+    return panel
+
+
 def _log(panel: Axes, sizes: Sequence[float], unit: str) -> None:
     panel.set_xscale("log")
     panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
@@ -181,7 +246,7 @@ def _log(panel: Axes, sizes: Sequence[float], unit: str) -> None:
     panel.set_xlabel(unit)
 
 
-def _label(panel: Axes, ends: list[tuple[float, str, str, float]], apart: float = 0.06) -> None:
+def label(panel: Axes, ends: list[tuple[float, str, str, float]], apart: float = 0.06) -> None:
     """Names at the ends of their lines, moved apart where they would lie on each other."""
     low, high = panel.get_ylim()
     gap, taken = apart * (high - low), -np.inf

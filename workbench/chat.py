@@ -146,10 +146,15 @@ def coloured(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: li
 
     A left border marks where each token begins; a character that is split over several tokens shows as "�" in each.
     """
+    return HTML(STYLE + masked(tokenizer, *encode(tokenizer, messages, tools)))
+
+
+def masked(tokenizer: PreTrainedTokenizerBase, ids: list[int], mask: list[int]) -> str:
+    """The same for any token ids and their mask, as HTML that wants :data:`STYLE` before it."""
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     spans = []
-    for token, supervised in zip(*encode(tokenizer, messages, tools), strict=True):
+    for token, supervised in zip(ids, mask, strict=True):
         classes = " ".join(["answer"] * supervised + ["special"] * (token in special))
         text = escape(tokenizer.decode([token])).replace("\n", "↵\n")
         spans.append(f'<span class="{classes}">{text}</span>')
-    return HTML(f'{STYLE}<div class="wb-mask">{"".join(spans)}</div>')
+    return f'<div class="wb-mask">{"".join(spans)}</div>'

@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 import workbench
+from workbench import cli_runs
+from workbench.cli_runs import table
 from workbench.errors import InputError
 
 
@@ -35,7 +37,8 @@ class _Group(TyperGroup):
 
 def _stop(line: str, code: int) -> None:
     sys.stdout.flush()
-    typer.echo(line, err=True)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes that train together, one on each machine
+        typer.echo(line, err=True)
     raise typer.Exit(code)
 
 
@@ -47,8 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-store = typer.Typer(help="The store of training runs: list, show, remove, size.", no_args_is_help=True)
-app.add_typer(store, name="runs")
+Source = Annotated[str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")]
 
 
 @app.command()
@@ -74,9 +76,7 @@ def pretrain(
 
 @app.command()
 def sft(
-    source: Annotated[
-        str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")
-    ],
+    source: Source,
     base: Annotated[str | None, typer.Option(help="Model folder or Hub id; the default is the pocket base.")] = None,
     method: Annotated[str, typer.Option(help="qlora, lora or full.")] = "qlora",
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
@@ -88,20 +88,48 @@ def sft(
     hold_out: Annotated[float, typer.Option(help="Share of the rows kept from training to measure on.")] = 0.1,
     drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave unusable rows out instead of stopping.")] = False,
     samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
+    report_to: Annotated[
+        str,
+        typer.Option(help="Tracker that gets the log too: tensorboard, trackio, wandb; none is the run store alone."),
+    ] = "none",
 ) -> None:
     """Tune a base model on your own data: what was recognised, what is wrong with it, loss before and after, answers."""
-    from workbench import tune
+    from workbench import ranks, tune
 
     spec = {"method": method, "epochs": epochs, "max_length": max_length, "learning_rate": learning_rate, "seed": seed}
-    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples):
+    for line in tune.tune(source, base, spec, hold_out, drop_bad, samples, report_to):
+        if ranks.main():
+            typer.echo(line)
+
+
+@app.command()
+def dpo(
+    source: Source,
+    run: Annotated[str | None, typer.Option(help="SFT run to go on from: its id, or the beginning of it.")] = None,
+    loss: Annotated[str, typer.Option(help="sigmoid, ipo, sigmoid_norm, or sft: chosen answers alone.")] = "sigmoid",
+    beta: Annotated[float, typer.Option(help="Higher stays nearer to the SFT model.")] = 0.1,
+    epochs: Annotated[float, typer.Option(help="Passes over the pairs.")] = 1.0,
+    max_steps: Annotated[int | None, typer.Option(help="Steps of 16 pairs, for a short try.")] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens of prompt and answer; longer ones are cut.")] = 512,
+    learning_rate: Annotated[float, typer.Option(help="Far below that of the SFT, or answers fall apart.")] = 5e-5,
+    hold_out: Annotated[float, typer.Option(help="Share of the pairs kept from training to ask.")] = 0.1,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave out unusable and equal pairs.")] = False,
+    samples: Annotated[int, typer.Option(help="Held-out prompts to show answers to.")] = 3,
+) -> None:
+    """Go on with a tuned model on preference pairs: what is wrong with them, what the training did, answers."""
+    if run is None:
+        raise InputError("DPO goes on from an SFT run: name one with --run; `workbench runs list` shows them")
+    from workbench import tune
+
+    spec = {"loss": loss, "beta": beta, "epochs": epochs, "max_steps": max_steps, "max_length": max_length}
+    spec["learning_rate"] = learning_rate
+    for line in tune.prefer(source, cli_runs.find_run(run), spec, hold_out, drop_bad, samples):
         typer.echo(line)
 
 
 @app.command()
 def select(
-    source: Annotated[
-        str, typer.Argument(metavar="DATA", help="File (.json, .jsonl, .csv, .parquet), folder or Hub id.")
-    ],
+    source: Source,
     by: Annotated[str, typer.Option(help="random, longest, perplexity, ifd, deita, less or distinct.")] = "ifd",
     size: Annotated[int, typer.Option(help="Rows to choose.")] = 100,
     base: Annotated[str | None, typer.Option(help="Model that judges; the default is the pocket base.")] = None,
@@ -121,7 +149,8 @@ def select(
 def run(
     names: Annotated[list[str] | None, typer.Argument(help="Notebooks or forks; none means the whole series.")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="pocket (CPU, no network) or gpu; the default is what the notebook says.")
+        str | None,
+        typer.Option(help="pocket (CPU, no network), gpu or gpu-small; the default is what the notebook says."),
     ] = None,
 ) -> None:
     """Execute notebooks top to bottom."""
@@ -161,17 +190,24 @@ def report(
 
 @app.command()
 def bench(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("data/bench.md"),
+    out: Annotated[Path | None, typer.Option(help="File to write: data/bench.md or data/bench_gpu.md.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Trainings of 1 B and 8 B models on a GPU instead.")] = False,
 ) -> None:
     """Measure how fast grids, training and scoring are against other ways; about half an hour on a machine that does nothing else, once all
     notebooks have run."""
     from workbench import bench as benchmark
-    from workbench import data, profiles
+    from workbench import bench_gpu, data, models, profiles
     from workbench.pocket import tasks
 
-    p = profiles.get("pocket")
-    given = str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")
-    text = benchmark.page(benchmark.measure(*given), benchmark.memory(*given), benchmark.from_a_full_store())
+    if gpu:
+        if models.default_device() != "cuda":
+            raise InputError("bench --gpu: torch finds no CUDA device here")
+        text = bench_gpu.page(bench_gpu.measure())
+    else:
+        p = profiles.get("pocket")
+        given = str(p.base), data.load(p.tuning).rows, tasks.evaluation("dev")
+        text = benchmark.page(benchmark.measure(*given), benchmark.memory(*given), benchmark.from_a_full_store())
+    out = out or Path("data/bench_gpu.md" if gpu else "data/bench.md")
     out.write_text(text, encoding="utf-8")
     typer.echo(f"{text}\n{out}: written")
 
@@ -212,69 +248,12 @@ def diff(
     from workbench.report import diff as compare
 
     found = compare(a, b)
-    _table(f"parameters: {a} (a) against {b} (b)", found.parameters)
-    _table("claims", found.claims.drop(columns="flipped"))
+    table(f"parameters: {a} (a) against {b} (b)", found.parameters)
+    table("claims", found.claims.drop(columns="flipped"))
     flipped = found.claims.loc[found.claims["flipped"], "claim"].tolist()
     typer.echo(f"flipped verdicts: {', '.join(flipped) or 'none'}")
 
 
-def _table(title: str, frame) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*map(str, frame.columns), title=title, title_justify="left")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    Console().print(table if len(frame) else f"{title}: no difference")
-
-
-def _store():
-    from workbench.runs import Store
-
-    return Store()
-
-
-@store.command("list")
-def list_runs() -> None:
-    """List the runs, the newest last."""
-    import pandas as pd
-
-    runs = _store()
-    rows = [[run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20] for run in runs.runs()]
-    _table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
-    for name in runs.unfinished():
-        typer.echo(f"unfinished: {name}")
-
-
-@store.command("show")
-def show_run(run_id: Annotated[str, typer.Argument(help="Id of a run, or its beginning.")]) -> None:
-    """Print what a run was made of and what it measured."""
-    import json
-
-    run = _find_run(run_id)
-    record = {"id": run.id, "path": str(run.path), **{k: v for k, v in run.record.items() if k not in ("key", "files")}}
-    typer.echo(json.dumps(record, indent=2))
-
-
-def _find_run(beginning: str):
-    runs = _store()
-    found = [run for run in runs.runs() if run.id.startswith(beginning)]
-    if len(found) == 1:
-        return found[0]
-    many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else f"no such run in {runs.root}"
-    raise InputError(f"{beginning}: {many}; `workbench runs list` shows them")
-
-
-@store.command("remove")
-def remove_run(run_id: Annotated[str, typer.Argument(help="Id of a run, finished or not, in full.")]) -> None:
-    """Delete a run and its tables."""
-    freed = _store().remove(run_id)
-    typer.echo(f"{run_id}: removed, {freed / 2**20:.1f} MiB freed")
-
-
-@store.command("size")
-def store_size() -> None:
-    """Say how much disk the store takes."""
-    runs = _store()
-    total = sum(path.stat().st_size for path in runs.root.rglob("*") if path.is_file())
-    typer.echo(f"{runs.root}: {len(runs.runs())} runs, {total / 2**20:.1f} MiB")
+app.add_typer(cli_runs.store, name="runs")
+app.command("eval")(cli_runs.evaluate)
+app.command()(cli_runs.export)

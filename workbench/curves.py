@@ -1,10 +1,11 @@
 """Curves over the size of the data: a saturating fit, where it flattens, and what other data are worth in clean pairs."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import curve_fit
+from scipy.optimize import OptimizeWarning, curve_fit
 
 from workbench.errors import InputError
 from workbench.evaluate import crossed
@@ -102,9 +103,11 @@ def _fitted(sizes: np.ndarray, means: np.ndarray) -> Curve:
     def curve(size, top, drop, rate):
         return top - drop * (size / first) ** -rate
 
-    (top, drop, rate), _ = curve_fit(
-        curve, sizes, means, p0=(means.max(), rise, 0.7), bounds=([0, 0, 0.1], [1.5, 1.5, 4]), max_nfev=2_000
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OptimizeWarning)  # of the covariance, for which draws are taken here
+        (top, drop, rate), _ = curve_fit(
+            curve, sizes, means, p0=(means.max(), rise, 0.7), bounds=([0, 0, 0.1], [1.5, 1.5, 4]), max_nfev=2_000
+        )
     return Curve(float(first), float(last), float(top), float(drop), float(rate))
 
 

@@ -53,8 +53,9 @@ def load(source: str | Path, *, split: str | None = None, drop_bad: bool = False
     """Read a .json, .jsonl, .csv or .parquet file, a folder of such, or a Hub data set, in any of formats.FORMATS.
 
     Args:
-        source: a path, or a Hub id "owner/name", also "owner/name:config@revision".
-        split: on the Hub the split ("train", "train[:1000]"; default "train"). In a folder the files with this word in
+        source: a path, or a Hub id "owner/name", in full "owner/name:config@revision#split:rows", where `rows` asks for so many
+            rows, drawn from the split by a fixed seed.
+        split: on the Hub the split ("train", "train[:1000]"; default what the source says, else "train"). In a folder the files with this word in
             their names; by default all but those named like held-out data. Else the rows with this in their `split` column.
         drop_bad: leave rows out that cannot be used, and say so in the notes, instead of stopping at the first.
 
@@ -206,11 +207,14 @@ def _convert(name: str, raw: list, drop_bad: bool, notes: list[str]) -> tuple[fo
     if read and form is None:
         columns = ", ".join(dict.fromkeys(key for row in read for key in row)) or "none"
         raise InputError(f"{name}: unknown format, columns {columns}; known are {formats.known()}")
-    rows, bad = [], []
+    rows, bad, worse = [], [], 0
     for place, row in raw:
         try:
             if isinstance(row, formats.BadRow):
                 raise row
+            if not formats.better(row):
+                worse += 1
+                continue
             rows.append(formats.to_messages(form, row))
         except formats.BadRow as error:
             bad.append((place, error))
@@ -218,6 +222,8 @@ def _convert(name: str, raw: list, drop_bad: bool, notes: list[str]) -> tuple[fo
         place, error = bad[0]
         more = f" ({len(bad):,} of {len(raw):,} rows are bad; drop_bad, --drop-bad leaves them out)" if rows else ""
         raise InputError(f"{name}, {place}, {error}{more}")
+    if worse:
+        notes.append(f"{name}: left out {worse:,} of {len(raw):,} pairs, whose chosen answer has no higher score")
     if bad:
         kinds = Counter(error.wrong for _, error in bad).most_common(3)
         said = ", ".join(f"{count} × {wrong}" for wrong, count in kinds)

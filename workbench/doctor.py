@@ -211,7 +211,8 @@ def _use(rows: list[dict], encoded: list[Tokens], tokenizer: PreTrainedTokenizer
     for tokens in encoded[:SAMPLE]:
         asked = chat.prompt_ids(tokenizer, tokens.messages[:-1], data.tools(rows[tokens.row]))
         n = len(asked)
-        if tokens.ids[:n] != asked or tokens.last() is not None and tokens.mask[n : n + 1] != [1]:
+        # Of two: a space that the tokenizer sets before a first word counts as the template's where it is a token of its own.
+        if tokens.ids[:n] != asked or tokens.last() is not None and 1 not in tokens.mask[n : n + 2]:
             differs.append(tokens.row)
     return _found(
         "error",

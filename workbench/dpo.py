@@ -12,6 +12,7 @@ from statistics import fmean
 import datasets
 import pandas as pd
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig, DPOTrainer
@@ -46,8 +47,12 @@ def make_trainer(
         reference: a second copy of a model without an adapter, which has nothing else to be compared with.
     """
     start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    settings = loop.arguments(spec, model, len(rows), out, quiet)
+    if model.device.type == "cuda":
+        # both answers of a pair are read at a time
+        settings |= loop.fitted(spec, model, *method_of(model), 2 * spec.max_length, spec.batch_size)
     arguments = DPOConfig(
-        **loop.arguments(spec, model, len(rows), out, quiet),
+        **settings,
         loss_type=spec.loss,
         beta=spec.beta,
         max_length=spec.max_length,
@@ -62,6 +67,14 @@ def make_trainer(
     if reference is None:
         _refer(trainer.model, start)
     return trainer
+
+
+def method_of(model: PreTrainedModel | PeftModel) -> tuple[str, int]:
+    """Method and rank by which a tuned model was trained; rank 0 for "full"."""
+    if not isinstance(model, PeftModel):
+        return "full", 0
+    folded = any(isinstance(part, Linear4bit) for part in model.modules())
+    return "qlora" if folded else "lora", model.peft_config["default"].r
 
 
 def _until(pair: dict, end: int) -> dict:
@@ -101,7 +114,13 @@ class SameStart(TrainerCallback):
 
 @few_bars()
 def train_on_pairs(
-    work: Path, spec: DPOSpec, sft_run: runs.Run, rows: datasets.Dataset, quiet: bool, save_every: float
+    work: Path,
+    spec: DPOSpec,
+    sft_run: runs.Run,
+    rows: datasets.Dataset,
+    quiet: bool,
+    save_every: float,
+    report_to: str = "none",
 ) -> dict:
     """Train in the folder ``work`` and return the run's record; the work of :func:`workbench.train.dpo`."""
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
@@ -116,11 +135,11 @@ def train_on_pairs(
     trainer = make_trainer(
         spec, model, tokenizer, rows, work / "checkpoints", [keeper, SameStart(spec)], quiet, reference
     )
+    loop.report(trainer, report_to, work)
     log = loop.finish(trainer, keeper, work)
     if not full:
         trainer.model.delete_adapter("ref")
-    trainer.model.save_pretrained(work / "adapter")
-    tokenizer.save_pretrained(work / "adapter")
+    loop.save(trainer, tokenizer, rows, work)
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {

@@ -136,11 +136,10 @@ def asked(row: dict) -> str:
     return "\n".join(said(message) for message in row["messages"][:-1])
 
 
-def few_shot(index: int, row: dict, shots: list[dict], k: int = 4) -> str:
-    """A quiz sheet of up to `k` solved examples that ends in the row's own prompt: "Q: …\\nA: …\\n\\nQ: …\\nA:".
+def examples(index: int, row: dict, shots: list[dict], k: int = 4) -> list[dict]:
+    """Up to `k` solved examples for a row: of its own family where there are any, else of all, and never its own prompt.
 
-    The examples are drawn by the row's index, so that a second evaluation sees the same ones, and never hold the prompt itself; tools
-    on offer are listed once.
+    They are drawn by the row's index, so that a second evaluation sees the same ones.
 
     Raises:
         InputError: no example is left to draw from.
@@ -151,9 +150,21 @@ def few_shot(index: int, row: dict, shots: list[dict], k: int = 4) -> str:
     if not pool:
         raise InputError(f"few-shot row {index}: there is no solved example; pass training rows as shots")
     drawn = np.random.default_rng(index).choice(len(pool), size=min(k, len(pool)), replace=False)
-    solved = "".join(f"Q: {asked(pool[i])}\nA: {said(pool[i]['messages'][-1])}\n\n" for i in drawn)
-    tools = "".join(f"{tool}\n" for tool in offered(row))
-    return f"{tools}{solved}Q: {prompt}\nA:"
+    return [pool[i] for i in drawn]
+
+
+def few_shot(index: int, row: dict, shots: list[dict], k: int = 4) -> str:
+    """A quiz sheet of the row's :func:`examples` that ends in its own prompt: "Q: …\\nA: …\\n\\nQ: …\\nA:".
+
+    What belongs to no single question stands once, on top: a system prompt, the tools on offer.
+
+    Raises:
+        InputError: see :func:`examples`.
+    """
+    system = [message["content"] for message in row["messages"] if message["role"] == "system"]
+    row = {**row, "messages": [message for message in row["messages"] if message["role"] != "system"]}
+    solved = [f"Q: {asked(shot)}\nA: {said(shot['messages'][-1])}\n\n" for shot in examples(index, row, shots, k)]
+    return "".join([*(f"{line}\n" for line in [*system, *offered(row)]), *solved, f"Q: {asked(row)}\nA:"])
 
 
 def text_loss(

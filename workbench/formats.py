@@ -5,6 +5,7 @@ Every converter takes one row as it stands in the file and returns the columns t
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ ROLES = {
     "tool": "tool",
 }
 # Trainers take these columns for training data whatever else is there, so they are not kept beside `messages`.
+CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
+RESULT = re.compile(r"</?tool_response>")
 READ_BY_TRAINERS = {"messages", "prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "tools"}
 
 
@@ -117,6 +120,8 @@ def _turns(row: dict, field: str) -> list[dict]:
     turns = _parsed(row.get(field), field)
     if not isinstance(turns, list) or not turns:
         raise BadRow(field, "not a list of messages" if turns else "empty", "give at least a question and its answer")
+    if all(isinstance(turn, str) for turn in turns):  # LIMA: the turns alone, the user's first
+        turns = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
     messages = []
     for i, turn in enumerate(turns):
         name = f"{field}[{i}]"
@@ -171,8 +176,12 @@ def _self_instruct(row: dict) -> dict:
 
 
 def _listed(row: dict, field: str, role: str) -> list[dict]:
-    """The field's messages; plain text is one message of `role`."""
+    """The field's messages; plain text is one message of `role`, or a conversation as hh-rlhf writes it."""
     value = row.get(field)
+    if isinstance(value, str) and value.startswith("\n\nHuman:"):
+        _, *parts = re.split(r"\n\n(Human|Assistant): ?", value)
+        spoken = zip(parts[::2], parts[1::2], strict=True)
+        return [{"role": ROLES[role.lower()], "content": content.strip()} for role, content in spoken]
     if isinstance(value, list) or isinstance(value, str) and value.startswith('[{"'):
         return _turns(row, field)
     return [{"role": role, "content": _text(row, field)}]
@@ -180,6 +189,49 @@ def _listed(row: dict, field: str, role: str) -> list[dict]:
 
 def _prompt_completion(row: dict) -> dict:
     return {"messages": _listed(row, "prompt", "user") + _listed(row, "completion", "assistant")}
+
+
+def _sharegpt(row: dict) -> dict:
+    """ShareGPT turns. Calls and results that stand as text in tags (Hermes) become calls and results; so our template writes them."""
+    turns = _turns(row, "conversations")
+    if not row.get("tools"):
+        return {"messages": turns}
+    messages = []
+    for i, turn in enumerate(turns):
+        if turn["role"] == "system" and "<tools>" in turn["content"]:
+            continue  # it lists the tools of the column `tools`, and says how to call them: the template does both
+        if turn["role"] == "assistant" and (calls := CALL.findall(turn["content"])):
+            field = f"conversations[{i}].value"
+            turn = {
+                "role": "assistant",
+                "content": CALL.sub("", turn["content"]).strip(),
+                "tool_calls": [_call(_parsed(call, field), field) for call in calls],
+            }
+        if turn["role"] == "tool":
+            turn = turn | {"content": RESULT.sub("", turn["content"]).strip()}
+        messages.append(turn)
+    return {"messages": messages}
+
+
+def _xlam(row: dict) -> dict:
+    """A request and the calls that answer it, both lists as JSON text."""
+    calls = _parsed(row.get("answers"), "answers")
+    if not isinstance(calls, list) or not calls:
+        raise BadRow("answers", "no call", 'write each as {"name": …, "arguments": {…}}')
+    answer = {"role": "assistant", "content": "", "tool_calls": [_call(call, "answers") for call in calls]}
+    return {"messages": [{"role": "user", "content": _text(row, "query")}, answer]}
+
+
+def _call(call, field: str) -> dict:
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        raise BadRow(field, "a call without a name", 'write each as {"name": …, "arguments": {…}}')
+    return {"type": "function", "function": {"name": call["name"], "arguments": call.get("arguments") or {}}}
+
+
+def better(row: dict) -> bool:
+    """Whether the chosen answer of a pair has the higher score, where both have one (UltraFeedback has ties, and some the wrong way round)."""
+    scores = [row.get(f"score_{side}") for side in ("chosen", "rejected")]
+    return None in scores or scores[0] > scores[1]
 
 
 def _preference(row: dict) -> dict:
@@ -207,7 +259,8 @@ def _preference(row: dict) -> dict:
 FORMATS = (
     Format("chosen/rejected", ("chosen", "rejected"), ("prompt", "instruction", "input"), _preference),
     Format("messages", ("messages",), (), lambda row: {"messages": _turns(row, "messages")}),
-    Format("ShareGPT", ("conversations",), (), lambda row: {"messages": _turns(row, "conversations")}),
+    Format("ShareGPT", ("conversations",), (), _sharegpt),
+    Format("xLAM", ("query", "answers", "tools"), (), _xlam),
     Format("prompt/completion", ("prompt", "completion"), (), _prompt_completion),
     Format("self-instruct", ("instruction", "instances"), (), _self_instruct),
     Format("Alpaca", ("instruction", "output"), ("input",), lambda row: _pair(row, "input", "output")),

@@ -74,7 +74,7 @@ def generate(
     # Prompts of like length share a batch, so that little is padding; the longest go first, so that a lack of memory shows at once.
     left = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     model.eval()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for limit in rounds(max_new_tokens):
             for start in range(0, len(left), batch_size):

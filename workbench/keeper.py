@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from workbench import ranks
 
 
 class Keeper(TrainerCallback):
@@ -29,14 +32,22 @@ class Keeper(TrainerCallback):
         self.began = self.saved - (before[-1]["seconds"] if before else 0.0)
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        """Let grouping by length draw from seed and epoch alone: from the global state, a resumed epoch has other batches."""
-        sampler = train_dataloader.batch_sampler.sampler
+        """Let grouping by length draw from seed and epoch alone, and for the whole step.
+
+        From the global state a resumed epoch would have other batches, and from the share of one process several would.
+        """
+        batches = train_dataloader.batch_sampler
+        if isinstance(batches, BatchSamplerShard):  # one process's share of them
+            batches = batches.batch_sampler
+        sampler = batches.sampler
         if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks.count()
             sampler.generator = torch.Generator().manual_seed(args.seed + int(state.epoch))
 
     def on_step_end(self, args, state, control, **kwargs):
         """Ask for a checkpoint when it is time, with a log entry, so that the counts are exact at a checkpoint."""
-        due = time.monotonic() - self.saved >= self.seconds
+        # Processes that train together save and stop after the same step, or they would wait for each other for ever.
+        due, self.stop = ranks.first(lambda: (time.monotonic() - self.saved >= self.seconds, self.stop))
         control.should_save = due or self.stop
         control.should_log = control.should_log or control.should_save or state.global_step >= state.max_steps
         control.should_training_stop = control.should_training_stop or self.stop
@@ -50,7 +61,7 @@ class Keeper(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         """Mark the checkpoint that has just been written as complete."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch()
+        ranks.first((Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch)
         self.saved = time.monotonic()
 
     @classmethod

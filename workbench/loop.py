@@ -1,6 +1,7 @@
 """What supervised training and preference training on TRL have in common: the Trainer's arguments, its mending, its end."""
 
 import json
+import math
 from pathlib import Path
 
 import datasets
@@ -8,9 +9,10 @@ import pandas as pd
 import torch
 import trl.trainer.utils
 from peft.utils import TrainableTokensWrapper
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
+from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 
-from workbench import data, models
+from workbench import data, memory, models, ranks, runs
 from workbench.errors import InputError
 from workbench.keeper import Bar, Keeper, interruptible
 from workbench.specs import DPOSpec, SFTSpec
@@ -20,7 +22,8 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
     """Arguments of SFTConfig and DPOConfig that follow from the fields both specs have, and from the device."""
     cpu = model.device.type == "cpu"
     half = None if cpu else models.compute_dtype("cuda")
-    micro = spec.micro_batch_size or spec.batch_size
+    share = ranks.share(spec.batch_size)
+    micro = min(spec.micro_batch_size or share, share)
     steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
     return dict(
         output_dir=str(out),
@@ -36,16 +39,58 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
         num_train_epochs=spec.epochs,
         max_steps=spec.max_steps or -1,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=spec.batch_size // micro,
+        gradient_accumulation_steps=share // micro,
+        ddp_find_unused_parameters=False,  # every trained weight is used in every step
         seed=spec.seed,
         save_strategy="no",  # Keeper saves by the clock
         save_total_limit=2,
         logging_steps=max(1, round(steps / 50)),
         logging_first_step=True,
         report_to="none",
-        disable_tqdm=quiet,
+        disable_tqdm=quiet or not ranks.main(),
         dataloader_pin_memory=not cpu,
     )
+
+
+def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
+    """Arguments of SFTConfig that pack rows, none of which sees another, and fit a step into memory.
+
+    A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
+    of two. A budget in tokens takes sequences to be full, which they nearly are.
+
+    Args:
+        lengths: of the rows, in tokens.
+    """
+    cut = [min(length, spec.max_length) for length in lengths]
+    sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
+    budget = {"max_steps": max(1, round(spec.max_tokens / (sequences * spec.max_length)))} if spec.max_tokens else {}
+    return {
+        **budget,
+        "packing": True,
+        "packing_strategy": "bfd",
+        "max_length": spec.max_length,
+        **budget,
+        **fitted(spec, model, spec.method, spec.rank, spec.max_length, sequences),
+    }
+
+
+def fitted(
+    spec: SFTSpec | DPOSpec, model: PreTrainedModel, method: str, rank: int, length: int, sequences: int
+) -> dict:
+    """Arguments that cut a step of `sequences` into what memory takes at a time: see :func:`workbench.memory.fit`.
+
+    Neither they nor checkpointing change what is learned. What the spec says goes first.
+    """
+    share, pieces = ranks.share(sequences), ranks.count() if ranks.sharded() else 1
+    room, shape = memory.free(model.device.type), memory.Shape.of(model)
+    # The first process decides for all: with other free memory, they would take other numbers of turns and wait for each other.
+    found = ranks.first(lambda: memory.fit(room, shape, method, rank, length, share, loaded=True, pieces=pieces))
+    micro = min(spec.micro_batch_size or found.micro, share)
+    return {
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": max(1, share // micro),
+        "activation_checkpointing": spec.checkpointing or found.checkpointing,
+    }
 
 
 def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
@@ -62,7 +107,7 @@ def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def mend(trainer: Trainer) -> None:
-    """Put right what TRL's trainers do to a model with trained tokens, to a CPU's adapters and to a notebook's output."""
+    """Put right what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
     head = trainer.model.get_output_embeddings()
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
@@ -74,10 +119,38 @@ def mend(trainer: Trainer) -> None:
         # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
         # A CPU does not; three quarters of the tokens are prompts.
         trl.trainer.utils._use_triton = lambda device: True
-        # TRL casts adapters on a quantised base to bf16. A CPU emulates bf16: slower, and a worse loss.
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+    # TRL casts adapters on a quantised base to bf16, in which a CPU is slow, a GPU without bf16 stops (its scaler of gradients wants
+    # fp32), and the steps of AdamW get lost: from 0.02, say, bf16 cannot move by less than 0.0001.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def rows_trained(dataset: datasets.Dataset) -> int:
+    """Rows of a trainer's data set, packed or not."""
+    return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
+
+
+def known_tracker(name: str) -> None:
+    """Raise InputError for a tracker that the Trainer does not know or that is not installed here."""
+    installed = get_available_reporting_integrations()
+    if name not in ("none", *installed):
+        raise InputError(
+            f'report_to "{name}" is not installed, or nothing that the Trainer can report to; installed here: '
+            f'{", ".join(installed) or "none"}; pip install -e ".[tracking]" brings TensorBoard'
+        )
+
+
+def report(trainer: Trainer, to: str, work: Path) -> None:
+    """Let a tracker have the log as well, under the run's id: TensorBoard's files lie in ``work / "tensorboard"``."""
+    if to == "none":
+        return
+    (make,) = get_reporting_integration_callbacks([to])
+    tracker = make()
+    if to == "tensorboard":
+        tracker.logging_dir = str(work / "tensorboard")  # the Trainer's choice is deleted with the checkpoints
+    trainer.args.project, trainer.args.run_name = "workbench", work.name.removesuffix(".partial")
+    trainer.add_callback(tracker)
 
 
 def fits(context: int, name: str, max_length: int) -> None:
@@ -99,8 +172,18 @@ def finish(trainer: Trainer, keeper: Keeper, work: Path) -> pd.DataFrame:
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on from there"
         )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    log.to_csv(work / "log.csv", index=False)
+    if ranks.main():
+        log.to_csv(work / "log.csv", index=False)
     return log
+
+
+def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path) -> None:
+    """Write what was trained with its tokenizer, and the rows as TRL takes them; pieces that lie in several processes are gathered."""
+    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if ranks.main():
+        trainer.model.save_pretrained(work / "adapter", state_dict=state)
+        tokenizer.save_pretrained(work / "adapter")
+        for_trl(rows).to_parquet(work / runs.ROWS)
 
 
 def _turns(messages: list[dict]) -> list[dict]:

@@ -1,19 +1,15 @@
 """Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
 
+import gc
 import hashlib
-import logging
 import os
-import re
 import shutil
 from pathlib import Path
 
 import torch
 from bitsandbytes.nn import Linear4bit
 from filelock import FileLock
-from httpx import HTTPError
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -24,49 +20,19 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from workbench import chat
+from workbench import chat, ranks
 from workbench.errors import InputError
-from workbench.quiet import few_bars
+from workbench.hub import commit, fetch, first_line
+from workbench.quiet import errors_only, few_bars
 from workbench.runs import Run
 
-PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-
-
-def fetch(base: str | Path, revision: str | None = None) -> Path:
-    """Local folder with the files of ``base``: the folder itself, or the Hub's snapshot in the local cache.
-
-    A download that broke off goes on where it stopped when this is called again.
-
-    Raises:
-        InputError: there is no such folder, and the Hub has no such model, asks for access, or cannot be reached.
-    """
-    if Path(base).is_dir():
-        return Path(base)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(base)):
-        raise InputError(f"{base}: no such folder; give a model folder or a Hub id such as HuggingFaceTB/SmolLM2-135M")
-    try:
-        return Path(snapshot_download(str(base), revision=revision, allow_patterns=PATTERNS))
-    except GatedRepoError as error:
-        raise InputError(
-            f"{base}: the Hub gives it only after access was granted; ask there, then `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(f"{base}: neither a folder here nor a model on the Hub; check the name") from error
-    except LocalEntryNotFoundError as error:
-        raise InputError(
-            f"{base}: no such folder here, the Hub cannot be reached and its cache has no copy; check the path or the network"
-        ) from error
-    except (HTTPError, OSError, ValueError) as error:
-        raise InputError(
-            f"{base}: the download failed ({_first_line(error)}); run again, it goes on where it stopped"
-        ) from error
 
 
 def fingerprint(folder: Path) -> str:
     """Hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which says the same."""
-    if folder.parent.name == "snapshots":
-        return folder.name
+    if known := commit(folder):
+        return known
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".safetensors", ".bin") or path.name in ("config.json", *TOKENIZER_FILES):
@@ -95,12 +61,14 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedT
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{base}: the tokenizer cannot be read ({_first_line(error)}); save it again") from error
+        raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
-    # looked at, so any other token of the vocabulary will do.
+    # looked at, so any token will do that no text holds: one made for it, or the last special token without a task here.
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        spare = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>", "<|endoftext|>", "<unk>", "!")
-                 if token in tokenizer.get_vocab() and token != tokenizer.eos_token]  # fmt: skip
+        made = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>") if token in tokenizer.get_vocab()]
+        taken = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, *chat.TOKENS, *chat.TOOL_TOKENS}
+        special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items(), reverse=True)]
+        spare = [token for token in (*made, *special, "!") if token not in taken]
         tokenizer.pad_token = spare[0]
     return chat.with_template(tokenizer)
 
@@ -133,7 +101,12 @@ def load_base(
         raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
-    settings = {"dtype": dtype, "device_map": {"": device}}
+    if device == "cuda":
+        # Trainers and their models refer to each other in circles: one that nobody uses would keep its place on the GPU.
+        gc.collect()
+        torch.cuda.empty_cache()
+    # Accelerate refuses a 4-bit model on a bare "cuda" where several processes train, each on the GPU of its number.
+    settings = {"dtype": dtype, "device_map": {"": ranks.local() if device == "cuda" else device}}
     if quantize:
         settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -142,7 +115,7 @@ def load_base(
         model = AutoModelForCausalLM.from_pretrained(folder, **settings)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
-            f"{base}: the weights cannot be read ({_first_line(error)}); copy or download them again"
+            f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
         ) from error
     if device == "cpu":
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
@@ -198,6 +171,12 @@ def lora_config(
 
 
 @few_bars()
+def with_adapter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rank: int = 16) -> PeftModel:
+    """The base with a new adapter that changes nothing yet, as a training starts: for gradients (scores.less)."""
+    return get_peft_model(model, lora_config(rank, tokenizer, tied=model.config.get_text_config().tie_word_embeddings))
+
+
+@few_bars()
 def load_tuned(
     run: Run, *, merged: bool = False, unfolded: bool = False, trainable: bool = False, device: str | None = None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
@@ -219,22 +198,29 @@ def load_tuned(
     else:
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
-            # else it tells in a notebook's output which float type the weights now have
-            logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
-            base = base.dequantize()
-        # fp32 adapters on every base: with autocast off, PEFT keeps the type in which they were saved
-        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable, autocast_adapter_dtype=False)
+            with errors_only():  # it tells the type of the floats, which was chosen above
+                base = base.dequantize()
+        # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
+        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
 
+def load_any(source: Run | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a run or of a base model, in the form that answers fastest where it stands."""
+    if isinstance(source, Run):
+        # on a GPU memory is what is short, on a CPU it is time
+        return load_tuned(source, unfolded=default_device() == "cpu")
+    return load_base(source), load_tokenizer(source)
+
+
 @few_bars()
 def merge(run: Run, out: str | Path) -> Path:
     """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither PEFT nor bitsandbytes.
 
-    The adapter is folded into the full-precision base: merging into 4-bit weights would round the sum again.
+    The adapter is folded into the full-precision base, in fp32 on the CPU: merging into 4-bit weights would round the sum again.
 
     Raises:
         InputError: ``out`` exists.
@@ -242,7 +228,7 @@ def merge(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.exists():
         raise InputError(f"{out}: exists already; give a new folder")
-    model, tokenizer = load_tuned(run, merged=True)
+    model, tokenizer = load_tuned(run, merged=True, device="cpu")
     partial = out.with_name(out.name + ".partial")
     with FileLock(out.with_name(out.name + ".lock")):
         shutil.rmtree(partial, ignore_errors=True)
@@ -251,7 +237,3 @@ def merge(run: Run, out: str | Path) -> Path:
         os.replace(partial, out)
     out.with_name(out.name + ".lock").unlink(missing_ok=True)
     return out
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

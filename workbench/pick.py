@@ -7,7 +7,6 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-from peft import get_peft_model
 
 from workbench import curate, data, evaluate, models, profiles, scores
 from workbench.errors import InputError
@@ -23,7 +22,7 @@ SELECTORS: dict[str, Callable] = {
         scores.embeddings(rows, model, tokenizer),
     ),
     "less": lambda rows, model, tokenizer, good: scores.less(
-        rows, good, get_peft_model(model, models.lora_config(16, tokenizer)), tokenizer
+        rows, good, models.with_adapter(model, tokenizer), tokenizer
     ),
     "distinct": lambda rows, model, tokenizer, good: curate.distinct(rows, scores.random(rows)),
 }

@@ -29,3 +29,14 @@ def few_bars() -> Iterator[None]:
             datasets.enable_progress_bars()
         if in_transformers:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Let transformers say nothing below an error."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -88,6 +88,8 @@ def build(source: Path | str = "build/notebooks", out: Path | str = "build/repor
     pages = []
     for path, notebook in executed:
         page = _page(path, notebook)
+        # A page without a kernel has no use for widgets: with their state gone, what was shown beside them is drawn.
+        notebook.metadata.pop("widgets", None)
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.title}})
         (out / page.file).write_text(body, encoding="utf-8")
         pages.append(page)

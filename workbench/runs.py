@@ -13,7 +13,7 @@ import platform
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -24,10 +24,12 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
+from workbench import ranks
 from workbench.errors import InputError
 
 STACK = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 RECORD = "run.json"
+ROWS = "rows.parquet"  # of a run: what it was trained on, as TRL was given it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -37,7 +39,7 @@ class Damaged(UserWarning):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: a folder with ``run.json``, ``log.csv``, ``adapter/`` and, later, ``tables/``."""
+    """A finished run: a folder with ``run.json``, ``log.csv``, ``rows.parquet``, ``adapter/`` and, later, ``tables/``."""
 
     path: Path
 
@@ -108,6 +110,7 @@ class Store:
         """Return the run made of ``key``, making it first where it is not there.
 
         A process that asks for a run another one is making waits for it. A make that was killed finds its folder as it left it.
+        Processes that train together (see :mod:`workbench.ranks`) make it together: each calls `make`, the first one does the rest.
 
         Args:
             name: first word of the run's id, for people.
@@ -119,23 +122,12 @@ class Store:
             InputError: no room on the disk, or not writable. What was done so far is kept.
         """
         path = self.root / f"{name}-{digest(key)}"
-        if _damage(path) is None:
+        if ranks.first(lambda: _damage(path) is None):
             return Run(path)
-        with self._guarded(path.name):
-            damage = _damage(path)
-            if damage is None:
-                return Run(path)
-            if path.exists():
-                _set_aside(path, damage)
-            partial = path.with_name(path.name + ".partial")
-            partial.mkdir(exist_ok=True)
-            record = make(partial)
-            shutil.rmtree(partial / "checkpoints", ignore_errors=True)
-            files = {str(file.relative_to(partial)): _hash(file) for file in _files(partial)}
-            (partial / RECORD).write_text(
-                json.dumps({**record, "key": key, "files": files}, indent=1), encoding="utf-8"
-            )
-            os.replace(partial, path)
+        with self._guarded(path.name) if ranks.main() else nullcontext():
+            if not ranks.first(lambda: _begin(path)):
+                record = make(_partial(path))
+                ranks.first(lambda: _finish(path, {**record, "key": key}))
         return Run(path)
 
     def cached(self, key: Any, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -225,7 +217,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict:
-    """Where a run was made: python, platform, cpu, gpu, threads, versions."""
+    """Where a run was made: python, platform, cpu, gpu, processes, threads, versions."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -234,9 +226,34 @@ def environment() -> dict:
         "platform": platform.platform(),
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": ranks.count(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def _begin(path: Path) -> bool:
+    """Make the folder to work in, unless the run has been finished while we waited for its lock; whether it has."""
+    damage = _damage(path)
+    if damage is None:
+        return True
+    if path.exists():
+        _set_aside(path, damage)
+    _partial(path).mkdir(exist_ok=True)
+    return False
+
+
+def _finish(path: Path, record: dict) -> None:
+    """Write the record of what is in the folder, and give it its name."""
+    partial = _partial(path)
+    shutil.rmtree(partial / "checkpoints", ignore_errors=True)
+    files = {str(file.relative_to(partial)): _hash(file) for file in _files(partial)}
+    (partial / RECORD).write_text(json.dumps({**record, "files": files}, indent=1), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _files(folder: Path) -> list[Path]:

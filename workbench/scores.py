@@ -120,7 +120,7 @@ def gradients(
     are read one at a time: 40 seconds a thousand short rows on one core.
 
     Args:
-        model: with a LoRA adapter (models.load_tuned, or peft.get_peft_model and models.lora_config). LESS takes one that was tuned on a few
+        model: with a LoRA adapter (models.load_tuned or models.with_adapter). LESS takes one that was tuned on a few
             random rows; an untrained one works, though it tells truncated rows from clean ones less well.
 
     Returns:
@@ -131,7 +131,9 @@ def gradients(
     """
     weights = [weight for name, weight in model.named_parameters() if "lora_" in name]
     if not weights:
-        raise InputError("the model has no LoRA adapter; gradients are taken in one: load a run, or use get_peft_model")
+        raise InputError(
+            "the model has no LoRA adapter; gradients are taken in one: load a run, or use models.with_adapter"
+        )
     generator = torch.Generator().manual_seed(seed)
     total = sum(weight.numel() for weight in weights)
     target = torch.randint(dimensions, (total,), generator=generator).to(model.device)

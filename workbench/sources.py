@@ -10,13 +10,19 @@ from pathlib import Path
 import datasets
 import httpx
 import pyarrow.parquet
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 
+from workbench import hub
 from workbench.errors import InputError
 from workbench.formats import BadRow
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 HELD_OUT = {"test", "dev", "valid", "validation", "eval", "evaluation"}
-HUB_ID = re.compile(r"(?P<path>[\w.-]+/[\w.-]+)(:(?P<name>[\w.-]+))?(@(?P<revision>[\w.-]+))?")
+HUB_ID = re.compile(
+    r"(?P<path>[\w.-]+/[\w.-]+)(:(?P<name>[\w.-]+))?(@(?P<revision>[\w.-]+))?(#(?P<split>\w+)(:(?P<rows>\d+))?)?"
+)
+COMMIT = re.compile(r"/([0-9a-f]{40})/")
 csv.field_size_limit(sys.maxsize)  # the default, 128 kB, is shorter than a long answer
 
 
@@ -40,7 +46,7 @@ def tables(source: str, split: str | None, notes: list[str]) -> list[tuple[str, 
     if path.is_file():
         return [(source, _read(path))]
     if not path.is_dir():
-        return [(source, _placed(_hub(source, split).to_list()))]
+        return [(source, _placed(_labelled(_hub(source, split, notes).to_list(), source)))]
     if (path / "dataset_dict.json").exists():
         rows = _one(datasets.load_from_disk(source), source, split)
         return [(f"{source}/{split or 'train'}", _placed(rows.to_list()))]
@@ -116,19 +122,52 @@ def _placed(rows: list) -> list:
     return [(f"row {i}", row if isinstance(row, dict) else wrong) for i, row in enumerate(rows, 1)]
 
 
-def _hub(source: str, split: str | None) -> datasets.Dataset:
+def _hub(source: str, split: str | None, notes: list[str]) -> datasets.Dataset:
     """A data set from the Hub or its local cache."""
     named = HUB_ID.fullmatch(source)
     if not named or Path(source).suffix in SUFFIXES or Path(source).parent.exists():
         raise InputError(f"{source}: no such file or folder; give a path, or a Hub id owner/name")
+    parts = named.groupdict()
+    said, wanted = parts.pop("split"), parts.pop("rows")
+    split = split or said
     try:
-        loaded = datasets.load_dataset(**named.groupdict(), split=split)
+        loaded, folder = datasets.load_dataset(**parts, split=split), None
     except (OSError, ValueError, datasets.exceptions.DatasetsError, httpx.HTTPError) as error:
+        loaded, folder = _cached(source, split, **parts, why=short(str(error), 160))
+    rows = _one(loaded, source, split)
+    # what the Hub gave is prepared in a folder that is called by its commit
+    if known := COMMIT.search(f"{folder or rows.cache_files}/"):
+        notes.append(f"{parts['path']}: commit {known[1]}")
+    if wanted and int(wanted) < len(rows):
+        rows = rows.shuffle(seed=0).select(range(int(wanted)))
+    return rows
+
+
+def _cached(source: str, split: str | None, path: str, name: str | None, revision: str | None, why: str):
+    """The same from files that stand in the Hub's cache: load_dataset finds there only what it has loaded before."""
+    try:
+        folder = Path(snapshot_download(path, revision=revision, repo_type="dataset", local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):
         raise InputError(
-            f"{source}: no such file or folder here, and the Hub did not give it ({short(str(error), 160)}); "
+            f"{source}: no such file or folder here, and the Hub did not give it ({why}); "
             "check the name and the network, or log in where it is gated"
         ) from None
-    return _one(loaded, source, split)
+    if absent := hub.missing(folder):
+        raise InputError(
+            f"{source}: the download is not complete, {absent[0]} is missing; run again with the network "
+            "(HF_HUB_OFFLINE unset), it goes on where it stopped"
+        )
+    try:
+        return datasets.load_dataset(str(folder), name, split=split), folder
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise InputError(f"{source}: the copy in the cache cannot be read ({short(str(error), 160)})") from None
+
+
+def _labelled(rows: list[dict], source: str) -> list[dict]:
+    """Rows of the Hub with `family` and `skill`, by which notebooks group: their category or source, else the name of the set."""
+    whole = source.partition("#")[0]
+    named = [row.get("category") or row.get("source") or whole for row in rows]
+    return [{"family": name, "skill": name, **row} for row, name in zip(rows, named, strict=True)]
 
 
 def _one(loaded: datasets.Dataset | datasets.DatasetDict, source: str, split: str | None) -> datasets.Dataset:

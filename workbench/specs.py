@@ -96,7 +96,7 @@ class DPOSpec:
     """How dear it is to leave the SFT model: higher stays nearer. For "ipo" the margin aimed at is 1 / (2 beta) a token, for
     "sigmoid_norm" log-probabilities a token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""
     learning_rate: float = 5e-5
-    """Peak learning rate; 20 to 40 times below that of the SFT, or answers fall apart. Bigger models want 10 times less."""
+    """Peak learning rate; 10 to 40 times below that of the SFT, or answers fall apart. Bigger models want 10 times less."""
     epochs: float = 1.0
     """Passes over the pairs; not used when max_steps is given."""
     max_steps: int | None = None

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from workbench import chat, data, doctor, loop, models, runs
+from workbench import chat, data, doctor, loop, models, ranks, recipe, runs
 from workbench.dpo import train_on_pairs
 from workbench.errors import InputError
 from workbench.keeper import Keeper
@@ -36,6 +36,7 @@ def sft(
     store: runs.Store | None = None,
     quiet: bool = False,
     save_every: float = 20.0,
+    report_to: str = "none",
 ) -> runs.Run:
     """Fine-tune and return the finished run; at once, if it was done before.
 
@@ -50,24 +51,35 @@ def sft(
         quiet: no progress bar.
         save_every: seconds between checkpoints. A training that was killed goes on from the last one in the next call;
             Ctrl-C finishes the step, saves and stops.
+        report_to: a tracker that gets the log as well, by the Trainer's name for it ("tensorboard", "trackio", "wandb"); "none" leaves
+            it to the run store. It is no part of the run's name, and a finished run reports nothing.
 
     Raises:
-        InputError: the doctor or the gate found an error, the base cannot be read, or the disk is full.
+        InputError: the doctor or the gate found an error, the base cannot be read, the tracker is unknown, or the disk is full.
         KeyboardInterrupt: stopped; the same call goes on.
     """
+    if ranks.sharded() and spec.method != "full":
+        raise InputError(
+            f'method "{spec.method}" cannot be split over processes (FSDP cuts the trained rows of the chat tokens off their '
+            "embedding); launch without FSDP, which keeps the whole base on each GPU"
+        )
+    loop.known_tracker(report_to)
     store = store or runs.Store()
     folder = models.fetch(spec.base, spec.revision)
     _gate(rows, evaluation, store)
-    given = {name: value for name, value in dataclasses.asdict(spec).items() if name != "max_tokens" or value}
     key = {
-        "spec": {**given, "base": models.fingerprint(folder), "revision": None},
+        "spec": {**dataclasses.asdict(spec), "base": models.fingerprint(folder), "revision": None},
         "rows": data.content_hash(rows),
         "held_out": data.content_hash(held_out) if held_out is not None else None,
         "template": chat.CHATML,
         "recipe": RECIPE,
         "versions": runs.versions(),
     }
-    return store.obtain(spec.method, key, lambda work: _train(work, folder, spec, rows, held_out, quiet, save_every))
+    if models.default_device() == "cuda":
+        key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
+    return store.obtain(
+        spec.method, key, lambda work: _train(work, folder, spec, rows, held_out, quiet, save_every, report_to)
+    )
 
 
 def dpo(
@@ -79,6 +91,7 @@ def dpo(
     store: runs.Store | None = None,
     quiet: bool = False,
     save_every: float = 20.0,
+    report_to: str = "none",
 ) -> runs.Run:
     """Go on with a tuned model on preference pairs and return the finished run; at once, if it was done before.
 
@@ -89,7 +102,7 @@ def dpo(
         evaluation: rows that will judge the model; the leakage gate stops a training that has seen them.
         store: where the run is kept; None takes the default store.
         quiet: no progress bar.
-        save_every: seconds between checkpoints (see :func:`sft`).
+        save_every, report_to: as in :func:`sft`.
 
     Raises:
         InputError: no SFT run, rows that are no pairs, the doctor or the gate found an error, or the disk is full.
@@ -102,6 +115,7 @@ def dpo(
             "returns as sft_run"
         )
     doctor.require(doctor.unpaired(rows))
+    loop.known_tracker(report_to)
     store = store or runs.Store()
     _gate(rows, evaluation, store)
     key = {
@@ -111,7 +125,9 @@ def dpo(
         "recipe": RECIPE,
         "versions": runs.versions(),
     }
-    return store.obtain("dpo", key, lambda work: train_on_pairs(work, spec, sft_run, rows, quiet, save_every))
+    return store.obtain(
+        "dpo", key, lambda work: train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
+    )
 
 
 def loss_per_token(
@@ -127,12 +143,14 @@ def loss_per_token(
     """
     total, count, training = 0.0, 0, model.training
     model.eval()
-    for ids, labels in chat.batches(tokenizer, rows, max_length, batch_size):
+    # A large vocabulary makes the logits the largest thing in memory: 4 GB for 8,192 tokens of 49,152, half of them answers.
+    for ids, labels in chat.batches(tokenizer, rows, max_length, max(1, min(batch_size, 8192 // max_length))):
         ids, labels = ids.to(model.device), labels[:, 1:].to(model.device)
+        answers = labels != -100
         with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-        total += F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum").item()
-        count += int((labels != -100).sum())
+            logits = model(input_ids=ids, use_cache=False).logits[:, :-1][answers].float()
+        total += F.cross_entropy(logits, labels[answers], reduction="sum").item()
+        count += int(answers.sum())
     model.train(training)
     return total / count
 
@@ -145,18 +163,26 @@ def make_trainer(
     out: Path,
     callbacks: list[TrainerCallback],
     quiet: bool = True,
+    packed: bool | None = None,
 ) -> SFTTrainer:
-    """TRL's trainer for this spec and a loaded base; it tokenises the rows and attaches the adapter."""
+    """TRL's trainer for this spec and a loaded base; it tokenises the rows and attaches the adapter.
+
+    Args:
+        packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU. On a CPU it
+            is slower than rows one behind the other (LOG.md).
+    """
     lengths = [len(chat.encode(tokenizer, row["messages"], data.tools(row))[0]) for row in rows]
-    fits = max(lengths) <= spec.max_length
-    arguments = SFTConfig(
-        **loop.arguments(budgeted(spec, lengths), model, len(rows), out, quiet),
-        assistant_only_loss=spec.loss_on == "answers",
+    packed = model.device.type == "cuda" if packed is None else packed
+    settings = loop.arguments(budgeted(spec, lengths), model, len(rows), out, quiet)
+    if packed:
+        settings |= loop.packed(spec, model, lengths)
+    else:
         # Rows of a batch stand one behind the other instead of padded to the longest: the same loss, digit for digit, in half the
         # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
-        padding_free=fits,
-        max_length=None if fits else spec.max_length,
-        train_sampling_strategy=spec.sampling,
+        fits = max(lengths) <= spec.max_length
+        settings |= {"padding_free": fits, "max_length": None if fits else spec.max_length}
+    arguments = SFTConfig(
+        **settings, assistant_only_loss=spec.loss_on == "answers", train_sampling_strategy=spec.sampling
     )
     adapter = None
     if spec.method != "full":
@@ -190,7 +216,7 @@ def _gate(rows: datasets.Dataset, evaluation: datasets.Dataset | None, store: ru
 
 
 @few_bars()
-def _train(work, folder, spec, rows, held_out, quiet, save_every) -> dict:
+def _train(work, folder, spec, rows, held_out, quiet, save_every, report_to) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     loop.fits(models.context(folder), spec.base, spec.max_length)
     tokenizer = models.load_tokenizer(folder)
@@ -201,17 +227,19 @@ def _train(work, folder, spec, rows, held_out, quiet, save_every) -> dict:
     model = models.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
     before = loss_per_token(model, tokenizer, held_out, spec.max_length) if held_out is not None else None
     trainer = make_trainer(spec, model, tokenizer, rows, work / "checkpoints", [keeper], quiet)
+    loop.report(trainer, report_to, work)
     log = loop.finish(trainer, keeper, work)
     after = loss_per_token(trainer.model, tokenizer, held_out, spec.max_length) if held_out is not None else None
-    trainer.model.save_pretrained(work / "adapter")
-    tokenizer.save_pretrained(work / "adapter")
+    loop.save(trainer, tokenizer, rows, work)
     last = log.iloc[-1]
     return {
-        "spec": dataclasses.asdict(spec),
+        # where the default branch of a Hub model stood: it may move before the run is opened again
+        "spec": {**dataclasses.asdict(spec), "revision": models.commit(folder) or spec.revision},
         "environment": {**runs.environment(), "seconds": float(last["seconds"])},
         "scores": {
-            "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
+            "rows": loop.rows_trained(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
             "held_out_before": before, "held_out_after": after,
         },
+        "trl": recipe.told(trainer.args),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }  # fmt: skip

@@ -227,6 +227,13 @@ def compliment(response: str, person: str) -> Result:
     return Result(follows, follows and plain(response) in {plain(line.format(person)) for line in KIND})
 
 
+def exclaims(response: str) -> Result:
+    """Every sentence that ends does so with an exclamation mark, and at least one ends."""
+    ends = re.findall(r"[.!?]+(?=[\s\"']|$)", response.strip())
+    follows = bool(ends) and set("".join(ends)) == {"!"}
+    return Result(follows, follows)
+
+
 def tool_call(response: str, name: str, arguments: dict) -> Result:
     """A call in the form that the chat template gives it; correct with the right tool and arguments."""
     found = re.fullmatch(r"\s*<tool_call>\s*(\{.*\})\s*</tool_call>\s*", response, re.DOTALL)
@@ -254,7 +261,7 @@ CHECKS = {
         marked,
         json_object,
     )
-    + (haiku, story, choice, refusal, help, unknown, polite, compliment, tool_call)
+    + (haiku, story, choice, refusal, help, unknown, polite, compliment, exclaims, tool_call)
 }
 
 

@@ -82,7 +82,9 @@ def arguments(spec: PretrainSpec, out: Path, steps: int) -> TrainingArguments:
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": int(spec.decay * steps), "decay_type": "linear", "min_lr_ratio": 0.02},
         use_cpu=not cuda,
-        bf16=torch.cuda.is_bf16_supported() if cuda else torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        bf16=torch.cuda.is_bf16_supported(including_emulation=False)
+        if cuda
+        else torch.ops.mkldnn._is_mkldnn_bf16_supported(),
         torch_compile=steps > 1000,  # compiling takes 20 s and brings a third
         logging_steps=max(1, min(50, steps // 5)),
         save_steps=500,

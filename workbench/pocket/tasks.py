@@ -6,7 +6,7 @@ is a property of the fact and the phrasing, never of the row, so no way of drawi
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +34,8 @@ WEIGHT = {
     "safety": 7,
     "honesty": 3,
 }
+CAREFUL = ("safety", "honesty")
+"""Skills in which the right thing to do may be not to answer."""
 SALT = "pocket 3"
 
 
@@ -182,11 +184,38 @@ def draw(split: str, sizes: dict[str, int] = PUBLISHED) -> list[dict]:
     return found
 
 
+def draw_careful(split: str, each: int = 30) -> list[dict]:
+    """Up to `each` rows of every family on safety and honesty, and in it of every kind of check, about items that are held out.
+
+    Rows that ask what a row of the whole pool asks are left out, as by :func:`draw`.
+    """
+    rows = [
+        row
+        for family in all_families()
+        if family.skill in CAREFUL and family.held_out == "train"
+        for rows in by_check(rows_of("input", split, 1_000, family.name)).values()
+        for row in rows[: 2 * each]
+    ]
+    leaked = {pair.evaluation for pair in data.leakage(pool_rows(None), rows)}
+    found = by_check(row for i, row in enumerate(rows) if i not in leaked)
+    return [row for rows in found.values() for row in rows[:each]]
+
+
+def by_check(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
+    """Rows by (family, name of the check)."""
+    found: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:
+        found.setdefault((row["family"], row["check"]["name"]), []).append(row)
+    return found
+
+
 def write(folder: Path = DATA / "tasks") -> None:
-    """Write tuning.jsonl (the default tuning set), dev.jsonl and test.jsonl, a row a line, and haiku.jsonl, all held-out topics."""
+    """Write tuning.jsonl (the default tuning set), dev.jsonl and test.jsonl, a row a line, haiku.jsonl, all held-out topics, and
+    careful.jsonl, more on safety and honesty."""
     folder.mkdir(parents=True, exist_ok=True)
     haiku = [row for split in ("dev", "test") for row in first_of_each(rows_of("input", split, None, "haiku"))]
-    files = {"tuning": pool_rows(), "dev": draw("dev"), "test": draw("test"), "haiku": haiku}
+    careful_ = [row for split in ("dev", "test") for row in draw_careful(split)]
+    files = {"tuning": pool_rows(), "dev": draw("dev"), "test": draw("test"), "haiku": haiku, "careful": careful_}
     for name, rows in files.items():
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -205,19 +234,30 @@ def read(name: str) -> tuple[dict, ...]:
 
 
 def evaluation(split: str, size: int | None = None) -> list[dict]:
-    """The pocket evaluation of a split ("dev" or "test"): 650 prompts over the five axes, or about `size` of them, the axes in proportion."""
+    """The pocket evaluation of a split ("dev" or "test"): 650 prompts over the five axes, or about `size` of them, axes and skills in
+    proportion: rows of a family stand together, and the rows taken are evenly spaced."""
     rows = read(split)
-    portion = 1 if size is None else size / len(rows)
+    portion = 1 if size is None else min(1, size / len(rows))
     chosen = []
     for axis in AXES:
         of_axis = [row for row in rows if row["axis"] == axis]
-        chosen += of_axis[: round(portion * len(of_axis))]
+        count = round(portion * len(of_axis))
+        chosen += [of_axis[i * len(of_axis) // count] for i in range(count)]
     return chosen
 
 
 def haikus(split: str) -> list[dict]:
     """A request for a haiku about every topic that is held out in this split, in phrasings of the tuning data."""
     return [row for row in read("haiku") if row["split"] == split]
+
+
+def careful(split: str, each: int = 30) -> list[dict]:
+    """Held-out requests on safety and honesty: harmful ones and their harmless look-alikes, questions that nobody can answer.
+
+    Up to `each` of every family and kind of answer.
+    """
+    found = by_check(row for row in read("careful") if row["split"] == split)
+    return [row for rows in found.values() for row in rows[:each]]
 
 
 def cloze(split: str, size: int = 300) -> list[dict]:

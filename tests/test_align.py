@@ -1,0 +1,179 @@
+"""Preference trainings around the training: a grid of them beside their SFT run, pairs, drift, what is measured, one's own pairs."""
+
+import json
+
+import pandas as pd
+import pytest
+from conftest import make_rows
+from speaker import Speaker
+from test_ablate import EVALUATION, refuse, spec
+from test_dpo import make_pairs
+from typer.testing import CliRunner
+
+from workbench import ablate, align, cli, data, evaluate, models, profiles, runs, train
+from workbench.errors import InputError
+from workbench.pocket import preferences, tales
+from workbench.specs import DPOSpec
+
+SORRY, UNKNOWN = tales.REFUSAL, tales.UNKNOWN
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return runs.Store(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def start(tiny_base, store):
+    return train.sft(spec(tiny_base, seed=1), make_rows(8), store=store, quiet=True)
+
+
+def test_a_preference_training_stands_beside_its_sft_run_in_one_table(tiny_base, store, start, monkeypatch):
+    pairs = data.dataset(make_pairs(8))
+    cells = [ablate.Cell(spec(tiny_base, seed=1), make_rows(8), {"model": "SFT"})]
+    cells += [
+        ablate.Cell(DPOSpec(loss=loss, beta=0.2, max_steps=1, seed=1), pairs, {"model": loss}, start)
+        for loss in ("sigmoid", "sft")
+    ]
+    table = ablate.grid(cells, EVALUATION, store=store, quiet=True)
+    first = table.groupby("model").first()
+    assert len(table) == 3 * len(EVALUATION) and table["error"].isna().all()
+    assert first.loc["SFT", "run"] == start.id and first["run"].nunique() == 3
+    assert first.loc["sigmoid", ["sft", "loss_type", "beta", "method", "base"]].tolist() == [
+        start.id, "sigmoid", 0.2, "lora", tiny_base]  # fmt: skip
+    assert first.loc["sigmoid", "loss"] == runs.Run(store.root / first.loc["sigmoid", "run"]).scores["loss"]
+    by_model = dict(list(table.groupby("model")))
+    assert (
+        evaluate.difference(by_model["sigmoid"], by_model["SFT"], "length").seeds == 1
+    )  # paired: same seeds, same prompts
+    monkeypatch.setattr(evaluate, "score", refuse)
+    assert ablate.grid(cells, EVALUATION, store=store, quiet=True).equals(table)
+
+
+def test_a_preference_training_without_its_sft_run_is_refused(tiny_base, store, start):
+    for cell in (
+        ablate.Cell(DPOSpec(), data.dataset(make_pairs(4))),
+        ablate.Cell(spec(tiny_base), make_rows(4), sft=start),
+    ):
+        with pytest.raises(InputError, match="cell 0: a DPOSpec goes on from an SFT run"):
+            ablate.grid([cell], EVALUATION, store=store, quiet=True)
+
+
+def test_the_same_training_from_two_starts_is_two_trainings(tiny_base, store, start):
+    other = train.sft(spec(tiny_base, seed=2), make_rows(8), store=store, quiet=True)
+    pairs = data.dataset(make_pairs(4))
+    cells = [ablate.Cell(DPOSpec(max_steps=1), pairs, {"start": run.id}, run) for run in (start, other)]
+    assert ablate.grid(cells, EVALUATION, store=store, quiet=True)["run"].nunique() == 2
+
+
+def test_pairs_are_made_once_for_a_run_and_a_set_of_prompts(store, start, tokenizer, monkeypatch):
+    def row(asked, answer, skill, **check):
+        messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+        return {"messages": messages, "family": "toy", "skill": skill, "item": asked, "split": "train", "check": check}
+
+    oslo, paris = ({"name": "answer", "args": {"answer": city, "kind": "capital"}} for city in ("Oslo", "Paris"))
+    rows = [row("Norway?", "Oslo", "knowledge", **oslo), row("France?", "Paris", "knowledge", **paris)]
+    rows += [row("Hurt him!", SORRY, "safety", name="refusal", args={})]
+    told = models.load_tuned(start)[1]
+    talker = Speaker(told, lambda prompt: ("Oslo", "a\nb"))
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "load_tuned", lambda *_, **__: (talker, told))
+        made = align.pairs(start, rows, 24, store=store)
+    assert [(pair["kind"], pair["chosen"][0]["content"]) for pair in made] == [("helpful", "Oslo"), ("harmless", SORRY)]
+    assert made[0]["rejected"][0]["content"] == "a\nb", "and no pair teaches that Oslo is the capital of France"
+    monkeypatch.setattr(models, "load_tuned", refuse)
+    assert list(align.pairs(start, rows, 24, store=store)) == list(made)
+    with pytest.raises(AssertionError):
+        align.pairs(start, rows[:1], 24, store=store)
+
+
+def test_drift_is_nothing_from_itself_and_grows_with_the_rate(store, start):
+    moved = [
+        train.dpo(
+            DPOSpec(max_steps=6, batch_size=8, learning_rate=rate), make_pairs(), sft_run=start, store=store, quiet=True
+        )
+        for rate in (1e-4, 1e-3)
+    ]
+    assert align.drift(start, start, list(make_rows(8)), store) == pytest.approx(0, abs=1e-9)
+    near, far = (align.drift(run, start, list(make_rows(8)), store) for run in moved)
+    assert 0 < near < far
+
+
+def scored(*answers):
+    """A table of answers: (skill, reference, response, correct)."""
+    table = pd.DataFrame(answers, columns=["skill", "reference", "response", "correct"])
+    return preferences.aims(table.assign(index=range(len(table)), prompt=table["reference"], follows=table["correct"]))
+
+
+def test_what_alignment_wants_of_an_answer_and_whether_it_declined():
+    table = scored(
+        ("safety", SORRY, "Come at night.", False),
+        ("safety", "Practice well.", SORRY, False),
+        ("safety", "Oslo", "I don\N{RIGHT SINGLE QUOTATION MARK}t know that.", False),
+        ("honesty", UNKNOWN, "Rome", False),
+        ("knowledge", "Oslo", "Oslo", True),
+        ("lists", "a, b", "No river, no sea", True),
+    )
+    assert table["aim"].tolist() == ["harmful", "look-alike", "look-alike", "unknowable", "known", "other"]
+    assert table["declines"].tolist() == [False, True, True, False, False, False]
+    assert table["good"].tolist() == [False, False, False, False, True, True]
+    summary = align.summary({"SFT": table}).set_index("aim")["estimate"]
+    assert summary["helpful: is right"] == 1 and summary["harmless: refuses harm"] == 0
+    assert summary["over-refusal: declines look-alikes"] == 1 and summary["knowledge kept: known facts right"] == 1
+
+
+@pytest.fixture
+def shell(store, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_RUNS", str(store.root))
+
+    def call(rows, file, *words):
+        file.write_text(json.dumps(rows))
+        return CliRunner().invoke(cli.app, ["dpo", str(file), *words])
+
+    return call
+
+
+PAIRS = [
+    {"instruction": f"{row['prompt'][0]['content']}", "chosen": row["chosen"][0]["content"], "rejected": row["rejected"][0]["content"]}
+    for row in make_pairs(24)
+]  # fmt: skip
+
+
+def test_ones_own_pairs_are_examined_and_trained_on(shell, start, tmp_path):
+    same = [{**pair, "rejected": pair["chosen"]} for pair in PAIRS[:2]]
+    words = ("--run", start.id, "--max-steps", "1", "--drop-bad", "--samples", "1")
+    text = shell([*PAIRS[2:], *same], tmp_path / "pairs.json", *words).stdout
+    assert "24 rows, format chosen/rejected" in text
+    assert "doctor   warning: in 2 pairs the chosen answer is the rejected one" in text
+    assert "2 pairs left out, 22 kept" in text
+    assert "panel    first loss: 0.693 nats, as due: 0.6931" in text
+    for name in ("prompt", "SFT", "DPO", "chosen"):
+        assert text.count(f"\n{name:<9}") == 1
+
+
+def test_pairs_that_are_none_are_one_line_and_exit_code_2(shell, start, tmp_path):
+    def turns(asked, answer):
+        return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+
+    run = ("--run", start.id)
+    differs = {"chosen": turns("One?", "1"), "rejected": turns("Two?", "1")}
+    for rows, words, says in (
+        (PAIRS, (), "DPO goes on from an SFT run: name one with --run"),
+        (PAIRS, ("--run", "nine"), "nine: no such run"),
+        ([*PAIRS, {"instruction": "Say so", "chosen": "So"}], run, "row 25, field rejected: missing"),
+        ([{**pair, "rejected": pair["chosen"]} for pair in PAIRS], run, "the chosen answer is the rejected one"),
+        ([differs, differs], run, "its prompt differs from that of rejected"),
+        ([{"instruction": "Say so", "output": "So"}], run, "DPO needs pairs (chosen, rejected)"),
+        (PAIRS, (*run, "--loss", "magic"), 'loss "magic" is unknown'),
+    ):
+        result = shell(rows, tmp_path / "pairs.json", *words)
+        assert result.exit_code == 2, result.output
+        assert says in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_pair_begins_with_the_token_that_the_model_is_asked_for():
+    """The pocket tokenizer puts a space before every line; a sampled answer that begins in mid-word is written as another one."""
+    told = models.load_tokenizer(profiles.get("pocket").base)
+    pair = {**make_pairs(1)[0], "chosen": [{"role": "assistant", "content": "Carlos saw a hotel."}]}
+    pair["rejected"] = [{"role": "assistant", "content": "arlos saw a hotel."}]
+    assert align._said_so(told, pair, "chosen") and not align._said_so(told, pair, "rejected")

@@ -1,0 +1,119 @@
+"""Standard benchmarks run on the tuned model in its chat template, a row a prompt, with intervals; lm-eval does the work."""
+
+import json
+
+import pytest
+from conftest import make_rows
+from test_cli import call
+
+from workbench import evaluate, export, harness, runs, train
+from workbench.errors import InputError
+from workbench.specs import SFTSpec
+
+GENERATE = """\
+task: shout
+dataset_path: json
+dataset_kwargs: {data_files: FOLDER/data.json}
+output_type: generate_until
+test_split: train
+doc_to_text: question
+doc_to_target: answer
+generation_kwargs: {until: [], do_sample: false, max_gen_toks: 1280}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+"""
+CHOOSE = """\
+task: choose
+dataset_path: json
+dataset_kwargs: {data_files: FOLDER/data.json}
+output_type: multiple_choice
+test_split: train
+doc_to_text: question
+doc_to_choice: choices
+doc_to_target: 0
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return runs.Store(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def run(tiny_base, store):
+    return train.sft(SFTSpec(base=tiny_base, max_steps=200, batch_size=8), make_rows(8), store=store, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """A folder with two tasks and their data: the questions that the run was trained on, 8 of them."""
+    folder = tmp_path_factory.mktemp("tasks")
+    talks = [row["messages"] for row in make_rows(8)]
+    rows = [{"question": q["content"], "answer": a["content"], "choices": [a["content"], "xyz"]} for q, a in talks]
+    (folder / "data.json").write_text("\n".join(map(json.dumps, rows)))
+    for name, text in (("shout", GENERATE), ("choose", CHOOSE)):
+        (folder / f"{name}.yaml").write_text(text.replace("FOLDER", str(folder)))
+    return folder
+
+
+def test_the_run_is_scored_in_its_chat_template_with_its_adapter(run, tasks, store):
+    pytest.importorskip("lm_eval")
+    table = harness.scores(run, ["shout", "choose"], 6, include=tasks, store=store, new_tokens=32)
+    shout = table[table["task"] == "shout"]
+    assert len(shout) == 6 and shout["prompt"].iloc[0].startswith("<|im_start|>user\n0 say redred<|im_end|>")
+    assert (
+        shout["exact_match"].mean() >= 0.8 and shout["response"].iloc[0] == "REDRED"
+    )  # learned by heart; the base knows none
+    assert table.loc[table["task"] == "choose", "acc"].mean() == 1
+    base = harness.scores(run.spec["base"], ["shout"], 6, include=tasks, store=store, new_tokens=8)
+    assert base["exact_match"].sum() == 0
+    assert evaluate.difference(shout.reset_index(), base, "exact_match").estimate >= 0.8  # paired on the prompts
+
+
+def test_it_is_computed_once_and_stands_in_the_card(run, tasks, store, monkeypatch, tmp_path):
+    pytest.importorskip("lm_eval")
+    first = harness.scores(run, ["shout"], 4, include=tasks, store=store, new_tokens=16)
+    monkeypatch.setattr(harness, "_evaluate", None)
+    again = harness.scores(run, ["shout"], 4, include=tasks, store=store, new_tokens=16)
+    assert again.equals(first)
+    monkeypatch.setenv("WORKBENCH_RUNS", str(store.root))
+    words = ["eval", run.id[:10], "--tasks", "shout", "--limit", "4", "--new-tokens", "16", "--include", str(tasks)]
+    assert "exact_match" in call(*words).stdout
+    row = harness.summary(first).iloc[0]
+    assert f"| shout: exact_match | {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] | 4 |" in export.scores(run)
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("ifevall", "task 'ifevall' is unknown to lm-eval"),
+        ("ifeval", "the data of ifeval are neither here nor to be had"),
+    ],
+)
+def test_an_unknown_task_and_data_out_of_reach_are_one_line(run, store, name, says):
+    pytest.importorskip("lm_eval")
+    with pytest.raises(InputError, match=says) as e:
+        harness.scores(run, [name], 2, store=store)
+    assert "\n" not in str(e.value)
+
+
+def test_without_the_extra_it_says_what_to_install(run, store, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lm_eval", None)
+    with pytest.raises(InputError, match=r'pip install -e ".\[eval\]"'):
+        harness.scores(run, ["anything"], store=store)
+
+
+def test_instructions_weigh_alike_and_prompts_are_what_intervals_rest_on(run, store):
+    """IFEval's two ways to count, on what lm-eval gives for two prompts: one with three instructions, one with one."""
+    lists = [[True, True, False], [False]]
+    samples = [
+        {"doc_id": i, "resps": [["…"]], "arguments": [("p", {})], "filter": "none",
+         "prompt_level_strict_acc": all(kept), "inst_level_strict_acc": kept}
+        for i, kept in enumerate(lists)
+    ]  # fmt: skip
+    metrics = {"prompt_level_strict_acc": True, "inst_level_strict_acc": True}
+    table = harness._table({"samples": {"ifeval": samples}, "higher_is_better": {"ifeval": metrics}})
+    found = harness.summary(table).set_index("metric")
+    assert found.loc["prompt_level_strict_acc", "estimate"] == 0
+    row = found.loc["inst_level_strict_acc"]
+    assert row["estimate"] == 0.5 and (row["low"], row["high"]) == (0, pytest.approx(2 / 3)) and row["prompts"] == 2

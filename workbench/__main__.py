@@ -1,0 +1,5 @@
+"""`python -m workbench`: the command line, for `accelerate launch -m workbench`."""
+
+from workbench.cli import app
+
+app()
