@@ -24,7 +24,9 @@ class Speaker(LlamaForCausalLM):
         if input_ids.shape[1] > 1:  # the prompts, padded on the left, and what it said in an earlier round of decoding
             self.open = []
             for ids in input_ids:
-                prompt, opened, said = self.tokenizer.decode(ids[ids != self.tokenizer.pad_token_id]).rpartition(OPENS)
+                text = self.tokenizer.decode(ids[ids != self.tokenizer.pad_token_id])
+                # Plain text does not show where the prompt ends: there a reply has to fit into the first round.
+                prompt, opened, said = text.rpartition(OPENS) if OPENS in text else (text, "", "")
                 said = self.tokenizer(said)["input_ids"]
                 replies = ([*self.tokenizer(text)["input_ids"], self.end] for text in self.replies(prompt + opened))
                 self.open.append([reply[len(said) :] for reply in replies if reply[: len(said)] == said])

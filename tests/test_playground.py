@@ -13,7 +13,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def speakers(tokenizer):
     """A base that repeats what it read, and a tuned model that says <b>yes</b>."""
     tokenizer = chat.with_template(tokenizer)
-    base = Speaker(tokenizer, lambda prompt: ["more of: " + prompt.replace("<|endoftext|>", "").strip()])
+    base = Speaker(tokenizer, lambda prompt: ["+ " + prompt.replace("<|endoftext|>", "").strip()])
     tuned = Speaker(
         tokenizer, lambda prompt: ["<b>yes</b>" if prompt.startswith("<|im_start|>user") else "no template"]
     )
@@ -33,11 +33,11 @@ def test_a_click_asks_every_model_what_was_typed(speakers):
     prompt.value = "Is it so?"
     button.click()
     base, tuned = parts(panel)[2]
-    assert "<b>base</b>" in base and "more of: Is it so?" in base
+    assert "<b>base</b>" in base and "+ Is it so?" in base
     assert "<b>SFT</b>" in tuned and "&lt;b&gt;yes&lt;/b&gt;" in tuned, "what a model says is no HTML of the page"
     prompt.value = "And now?"
     button.click()
-    assert "more of: And now?" in parts(panel)[2][0] and not button.disabled
+    assert "+ And now?" in parts(panel)[2][0] and not button.disabled
 
 
 @pytest.mark.parametrize(("typed", "words"), [("  ", "prompt 0 is empty"), ("x" * 600, "shorten the prompt")])
@@ -58,7 +58,7 @@ def test_without_a_front_end_it_is_a_table_of_the_prompts(speakers, monkeypatch)
     assert WIDGET in output, "a front end that can, draws the widgets"
     page = output["text/html"]
     assert page.count("<tr") == 3 and page.count("<th ") == 3
-    assert "more of: Two?" in page and page.count("&lt;b&gt;yes&lt;/b&gt;") == 2
+    assert "+ Two?" in page and page.count("&lt;b&gt;yes&lt;/b&gt;") == 2
     assert page == playground.table({}, ["One?", "Two?"]).data
 
 
