@@ -3,12 +3,16 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"  # pictures go nowhere
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from workbench import plots
 
 
 def pytest_configure(config):
@@ -68,6 +72,14 @@ def tiny_base(tmp_path_factory):
 @pytest.fixture
 def tokenizer():
     return make_tokenizer()
+
+
+@pytest.fixture
+def pictures():
+    """The style of the project, and no figure left open."""
+    plots.style()
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

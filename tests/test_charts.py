@@ -1,22 +1,12 @@
 """Pictures of ablations draw what the tables hold."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import charts, curves, evaluate, plots
+from workbench import charts, curves, evaluate
 
-
-@pytest.fixture(autouse=True)
-def fresh():
-    plots.style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("pictures")
 
 
 def table(share, prompts=40, **labels):

@@ -1,20 +1,11 @@
 """Pictures of ways of asking draw what the tables hold."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
 from workbench import costs
 
-
-@pytest.fixture(autouse=True)
-def fresh():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("pictures")
 
 
 def effect(model, way, column, estimate):

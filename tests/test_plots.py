@@ -1,10 +1,5 @@
 """Pictures draw what the tables hold, and their titles say it."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +8,7 @@ from matplotlib.colors import to_rgb
 from workbench import evaluate, plots, views
 from workbench.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def fresh():
-    plots.style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("pictures")
 
 
 def table(follows: float, seeds=1, prompts=60):

@@ -151,7 +151,7 @@ def _here(jobs: dict, parallel: int) -> Iterator[tuple]:
     A worker that is killed takes the whole pool with it, and its job cannot be told from those beside it. So the jobs that were
     under way are run again, each in a pool of its own, where it is clear whose worker dies; then the rest.
     """
-    threads = max(1, (os.cpu_count() or 1) // parallel)
+    threads = progress.threads(parallel)
     waves = [dict(jobs)]
     while waves:
         left, begun = waves.pop(), []
@@ -251,12 +251,7 @@ def scores(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.D
     def make() -> pd.DataFrame:
         return evaluate.score(*models.load_any(run), evaluation)
 
-    return (store or Store()).cached([run, data.content_hash(evaluation), _checks(evaluation)], "chat", make)
-
-
-def _checks(evaluation: Sequence[dict]) -> str:
-    """What names the checks: the same prompts under other checks have other scores."""
-    return runs.digest([row.get("check") for row in evaluation])
+    return (store or Store()).cached([run, *evaluate.named(evaluation)], "chat", make)
 
 
 def base_scores(
@@ -269,8 +264,7 @@ def base_scores(
 
     key = [
         models.fingerprint(models.fetch(base)),
-        data.content_hash(evaluation),
-        _checks(evaluation),
+        *evaluate.named(evaluation),
         mode,
         data.content_hash(shots),
     ]

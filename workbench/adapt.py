@@ -24,14 +24,13 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from workbench import chat, data, evaluate, loop, models, runs, train
 from workbench.errors import InputError
 from workbench.generate import text_ids
 from workbench.keeper import Keeper
-from workbench.quiet import few_bars
+from workbench.quiet import errors_only, few_bars
 from workbench.runs import Run, Store
 from workbench.specs import SFTSpec
 
@@ -180,14 +179,11 @@ def _on_labels(work, folder, spec, way, encoded, tokenizer, keeper) -> Trainer:
 
 
 def _with_head(folder, tokenizer, labels: list[str]) -> PreTrainedModel:
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # else it reports that the head is new, as a classifier's always is
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
-        pad_token_id=tokenizer.pad_token_id, dtype=torch.float32, device_map={"": models.default_device()},
-    )  # fmt: skip
-    logging.set_verbosity(level)
-    return model
+    with errors_only():  # else it reports that the head is new, as a classifier's always is
+        return AutoModelForSequenceClassification.from_pretrained(
+            folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
+            pad_token_id=tokenizer.pad_token_id, dtype=torch.float32, device_map={"": models.default_device()},
+        )  # fmt: skip
 
 
 @few_bars()

@@ -1,12 +1,11 @@
 """What each way of tuning is good for: every model measured on every aim, not only on its own."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from workbench import adapt, data, evaluate, models, progress
 from workbench.pocket import checks
@@ -96,12 +95,7 @@ def grid(
     store = store or Store()
     jobs = [(name, spec, way) for name, made in cells.items() for spec, way in made]
     calls = [delayed(measure)(base, aims, store), *(delayed(_one)(spec, way, aims, store) for _, spec, way in jobs)]
-    threads = max(1, (os.cpu_count() or 1) // parallel)
-    found = []
-    with progress.bar(len(calls), "tuned and measured") as bar:
-        for table in Parallel(parallel, return_as="generator", inner_max_num_threads=threads)(calls):
-            found.append(table)
-            bar.update()
+    found = progress.parallel(calls, parallel, "tuned and measured")
     named = [table.assign(way=name, seed=spec.seed) for (name, spec, _), table in zip(jobs, found[1:], strict=True)]
     return pd.concat([found[0].assign(way="base", seed=0), *named], ignore_index=True)
 

@@ -43,7 +43,7 @@ def pairs(
     """
 
     def make() -> pd.DataFrame:
-        model, tokenizer = models.load_tuned(run, unfolded=models.default_device() == "cpu")
+        model, tokenizer = models.load_any(run)
         made = [
             pair
             for judge in (preferences.sampled, preferences.principled)
@@ -53,7 +53,7 @@ def pairs(
         ]
         return pd.DataFrame({"pair": [json.dumps(pair) for pair in made]})
 
-    key = [run, data.content_hash(rows), n, max_new_tokens, RECIPE]
+    key = [run, *evaluate.named(rows), n, max_new_tokens, RECIPE]
     kept = (store or Store()).cached(key, "pairs", make)
     return data.dataset([json.loads(pair) for pair in kept["pair"]])
 

@@ -193,7 +193,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="File to write: data/bench.md or data/bench_gpu.md.")] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Trainings of 1 B and 8 B models on a GPU instead.")] = False,
 ) -> None:
-    """Measure how fast grids, training and scoring are against other ways; about a quarter of an hour on a machine that does nothing else, once all
+    """Measure how fast grids, training and scoring are against other ways; about twenty-five minutes on a machine that does nothing else, once all
     notebooks have run."""
     from workbench import bench as benchmark
     from workbench import bench_gpu, data, models, profiles

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from workbench import chat, data
+from workbench import chat, data, runs
 from workbench.errors import InputError
 from workbench.generate import generate, text_ids
 from workbench.intervals import Interval, bootstrap, is_share
@@ -87,6 +87,11 @@ def score(
             }
         )
     return pd.DataFrame(records, columns=COLUMNS)
+
+
+def named(rows: Sequence[dict]) -> list[str]:
+    """What names evaluation rows in the run store: the prompts and the checks. The same prompts under other checks have other scores."""
+    return [data.content_hash(rows), runs.digest([row.get("check") for row in rows])]
 
 
 def drift(

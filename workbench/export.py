@@ -114,9 +114,7 @@ def parity(run: Run, folder: Path) -> str:
         return "Not measured: the rows of the run were not kept."
     rows = datasets.Dataset.from_parquet(str(run.path / ROWS))
     rows = rows.select(range(min(COMPARED, len(rows))))
-    tuned, tokenizer = models.load_tuned(
-        run, unfolded=models.default_device() == "cpu"
-    )  # the same, many times faster there
+    tuned, tokenizer = models.load_any(run)
     merged = models.load_base(folder)
     share = agreement(tuned, merged, tokenizer, rows)
     kl = evaluate.drift(merged, tuned, tokenizer, rows, max_length=1024, batch_size=4)

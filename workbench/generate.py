@@ -77,13 +77,14 @@ def generate(
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for limit in rounds(max_new_tokens):
+            decoding = settings(limit, temperature, ends, tokenizer.pad_token_id)
             for start in range(0, len(left), batch_size):
                 batch = left[start : start + batch_size]
                 ids, attention = pad_left([prompts[i] + written[i] for i in batch], tokenizer.pad_token_id)
                 output = model.generate(
                     input_ids=ids.to(model.device),
                     attention_mask=attention.to(model.device),
-                    generation_config=settings(limit, temperature, ends, tokenizer.pad_token_id),
+                    generation_config=decoding,
                     stopping_criteria=[StopStrings(tokenizer, stop, ids.shape[1])] if stop else None,
                 )
                 for i, new in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):

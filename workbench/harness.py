@@ -51,11 +51,7 @@ def scores(
     key = [source, tasks, limit, new_tokens, str(include or "")]
 
     def make() -> pd.DataFrame:
-        if isinstance(run, Run):
-            model, tokenizer = models.load_tuned(run, unfolded=models.default_device() == "cpu")
-        else:
-            model, tokenizer = models.load_base(run), models.load_tokenizer(run)
-        return _evaluate(model, tokenizer, tasks, limit, new_tokens, batch_size, include)
+        return _evaluate(*models.load_any(run), tasks, limit, new_tokens, batch_size, include)
 
     return (store or Store()).cached(key, "lm-eval", make)
 

@@ -69,7 +69,6 @@ def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
         "packing": True,
         "packing_strategy": "bfd",
         "max_length": spec.max_length,
-        **budget,
         **fitted(spec, model, spec.method, spec.rank, spec.max_length, sequences),
     }
 

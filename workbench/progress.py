@@ -1,9 +1,12 @@
-"""A progress bar that a saved notebook shows as it ended."""
+"""A progress bar that a saved notebook shows as it ended, and calls in worker processes under one."""
 
 import io
+import os
+from collections.abc import Sequence
 
 from IPython import get_ipython
 from IPython.display import display
+from joblib import Parallel
 from tqdm.std import tqdm
 
 
@@ -28,3 +31,18 @@ def bar(total: int, text: str, quiet: bool = False) -> tqdm:
     shell = get_ipython()
     in_notebook = shell is not None and "IPKernelApp" in shell.config
     return (_Line if in_notebook else tqdm)(total=total, desc=text, disable=quiet, ncols=100)
+
+
+def threads(parallel: int) -> int:
+    """Of each of so many worker processes: its share of the cores."""
+    return max(1, (os.cpu_count() or 1) // parallel)
+
+
+def parallel(calls: Sequence, workers: int, text: str) -> list:
+    """Results of joblib's delayed calls in their order, so many calls at a time in worker processes, with a bar."""
+    found = []
+    with bar(len(calls), text) as shown:
+        for result in Parallel(workers, return_as="generator", inner_max_num_threads=threads(workers))(calls):
+            found.append(result)
+            shown.update()
+    return found

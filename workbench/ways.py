@@ -4,7 +4,6 @@ A row keeps its `check`: what is asked for, and what counts as an answer, is the
 the row's `phrasing`, so that what is asked about (a name to be spelled, words to be put in order) is never touched.
 """
 
-import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from workbench import data, evaluate, models, progress, runs
 from workbench.errors import InputError
@@ -131,10 +130,7 @@ class Model:
     @property
     def key(self) -> list:
         """Plain data that names model, ways and rows."""
-        ways = {
-            way: [asked.mode, data.content_hash(asked.rows), runs.digest([row.get("check") for row in asked.rows])]
-            for way, asked in self.asked.items()
-        }
+        ways = {way: [asked.mode, *evaluate.named(asked.rows)] for way, asked in self.asked.items()}
         source = self.source.id if isinstance(self.source, runs.Run) else models.fingerprint(models.fetch(self.source))
         return [self.name, self.seed, source, ways]
 
@@ -154,15 +150,8 @@ def scores(
     """
 
     def make() -> pd.DataFrame:
-        threads = max(1, (os.cpu_count() or 1) // parallel)
-        work = Parallel(parallel, return_as="generator", inner_max_num_threads=threads)
         jobs = [delayed(_scores)(model, way, list(shots)) for model in asked for way in model.asked]
-        tables = []
-        with progress.bar(len(jobs), "ways asked") as bar:
-            for table in work(jobs):
-                tables.append(table)
-                bar.update()
-        return pd.concat(tables, ignore_index=True)
+        return pd.concat(progress.parallel(jobs, parallel, "ways asked"), ignore_index=True)
 
     key = [*(model.key for model in asked), data.content_hash(shots)]
     return (store or runs.Store()).cached(key, "ways", make)

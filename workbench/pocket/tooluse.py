@@ -64,6 +64,6 @@ def scores(run: Run, rows: Sequence[dict], store: Store | None = None) -> pd.Dat
     """Table of :func:`play` for a run; kept with the run."""
 
     def make() -> pd.DataFrame:
-        return play(*models.load_tuned(run, unfolded=models.default_device() == "cpu"), rows)
+        return play(*models.load_any(run), rows)
 
-    return (store or Store()).cached([run, data.content_hash(rows)], "tools", make)
+    return (store or Store()).cached([run, *evaluate.named(rows)], "tools", make)
