@@ -49,6 +49,10 @@ def test_a_row_for_each_run_and_prompt_and_no_second_training(grid, monkeypatch)
     assert evaluate.interval(table, "follows", by="skill").loc["b", ["prompts", "seeds"]].tolist() == [2, 2]
 
     with monkeypatch.context() as patch:
+        patch.setattr(ablate, "_here", refuse)
+        assert grid(0, 1).equals(table)  # no worker process is started either
+
+    with monkeypatch.context() as patch:
         patch.setattr(train, "_train", refuse)
         patch.setattr(evaluate, "score", refuse)
         assert grid(0, 1).equals(table)

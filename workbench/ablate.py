@@ -108,7 +108,7 @@ def grid(
     }
     done = {}
     with progress.bar(len(jobs), "trained and scored", quiet) as bar:
-        for key, (table, damaged) in _on_ray(jobs) if cluster else _here(jobs, parallel):
+        for key, (table, damaged) in _results(jobs, parallel, cluster):
             for text in damaged:
                 warnings.warn(text, runs.Damaged, stacklevel=2)
             done[key] = table
@@ -143,6 +143,21 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
         if same != number:
             raise InputError(f"cells {same} and {number} are equal (spec, rows and labels); give each once")
     return names
+
+
+def _results(jobs: dict, parallel: int, cluster: str | None) -> Iterator[tuple]:
+    """(key, result) of every job: first of those that the store holds, read here, as worker processes take seconds to start."""
+    left = {}
+    for key, job in jobs.items():
+        try:
+            with runs.kept_only():
+                result = _one(*job)
+        except runs.NotKept:
+            left[key] = job
+        else:
+            yield key, result
+    if left:
+        yield from _on_ray(left) if cluster else _here(left, parallel)
 
 
 def _here(jobs: dict, parallel: int) -> Iterator[tuple]:
@@ -231,6 +246,8 @@ def _one(
                 run = train.dpo(spec, rows, sft_run=start, evaluation=evaluation, store=store, quiet=True)
             measured = {name: run.scores.get(name) for name in MEASURED}
             table = scores(run, evaluation, store).assign(run=run.id, error=None, **measured)
+        except runs.NotKept:
+            raise
         except Exception as error:  # whatever it is, the other cells are to finish
             table = _failed(_line(error))
     return table, [str(warning.message) for warning in caught if warning.category is runs.Damaged]
@@ -280,12 +297,12 @@ def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> fl
     store, spec, kept = store or Store(), run.spec, runs.digest(list(texts))
 
     def before() -> pd.DataFrame:
-        model = models.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"])
+        model = models.unpacked(models.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"]))
         tokenizer = models.load_tokenizer(spec["base"], spec["revision"])
         return pd.DataFrame({"loss": [evaluate.text_loss(model, tokenizer, texts)]})
 
     def after() -> pd.DataFrame:
-        return pd.DataFrame({"loss": [evaluate.text_loss(*models.load_tuned(run), texts)]})
+        return pd.DataFrame({"loss": [evaluate.text_loss(*models.load_any(run), texts)]})
 
     folder = models.fetch(spec["base"], spec["revision"])
     base = store.cached([models.fingerprint(folder), spec["method"] == "qlora", kept], "text-loss", before)
