@@ -97,6 +97,15 @@ def test_each_cell_trains_on_its_own_rows_for_the_same_number_of_steps(tiny_base
         assert runs.Run(tmp_path / run).scores["held_out_after"] == after
 
 
+def test_a_cell_is_scored_on_prompts_of_its_own(tiny_base, tmp_path):
+    one, two = spec(tiny_base, seed=0), spec(tiny_base, seed=1)
+    cells = [ablate.Cell(one, make_rows(8)), ablate.Cell(two, make_rows(8), evaluation=EVALUATION[:1])]
+    table = ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
+    assert table.groupby("seed")["prompt"].apply(list).to_dict() == {
+        seed: [row["messages"][0]["content"] for row in rows] for seed, rows in enumerate((EVALUATION, EVALUATION[:1]))
+    }
+
+
 def test_ways_and_seeds_make_a_cell_each(tiny_base):
     ways = {"full": {"method": "full"}, "LoRA": {"method": "lora", "rank": 4}}
     cells = ablate.cells({"base": tiny_base, "rank": 8}, make_rows(4), ways, (0, 1))

@@ -36,6 +36,8 @@ class Cell:
     """Columns of its own in the table, for what the spec does not say: {"noise": 0.3}."""
     sft: Run | None = None
     """The run that a DPOSpec goes on from."""
+    evaluation: list[dict] | None = None
+    """What it is scored on; None takes the grid's. A long training may deserve more prompts than the short ones beside it."""
 
     def columns(self) -> dict[str, object]:
         """What the table says of it: the spec and the labels; of a DPO also base and method, and its run as `sft`."""
@@ -51,13 +53,14 @@ def cells(
     rows: datasets.Dataset,
     ways: Mapping[str, Mapping[str, object]],
     seeds: Iterable[int],
+    evaluation: list[dict] | None = None,
 ) -> list[Cell]:
     """A cell for every way and seed, on the same rows: the settings of a spec, and what the way sets over them.
 
     The label `way` holds the way's name. Raises InputError for a setting that the spec does not have.
     """
     return [
-        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name})
+        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name}, evaluation=evaluation)
         for name, way in ways.items()
         for seed in seeds
     ]
@@ -103,7 +106,7 @@ def grid(
     parallel = 1 if models.default_device() == "cuda" else parallel
     # Cells that differ in their labels alone are one training.
     jobs = {
-        key: ((cell.spec, cell.sft), cell.rows, evaluation, held_out, store)
+        key: ((cell.spec, cell.sft), cell.rows, cell.evaluation or evaluation, held_out, store)
         for key, cell in zip(keys, cells, strict=True)
     }
     done = {}
@@ -130,7 +133,11 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
     if cluster not in (None, "ray"):
         raise InputError(f'cluster "{cluster}" is unknown; give "ray", or None for this machine')
     hashes = {id(rows): data.content_hash(rows) for rows in {id(cell.rows): cell.rows for cell in cells}.values()}
-    names = [(cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)]) for cell in cells]
+    asked = {id(cell.evaluation): cell.evaluation or evaluation for cell in cells}
+    asked = {number: runs.digest(evaluate.named(rows)) for number, rows in asked.items()}
+    names = [
+        (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], asked[id(cell.evaluation)]) for cell in cells
+    ]
     seen = {}
     for number, cell in enumerate(cells):
         if taken := sorted(set(cell.labels) & set(COLUMNS)):
