@@ -5,7 +5,7 @@ import signal
 import pytest
 from conftest import make_rows
 
-from workbench import ablate, evaluate, models, runs, train
+from workbench import ablate, evaluate, models, runs, supervised, train
 from workbench.errors import InputError
 from workbench.runs import Store
 from workbench.specs import SFTSpec
@@ -53,7 +53,7 @@ def test_a_row_for_each_run_and_prompt_and_no_second_training(grid, monkeypatch)
         assert grid(0, 1).equals(table)  # no worker process is started either
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_train", refuse)
+        patch.setattr(supervised, "train_on_rows", refuse)
         patch.setattr(evaluate, "score", refuse)
         assert grid(0, 1).equals(table)
         assert grid(1).equals(table[table["seed"] == 1].reset_index(drop=True))
@@ -74,7 +74,7 @@ def test_equal_cells_are_refused_and_one_training_may_stand_under_two_labels(tin
         return ablate.Cell(spec(tiny_base), make_rows(8), labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_train", refuse)
+        patch.setattr(supervised, "train_on_rows", refuse)
         with pytest.raises(InputError, match="cells 0 and 2 are equal"):
             ablate.grid([cell(kind="a"), cell(kind="b"), cell(kind="a")], EVALUATION, store=Store(tmp_path), quiet=True)
         with pytest.raises(InputError, match="cell 1: the table has a column 'method' already"):
@@ -147,7 +147,7 @@ def test_where_all_fail_the_grid_says_why(tiny_base, tmp_path):
 
 def test_an_interrupted_grid_goes_on_where_it_was(tiny_base, tmp_path, monkeypatch):
     cells = [ablate.Cell(spec(tiny_base, seed=seed), make_rows(8)) for seed in range(3)]
-    usual, trained = train._train, []
+    usual, trained = supervised.train_on_rows, []
 
     def interrupted(work, folder, spec, *rest):
         trained.append(spec.seed)
@@ -155,7 +155,7 @@ def test_an_interrupted_grid_goes_on_where_it_was(tiny_base, tmp_path, monkeypat
             raise KeyboardInterrupt
         return usual(work, folder, spec, *rest)
 
-    monkeypatch.setattr(train, "_train", interrupted)
+    monkeypatch.setattr(supervised, "train_on_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
     table = ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)

@@ -14,7 +14,7 @@ from conftest import make_rows
 from test_dpo import make_pairs
 from test_train import CHILD, interrupt_at, spec_for
 
-from workbench import chat, dpo, generate, memory, models, runs, train
+from workbench import chat, dpo, generate, memory, models, runs, supervised, train
 from workbench.specs import DPOSpec
 
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason=(
@@ -42,7 +42,7 @@ def test_loss_goes_down_what_is_trained_moves_and_the_base_does_not(tiny_base, t
     dtype = torch.float32 if method == "full" else None
     model, tokenizer = models.load_base(tiny_base, method == "qlora", dtype=dtype), models.load_tokenizer(tiny_base)
     rows = make_rows(24)
-    trainer = train.make_trainer(spec, model, tokenizer, rows, tmp_path, [])
+    trainer = supervised.make_trainer(spec, model, tokenizer, rows, tmp_path, [])
     assert {parameter.device.type for parameter in trainer.model.parameters()} == {device}
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     start = train.loss_per_token(trainer.model, tokenizer, rows)
@@ -57,7 +57,7 @@ def test_loss_goes_down_what_is_trained_moves_and_the_base_does_not(tiny_base, t
 def test_packed_rows_have_the_loss_that_they_have_alone(tiny_base, tmp_path, device):
     rows = make_rows(24)
     model, tokenizer = models.load_base(tiny_base, quantize=True), models.load_tokenizer(tiny_base)
-    trainer = train.make_trainer(
+    trainer = supervised.make_trainer(
         spec_for(tiny_base, "qlora", max_length=128), model, tokenizer, rows, tmp_path, [], packed=True
     )
     assert len(trainer.train_dataset) < 24

@@ -7,7 +7,7 @@ from peft import get_peft_model
 from test_train import spec_for
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from workbench import loop, memory, models, train
+from workbench import loop, memory, models, supervised, train
 from workbench.errors import InputError
 
 SMOLLM2 = {
@@ -98,7 +98,7 @@ def packed_trainer(base, out, monkeypatch, rows, free=1e12, **fields):
     monkeypatch.setattr(memory, "free", lambda device: free)
     spec = spec_for(base, max_length=128, **fields)
     tokenizer, model = models.load_tokenizer(base), models.load_base(base, spec.method == "qlora", "cpu")
-    return train.make_trainer(spec, model, tokenizer, rows, out, [], packed=True)
+    return supervised.make_trainer(spec, model, tokenizer, rows, out, [], packed=True)
 
 
 def losses(trainer):

@@ -4,7 +4,7 @@ import pytest
 from conftest import make_rows
 from test_ablate import EVALUATION, Deadly, refuse, spec
 
-from workbench import ablate, runs, train
+from workbench import ablate, runs, supervised
 from workbench.errors import InputError
 from workbench.runs import Store
 
@@ -28,7 +28,7 @@ def test_a_grid_on_ray_fills_the_store_and_a_killed_or_failed_cell_is_a_row(tiny
     assert killed == ablate.KILLED and failed.startswith("max_length 1024 is more than")
     assert {runs.Run(tmp_path / run).environment["threads"] for run in table["run"].dropna()} == {1}
 
-    monkeypatch.setattr(train, "_train", refuse)
+    monkeypatch.setattr(supervised, "train_on_rows", refuse)
     here = ablate.grid([cells[0], cells[3]], EVALUATION, store=Store(tmp_path), quiet=True)
     assert here.equals(table[table["error"].isna()].astype(here.dtypes).reset_index(drop=True))
 

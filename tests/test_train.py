@@ -15,7 +15,7 @@ from bitsandbytes.nn import Linear4bit
 from conftest import make_rows
 from datasets import Dataset
 
-from workbench import chat, memory, models, runs, train
+from workbench import chat, memory, models, runs, supervised, train
 from workbench.errors import InputError
 from workbench.specs import SFTSpec
 
@@ -54,7 +54,7 @@ def spec_for(base, method="lora", **fields):
 def trainer_for(spec, rows, out):
     tokenizer = models.load_tokenizer(spec.base)
     model = models.load_base(spec.base, spec.method == "qlora", "cpu")
-    return train.make_trainer(spec, model, tokenizer, rows, out, []), tokenizer
+    return supervised.make_trainer(spec, model, tokenizer, rows, out, []), tokenizer
 
 
 def weights(run):
@@ -75,9 +75,9 @@ def test_trl_supervises_exactly_what_the_mask_says(tiny_base, tmp_path):
     trainer, _ = trainer_for(spec_for(tiny_base, max_length=longest - 1), Rows(MIXED), tmp_path)  # cut, so padded
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(MIXED))])
     rows = zip(expected, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True)
-    for (ids, supervised), got, labels, attention in rows:
+    for (ids, learned), got, labels, attention in rows:
         assert got[attention == 1].tolist() == ids[: longest - 1]
-        assert labels[attention == 1].tolist() == supervised[: longest - 1]
+        assert labels[attention == 1].tolist() == learned[: longest - 1]
         assert (labels[attention == 0] == -100).all()
 
 
@@ -150,13 +150,13 @@ def test_eight_rows_at_once_or_one_at_a_time_train_the_same(tiny_base, tmp_path)
 
 
 def test_on_a_cpu_4_bit_weights_are_unpacked_once_and_the_training_is_the_same(tiny_base, tmp_path, monkeypatch):
-    spec, kinds, usual = spec_for(tiny_base, "qlora"), [], train.make_trainer
+    spec, kinds, usual = spec_for(tiny_base, "qlora"), [], supervised.make_trainer
 
     def noting(spec, model, *rest):
         kinds.append(any(isinstance(part, Linear4bit) for part in model.modules()))
         return usual(spec, model, *rest)
 
-    monkeypatch.setattr(train, "make_trainer", noting)
+    monkeypatch.setattr(supervised, "make_trainer", noting)
     floats = train.sft(spec, make_rows(), store=runs.Store(tmp_path / "floats"), quiet=True)
     monkeypatch.setattr(memory, "free", lambda device: 0)
     bits = train.sft(spec, make_rows(), store=runs.Store(tmp_path / "bits"), quiet=True)
@@ -208,14 +208,14 @@ def test_a_long_context_does_not_make_larger_logits(tiny_base):
 
 
 def test_a_trained_model_leaves_memory_once_its_run_is_finished(tiny_base, tmp_path, monkeypatch):
-    held, usual = [], train.make_trainer
+    held, usual = [], supervised.make_trainer
 
     def noted(*args, **more):
         trainer = usual(*args, **more)
         held.append(weakref.ref(trainer.model))
         return trainer
 
-    monkeypatch.setattr(train, "make_trainer", noted)
+    monkeypatch.setattr(supervised, "make_trainer", noted)
     run = train.sft(spec_for(tiny_base, "qlora"), make_rows(16), store=runs.Store(tmp_path), quiet=True)
     gc.collect()  # as models.load_base does on a GPU
     assert run.id and held[0]() is None
@@ -224,7 +224,7 @@ def test_a_trained_model_leaves_memory_once_its_run_is_finished(tiny_base, tmp_p
 def test_second_call_returns_at_once_and_trains_nothing(tiny_base, tmp_path, monkeypatch):
     store, rows = runs.Store(tmp_path), make_rows(8)
     first = train.sft(spec_for(tiny_base, max_steps=1), rows, store=store, quiet=True)
-    monkeypatch.setattr(train, "make_trainer", None)
+    monkeypatch.setattr(supervised, "make_trainer", None)
     assert train.sft(spec_for(tiny_base, max_steps=1), rows, store=store, quiet=True).path == first.path
     with pytest.raises(TypeError):
         train.sft(spec_for(tiny_base, max_steps=2), rows, store=store, quiet=True)
@@ -274,7 +274,7 @@ import torch
 import trl.trainer.utils
 from conftest import make_rows
 from test_train import interrupt_at, spec_for
-from workbench import runs, train
+from workbench import runs, supervised, train
 class Patch:
     setattr = staticmethod(setattr)
 interrupt_at(Patch, 4, lambda: os._exit(9))

@@ -135,9 +135,7 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
     hashes = {id(rows): data.content_hash(rows) for rows in {id(cell.rows): cell.rows for cell in cells}.values()}
     asked = {id(cell.evaluation): cell.evaluation or evaluation for cell in cells}
     asked = {number: runs.digest(evaluate.named(rows)) for number, rows in asked.items()}
-    names = [
-        (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], asked[id(cell.evaluation)]) for cell in cells
-    ]
+    names = [(cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], asked[id(cell.evaluation)]) for cell in cells]
     seen = {}
     for number, cell in enumerate(cells):
         if taken := sorted(set(cell.labels) & set(COLUMNS)):

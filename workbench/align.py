@@ -1,12 +1,14 @@
 """What a preference training needs around it: pairs from a tuned model's own answers, and how far it moved; both kept in the store."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 
 import datasets
 import pandas as pd
+import transformers
 from joblib import Parallel, delayed
-from transformers import PreTrainedTokenizerBase
 
 from workbench import chat, data, evaluate, models
 from workbench.intervals import Interval
@@ -58,7 +60,7 @@ def pairs(
     return data.dataset([json.loads(pair) for pair in kept["pair"]])
 
 
-def _said_so(tokenizer: PreTrainedTokenizerBase, pair: dict, side: str) -> bool:
+def _said_so(tokenizer: transformers.PreTrainedTokenizerBase, pair: dict, side: str) -> bool:
     """Whether the template writes the answer with the first token that the model is asked for. A sampled one may begin in mid-word."""
     _, mask = chat.encode(tokenizer, pair["prompt"] + pair[side], pair.get("tools"))
     return mask[len(chat.prompt_ids(tokenizer, pair["prompt"], pair.get("tools")))] == 1

@@ -23,7 +23,7 @@ from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Trainer
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from workbench import chat, data, dpo, loop, models, profiles, quiet, runs, scale, train
+from workbench import chat, data, dpo, loop, models, profiles, quiet, runs, scale, supervised, train
 from workbench.bench import NOTEBOOK, in_turn
 from workbench.memory import GIB, Shape
 from workbench.specs import DPOSpec, SFTSpec
@@ -128,7 +128,7 @@ def _sft(base: str, method: str, rows: datasets.Dataset, size: Size, at: Path, w
     )
 
     def ours() -> Trainer:
-        return train.make_trainer(spec, models.load_base(base, method == "qlora"), tokenizer, rows, at, [])
+        return supervised.make_trainer(spec, models.load_base(base, method == "qlora"), tokenizer, rows, at, [])
 
     def theirs() -> Trainer:
         model = models.load_base(base, method == "qlora")

@@ -5,13 +5,14 @@ answers are only worse. So there is one template here (ChatML with the tool form
 tokenizer, TRL renders training rows with it, and everything else calls :func:`encode` or :func:`prompt_ids`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from html import escape
 
 import torch
+import transformers
 from IPython.display import HTML
-from transformers import PreTrainedTokenizerBase
-from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
 from workbench import data
 from workbench.errors import InputError
@@ -60,7 +61,9 @@ CHATML = """\
 """
 
 
-def with_template(tokenizer: PreTrainedTokenizerBase, template: str = CHATML) -> PreTrainedTokenizerBase:
+def with_template(
+    tokenizer: transformers.PreTrainedTokenizerBase, template: str = CHATML
+) -> transformers.PreTrainedTokenizerBase:
     """Give the tokenizer a chat template that marks what is supervised, and return it.
 
     With the default, a tokenizer that has the ChatML tokens gets :data:`CHATML`, whatever template it came with, so that the
@@ -80,6 +83,11 @@ def with_template(tokenizer: PreTrainedTokenizerBase, template: str = CHATML) ->
             f"{name}: the tokenizer has no chat template and no {' or '.join(TOKENS)} token; "
             "take a base with a chat template, or add the two tokens to its tokenizer"
         )
+    from trl.chat_template_utils import (  # loads models' code, in seconds
+        get_training_chat_template,
+        has_generation_markers,
+    )
+
     if not has_generation_markers(tokenizer.chat_template):
         try:
             tokenizer.chat_template = get_training_chat_template(tokenizer)
@@ -92,7 +100,7 @@ def with_template(tokenizer: PreTrainedTokenizerBase, template: str = CHATML) ->
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
+    tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
 ) -> tuple[list[int], list[int]]:
     """Token ids of a whole conversation, and a mask of the same length: 1 on every answer and the token that ends it."""
     encoded = tokenizer.apply_chat_template(
@@ -101,7 +109,9 @@ def encode(
     return encoded["input_ids"], encoded["assistant_masks"]
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
+def prompt_ids(
+    tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
+) -> list[int]:
     """Token ids of the messages followed by the opening of the assistant's turn: what the model is to continue."""
     encoded = tokenizer.apply_chat_template(
         messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True
@@ -110,7 +120,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: 
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int, batch_size: int
+    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int, batch_size: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Token ids and labels of whole conversations (the chosen side of a pair), each of shape (rows, longest), the shortest first.
 
@@ -127,7 +137,7 @@ def batches(
         yield ids, ids.masked_fill(mask == 0, -100)
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+def end_of_turn(tokenizer: transformers.PreTrainedTokenizerBase) -> int:
     """Id of the token that ends an answer: the last supervised one of any conversation."""
     ids, mask = encode(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
     return max((position, token) for position, token in enumerate(ids) if mask[position])[1]
@@ -141,7 +151,9 @@ STYLE = """<style>
 </style>"""
 
 
-def coloured(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None) -> HTML:
+def coloured(
+    tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
+) -> HTML:
     """Show a conversation token by token: what is supervised in blue and bold, the prompt in grey, special tokens outlined.
 
     A left border marks where each token begins; a character that is split over several tokens shows as "�" in each.
@@ -149,7 +161,7 @@ def coloured(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: li
     return HTML(STYLE + masked(tokenizer, *encode(tokenizer, messages, tools)))
 
 
-def masked(tokenizer: PreTrainedTokenizerBase, ids: list[int], mask: list[int]) -> str:
+def masked(tokenizer: transformers.PreTrainedTokenizerBase, ids: list[int], mask: list[int]) -> str:
     """The same for any token ids and their mask, as HTML that wants :data:`STYLE` before it."""
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     spans = []

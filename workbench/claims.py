@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from math import inf, isnan
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 from IPython.display import display
 
@@ -165,6 +164,8 @@ def read(notebook: str | Path) -> list[dict]:
     Raises:
         InputError: there is no such notebook, or it is no notebook.
     """
+    import nbformat  # takes a second, for its schemas: only where notebooks are read
+
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except FileNotFoundError as error:

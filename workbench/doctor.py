@@ -3,6 +3,8 @@
 An error makes training senseless and :func:`require` stops on it; a warning costs quality; a note is worth knowing.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -10,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import transformers
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from workbench import chat, data, overlap, pairs
 from workbench.errors import InputError
@@ -49,7 +51,7 @@ class Tokens:
 
 def examine(
     rows: Iterable[dict],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     max_length: int,
     evaluation: Iterable[dict] | None = None,
     *,
@@ -158,7 +160,7 @@ def _lengths(encoded: list[Tokens], max_length: int) -> list[Finding]:
 
 
 def _special_tokens(
-    encoded: list[Tokens], tokenizer: PreTrainedTokenizerBase, trainable: Collection[int] | None
+    encoded: list[Tokens], tokenizer: transformers.PreTrainedTokenizerBase, trainable: Collection[int] | None
 ) -> list[Finding]:
     special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
     ends = {tokens.row: tokens.last() for tokens in encoded}
@@ -205,7 +207,7 @@ def _special_tokens(
     return findings
 
 
-def _use(rows: list[dict], encoded: list[Tokens], tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
+def _use(rows: list[dict], encoded: list[Tokens], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:
     """What the model is asked to continue must be what stood before the answer in training."""
     differs = []
     for tokens in encoded[:SAMPLE]:
@@ -223,7 +225,7 @@ def _use(rows: list[dict], encoded: list[Tokens], tokenizer: PreTrainedTokenizer
     )
 
 
-def _texts(rows: list[dict], tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
+def _texts(rows: list[dict], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:
     answers = [data.conversation(row)[-1] for row in rows]
     controls = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, *chat.TOKENS} - {None}
     turns = [[turn["role"] for side in _sides(row) for turn in side] for row in rows]

@@ -3,6 +3,8 @@
 Two scores are never mixed: `follows` (the answer has the form that was asked for) and `correct` (its content is true).
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import transformers
 
 from workbench import chat, data, runs
 from workbench.errors import InputError
@@ -25,8 +27,8 @@ COLUMNS = ("index", "family", "skill", "axis", "split", "prompt", "response", "r
 
 
 def score(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     rows: Iterable[dict],
     mode: str = "chat",
     *,
@@ -95,9 +97,9 @@ def named(rows: Sequence[dict]) -> list[str]:
 
 
 def drift(
-    policy: PreTrainedModel,
-    reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    policy: transformers.PreTrainedModel,
+    reference: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     rows: Iterable[dict],
     max_length: int = 512,
     batch_size: int = 16,
@@ -173,7 +175,10 @@ def few_shot(index: int, row: dict, shots: list[dict], k: int = 4) -> str:
 
 
 def text_loss(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int = 512
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int = 512,
 ) -> float:
     """Mean loss over all tokens of plain texts, in nats a token; each text stands alone, as a document, and is cut at `max_length`.
 

@@ -4,10 +4,12 @@ Decoding one prompt at a time is by far the slowest way on any machine (1 thousa
 prompts at a time, for a small Llama on 2 cores), and left padding gives the same tokens: a test compares the two.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+import transformers
 
 from workbench import chat
 from workbench.errors import InputError
@@ -27,15 +29,15 @@ class Reply:
     """The model ended by itself, with an end token. False when a stop string or the token limit ended it."""
 
 
-def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def text_ids(tokenizer: transformers.PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of plain text as a document begins: behind the begin token where the model has one."""
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     return begin + tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     prompts: list[list[int]],
     max_new_tokens: int = 64,
     batch_size: int | None = None,
@@ -106,31 +108,31 @@ def rounds(max_new_tokens: int) -> list[int]:
     return sizes
 
 
-def settings(max_new_tokens: int, temperature: float, ends: list[int], pad: int) -> GenerationConfig:
+def settings(max_new_tokens: int, temperature: float, ends: list[int], pad: int) -> transformers.GenerationConfig:
     """Greedy decoding for temperature 0, else sampling from the whole distribution.
 
     All is said: what a Hub model's own generation_config asks for (sampling, a repetition penalty) would be inherited else.
     """
     sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-    return GenerationConfig(
+    return transformers.GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=bool(temperature), **sampling, num_beams=1, repetition_penalty=1.0,
         no_repeat_ngram_size=0, eos_token_id=ends, pad_token_id=pad,
     )  # fmt: skip
 
 
-def finished(tokenizer: PreTrainedTokenizerBase, new: list[int], ends: list[int], stop: list[str]) -> bool:
+def finished(tokenizer: transformers.PreTrainedTokenizerBase, new: list[int], ends: list[int], stop: list[str]) -> bool:
     """Whether a reply holds an end token or, if there are any, a stop string."""
     return bool(set(new) & set(ends)) or (bool(stop) and any(string in tokenizer.decode(new) for string in stop))
 
 
-class StopStrings(StoppingCriteria):
+class StopStrings:
     """End a row once its new text holds one of the strings.
 
     The `stop_strings` of transformers look at the end of the whole sequence: a string that begins in the prompt and ends in the
     reply stops the row there, though the reply does not hold it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: list[str], prompt_width: int):
+    def __init__(self, tokenizer: transformers.PreTrainedTokenizerBase, strings: list[str], prompt_width: int):
         self.tokenizer, self.strings, self.prompt_width = tokenizer, strings, prompt_width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
@@ -139,7 +141,7 @@ class StopStrings(StoppingCriteria):
         return torch.tensor([any(s in text for s in self.strings) for text in texts], device=input_ids.device)
 
 
-def end_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_tokens(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
     """Ids that end a reply: the end of a document and, where the tokenizer has a chat template, the end of a turn."""
     ends = {tokenizer.eos_token_id}
     if tokenizer.chat_template is not None:
@@ -155,7 +157,9 @@ def pad_left(prompts: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Te
     return ids, attention
 
 
-def read(tokenizer: PreTrainedTokenizerBase, last: int, new: list[int], ends: list[int], stop: list[str]) -> Reply:
+def read(
+    tokenizer: transformers.PreTrainedTokenizerBase, last: int, new: list[int], ends: list[int], stop: list[str]
+) -> Reply:
     """Turn the new ids of one row into a reply: cut at the first end token, then at the first stop string before it."""
     end = next((position for position, token in enumerate(new) if token in ends), None)
     kept = new[:end]

@@ -10,7 +10,7 @@ import torch
 import trl.trainer.utils
 from peft.utils import TrainableTokensWrapper
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
-from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
+from transformers.integrations import get_reporting_integration_callbacks
 
 from workbench import data, memory, models, ranks, runs
 from workbench.errors import InputError
@@ -131,16 +131,6 @@ def mend(trainer: Trainer) -> None:
 def rows_trained(dataset: datasets.Dataset) -> int:
     """Rows of a trainer's data set, packed or not."""
     return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
-
-
-def known_tracker(name: str) -> None:
-    """Raise InputError for a tracker that the Trainer does not know or that is not installed here."""
-    installed = get_available_reporting_integrations()
-    if name not in ("none", *installed):
-        raise InputError(
-            f'report_to "{name}" is not installed, or nothing that the Trainer can report to; installed here: '
-            f'{", ".join(installed) or "none"}; pip install -e ".[tracking]" brings TensorBoard'
-        )
 
 
 def report(trainer: Trainer, to: str, work: Path) -> None:

@@ -3,12 +3,14 @@
 The activations are counted from what autograd keeps (a test counts again, on a CPU). Not run on a GPU.
 """
 
+from __future__ import annotations
+
 import gc
 from dataclasses import dataclass
 
 import psutil
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+import transformers
 
 from workbench.errors import InputError
 
@@ -39,11 +41,11 @@ class Shape:
     intermediate: int
 
     @classmethod
-    def of(cls, model: PreTrainedModel | PretrainedConfig) -> "Shape":
+    def of(cls, model: transformers.PreTrainedModel | transformers.PretrainedConfig) -> Shape:
         """From a model, or from its config alone: nothing is loaded then."""
-        config = model if isinstance(model, PretrainedConfig) else model.config
+        config = model if isinstance(model, transformers.PretrainedConfig) else model.config
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = transformers.AutoModelForCausalLM.from_config(config)
         head, text = model.get_output_embeddings(), config.get_text_config()
         layers = [part for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not head]
         linear = sum(layer.weight.numel() for layer in layers)

@@ -1,30 +1,27 @@
 """Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
 
+from __future__ import annotations
+
 import gc
 import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from bitsandbytes.nn import Linear4bit
+import transformers
 from filelock import FileLock
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from workbench import chat, memory, ranks
 from workbench.errors import InputError
 from workbench.hub import commit, fetch, first_line
 from workbench.quiet import errors_only, few_bars
 from workbench.runs import Run
+
+if TYPE_CHECKING:
+    import peft  # loads its models in seconds: only where an adapter is made or read
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -44,10 +41,10 @@ def fingerprint(folder: Path) -> str:
 
 def context(folder: Path) -> int:
     """Tokens that a model was made to read at once."""
-    return AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings
+    return transformers.AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings
 
 
-def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:
     """Tokenizer of ``base`` with the chat template that marks answers, and with a pad token that is not its end token.
 
     Raises:
@@ -59,7 +56,7 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> PreTrainedT
             f"{base}: no tokenizer in this folder ({' or '.join(TOKENIZER_FILES[:2])}); save it beside the weights"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
@@ -80,7 +77,7 @@ def load_base(
     device: str | None = None,
     revision: str | None = None,
     dtype: torch.dtype | None = None,
-) -> PreTrainedModel:
+) -> transformers.PreTrainedModel:
     """Load a causal language model for use or training.
 
     Args:
@@ -108,18 +105,20 @@ def load_base(
     # Accelerate refuses a 4-bit model on a bare "cuda" where several processes train, each on the GPU of its number.
     settings = {"dtype": dtype, "device_map": {"": ranks.local() if device == "cuda" else device}}
     if quantize:
-        settings["quantization_config"] = BitsAndBytesConfig(
+        settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **settings)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **settings)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
             f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
         ) from error
-    if device == "cpu":
+    if device == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
         # training after it gets no gradient through these layers, silently, and numbers differ from those of other CPUs.
+        from bitsandbytes.nn import Linear4bit
+
         for module in model.modules():
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
@@ -138,15 +137,15 @@ def compute_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def chat_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def chat_token_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
     """Ids of the chat and tool tokens in this vocabulary: reserved by base models, and often never trained."""
     vocabulary = tokenizer.get_vocab()
     return sorted(vocabulary[token] for token in (*chat.TOKENS, *chat.TOOL_TOKENS) if token in vocabulary)
 
 
 def lora_config(
-    rank: int, tokenizer: PreTrainedTokenizerBase, alpha: int | None = None, tied: bool = True
-) -> LoraConfig:
+    rank: int, tokenizer: transformers.PreTrainedTokenizerBase, alpha: int | None = None, tied: bool = True
+) -> peft.LoraConfig:
     """LoRA on every linear layer but the output, plus the embedding rows of the chat tokens themselves.
 
     LoRA alone leaves a token that the base model never saw at its random start, and the end token is such a token: the model
@@ -159,9 +158,11 @@ def lora_config(
         alpha: the update is scaled by alpha / rank; None takes twice the rank.
         tied: input and output embedding share their rows; if not, both are trained.
     """
+    import peft
+
     tokens = chat_token_ids(tokenizer)
     layers = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
-    return LoraConfig(
+    return peft.LoraConfig(
         r=rank,
         lora_alpha=alpha or 2 * rank,
         target_modules="all-linear",
@@ -171,15 +172,21 @@ def lora_config(
 
 
 @few_bars()
-def with_adapter(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rank: int = 16) -> PeftModel:
+def with_adapter(
+    model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase, rank: int = 16
+) -> peft.PeftModel:
     """The base with a new adapter that changes nothing yet, as a training starts: for gradients (scores.less)."""
-    return get_peft_model(model, lora_config(rank, tokenizer, tied=model.config.get_text_config().tie_word_embeddings))
+    import peft
+
+    return peft.get_peft_model(
+        model, lora_config(rank, tokenizer, tied=model.config.get_text_config().tie_word_embeddings)
+    )
 
 
 @few_bars()
 def load_tuned(
     run: Run, *, merged: bool = False, unfolded: bool = False, trainable: bool = False, device: str | None = None
-) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+) -> tuple[transformers.PreTrainedModel | peft.PeftModel, transformers.PreTrainedTokenizerBase]:
     """Model of a finished run and its tokenizer, ready to answer (it stops at its own end token).
 
     Args:
@@ -191,7 +198,7 @@ def load_tuned(
         trainable: to go on training: what was trained stays in fp32 and takes gradients.
         device: "cpu" or "cuda"; None takes CUDA where there is one.
     """
-    tokenizer = AutoTokenizer.from_pretrained(run.adapter)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run.adapter)
     method = run.spec["method"]
     if method == "full":
         model = load_base(run.adapter, device=device, dtype=torch.float32 if trainable else None)
@@ -201,15 +208,17 @@ def load_tuned(
             base = _floats(base)
         elif trainable:
             base = unpacked(base)
+        import peft
+
         # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
-        model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
+        model = peft.PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
 
-def unpacked(model: PreTrainedModel) -> PreTrainedModel:
+def unpacked(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
     """A model on a CPU with its 4-bit weights as floats, where they take no more than a quarter of the free memory.
 
     Each step would unpack them anyway, so the numbers are the same to the last digit; training the pocket base is a sixth faster.
@@ -221,12 +230,12 @@ def unpacked(model: PreTrainedModel) -> PreTrainedModel:
     return _floats(model)
 
 
-def _floats(model: PreTrainedModel) -> PreTrainedModel:
+def _floats(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
     with errors_only():  # it tells the type of the floats, which load_base chose
         return model.dequantize()
 
 
-def load_any(source: Run | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_any(source: Run | str) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     """Model and tokenizer of a run or of a base model, in the form that answers fastest where it stands."""
     if isinstance(source, Run):
         # on a GPU memory is what is short, on a CPU it is time

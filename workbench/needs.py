@@ -3,6 +3,8 @@
 In the first cell of a notebook: ``p = needs.checked(profiles.get(profile))``.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import shutil
 import time
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
+import transformers
 
 from workbench import hub, memory, models
 from workbench.errors import InputError
@@ -45,7 +47,7 @@ def checked(profile: Profile) -> Profile:
         raise InputError(f'profile {profile.name} needs a CUDA GPU, and torch finds none here; take profile "pocket"')
     found = {field: _look_up(name, field) for field, name in named.items()}
     disk = shutil.disk_usage(_existing(hub.cache_folder())).free
-    config = AutoConfig.from_pretrained(found["base"].name, revision=found["base"].commit)
+    config = transformers.AutoConfig.from_pretrained(found["base"].name, revision=found["base"].commit)
     gpu = f"{torch.cuda.get_device_name()} with {str(models.compute_dtype('cuda')).removeprefix('torch.')}"
     lines = told(profile, list(found.values()), disk, memory.Shape.of(config), gpu, memory.free("cuda"), speed("cuda"))
     print("\n".join(lines))

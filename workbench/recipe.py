@@ -1,11 +1,13 @@
 """A supervised run as a YAML file with which TRL's own command line repeats it: ``trl sft --config sft.yaml``."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import datasets
+import transformers
+import trl
 import yaml
-from transformers import AutoTokenizer
-from trl import SFTConfig
 
 from workbench import models
 from workbench.errors import InputError
@@ -28,7 +30,7 @@ DIFFERS = """
 # {tokens}), and keeps adapters on a 4-bit base in bf16 where the run keeps fp32: losses are near, not equal."""
 
 
-def told(arguments: SFTConfig) -> dict:
+def told(arguments: trl.SFTConfig) -> dict:
     """The values of :data:`ARGUMENTS` as plain data."""
     values = {name: getattr(arguments, name) for name in ARGUMENTS}
     return {name: getattr(value, "value", value) for name, value in values.items()}
@@ -51,7 +53,7 @@ def write(run: Run, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows = datasets.Dataset.from_parquet(str(run.path / ROWS))
     rows.to_parquet(folder / "rows.parquet")
-    tokenizer = AutoTokenizer.from_pretrained(run.adapter)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run.adapter)
     (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
     path = folder / "sft.yaml"
     method = run.spec["method"]

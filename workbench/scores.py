@@ -7,17 +7,22 @@ them junk, 89% had an IFD above 1, on the quiz sheet 59%). Only gradients are ta
 training to come.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import transformers
 
 from workbench import chat, data
 from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import peft  # loads its models in seconds: only where an adapter is made or read
 
 TOKENS = 4_096  # read at a time, padding included: more is faster until memory is short (4 bytes × vocabulary × tokens)
 
@@ -27,7 +32,7 @@ def random(rows: Iterable[dict], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(len(list(rows)))
 
 
-def length(rows: Iterable[dict], tokenizer: PreTrainedTokenizerBase, whole: bool = False) -> np.ndarray:
+def length(rows: Iterable[dict], tokenizer: transformers.PreTrainedTokenizerBase, whole: bool = False) -> np.ndarray:
     """Tokens of the answers, end tokens too: what is supervised. With `whole`, of the whole conversation.
 
     As a score, the longest answers first: "Long Is More for Alignment" (Zhao et al. 2024, arXiv 2402.04833). As the `lengths` of
@@ -37,7 +42,9 @@ def length(rows: Iterable[dict], tokenizer: PreTrainedTokenizerBase, whole: bool
     return np.array([len(mask) if whole else sum(mask) for mask in masks])
 
 
-def perplexity(rows: Iterable[dict], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def perplexity(
+    rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
+) -> np.ndarray:
     """Mean log-probability of the answer's tokens after the instruction, in nats: minus the log of the perplexity.
 
     The lowest perplexity comes first, what the base model would almost have said itself. Papers disagree about the end to take: on
@@ -53,7 +60,9 @@ def middle(scores: np.ndarray) -> np.ndarray:
     return -np.abs(2 * ranks + 1 - len(scores)) / (2 * len(scores))
 
 
-def ifd(rows: Iterable[dict], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def ifd(
+    rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
+) -> np.ndarray:
     """Instruction-following difficulty: loss of the answer after its instruction over its loss alone, both means over its tokens.
 
     Cherry LLM (Li et al. 2023, arXiv 2308.12032, with its Alpaca prompt in place of our quiz sheet): near 0 the instruction gives the answer away, near 1 it hardly helps, and
@@ -72,8 +81,8 @@ def cherry(difficulty: np.ndarray) -> np.ndarray:
 
 def quality(
     rows: Iterable[dict],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     shots: Iterable[dict],
 ) -> np.ndarray:
     """Probability of the answer's tokens after a few solved examples, 0 to 1 (geometric mean).
@@ -88,7 +97,9 @@ def quality(
     return np.exp(-_means(model, _quiz(rows, model, tokenizer, shots)))
 
 
-def complexity(rows: Iterable[dict], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def complexity(
+    rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
+) -> np.ndarray:
     """Information in the instruction, in nats: how much the base model is surprised by all its tokens together.
 
     A stand-in for DEITA's trained scorer, which tells how often an instruction was made harder; each added demand adds nats. It grows
@@ -97,7 +108,9 @@ def complexity(rows: Iterable[dict], model: PreTrainedModel, tokenizer: PreTrain
     return _sums(model, [(prompt[:1], prompt[1:]) for prompt, _ in _pairs(rows, model, tokenizer)])
 
 
-def embeddings(rows: Iterable[dict], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def embeddings(
+    rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
+) -> np.ndarray:
     """The base model's last hidden states, mean over instruction and answer: shape (rows, hidden size)."""
     sequences = [prompt + answer for prompt, answer in _pairs(rows, model, tokenizer)]
     found = np.empty((len(sequences), model.config.get_text_config().hidden_size), dtype=np.float32)
@@ -110,7 +123,11 @@ def embeddings(rows: Iterable[dict], model: PreTrainedModel, tokenizer: PreTrain
 
 
 def gradients(
-    rows: Iterable[dict], model: PeftModel, tokenizer: PreTrainedTokenizerBase, dimensions: int = 8_192, seed: int = 0
+    rows: Iterable[dict],
+    model: peft.PeftModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    dimensions: int = 8_192,
+    seed: int = 0,
 ) -> np.ndarray:
     """Gradient of each row's loss (mean over its answers' tokens) in the LoRA weights, projected at random.
 
@@ -162,8 +179,8 @@ def gradients(
 def less(
     rows: Iterable[dict],
     targets: Iterable[dict],
-    model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: peft.PeftModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     by: str = "skill",
     dimensions: int = 8_192,
 ) -> np.ndarray:
@@ -194,8 +211,8 @@ def _texts(row: dict) -> tuple[str, str]:
 
 def _pairs(
     rows: Iterable[dict],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     before: str = "",
     after: str = "\n",
     lead: str = "",
@@ -217,24 +234,27 @@ def _pairs(
 
 
 def _quiz(
-    rows: Iterable[dict], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, shots: Iterable[dict] = ()
+    rows: Iterable[dict],
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    shots: Iterable[dict] = (),
 ) -> list[tuple[list[int], list[int]]]:
     """:func:`_pairs` as a quiz sheet, below solved examples where there are any."""
     solved = "".join(f"Q: {asked}\nA: {answer}\n\n" for asked, answer in map(_texts, shots))
     return _pairs(rows, model, tokenizer, solved + "Q: ", "\nA:", " ")
 
 
-def _context(model: PreTrainedModel) -> int:
+def _context(model: transformers.PreTrainedModel) -> int:
     return model.config.get_text_config().max_position_embeddings
 
 
-def _means(model: PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
+def _means(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
     """Mean loss a token of the second parts; NaN where there is none."""
     with np.errstate(invalid="ignore"):
         return _sums(model, pairs) / np.array([len(answer) for _, answer in pairs])
 
 
-def _sums(model: PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
+def _sums(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
     """Loss of the second parts, each read after its first, in nats, summed over tokens."""
     sums = np.empty(len(pairs))
     for places, ids in _batches(model, [first + second for first, second in pairs]):
@@ -247,7 +267,9 @@ def _sums(model: PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> n
     return sums
 
 
-def _batches(model: PreTrainedModel, sequences: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+def _batches(
+    model: transformers.PreTrainedModel, sequences: list[list[int]]
+) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Sequences of like length together, about TOKENS at a time: their positions, and ids of shape (sequences, longest).
 
     Padding stands on the right and the model is causal: no token can see it.
@@ -265,7 +287,7 @@ def _batches(model: PreTrainedModel, sequences: list[list[int]]) -> Iterator[tup
     model.train(training)
 
 
-def _padded(model: PreTrainedModel, sequences: list[list[int]]) -> torch.Tensor:
+def _padded(model: transformers.PreTrainedModel, sequences: list[list[int]]) -> torch.Tensor:
     width = max(map(len, sequences))
     return torch.tensor([ids + [0] * (width - len(ids)) for ids in sequences], device=model.device)
 

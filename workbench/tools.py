@@ -4,6 +4,8 @@ Nothing that a model writes is trusted. A call that is no JSON, names no tool, h
 returns gives the model a tool turn that says so, and ends nothing but one of a few rounds.
 """
 
+from __future__ import annotations
+
 import ast
 import json
 import operator
@@ -12,9 +14,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import transformers
 from jsonschema import Draft202012Validator, SchemaError
 from jsonschema.exceptions import best_match
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench import chat
 from workbench.errors import InputError
@@ -59,8 +61,8 @@ class Transcript:
 
 
 def converse(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     conversations: Sequence[list[dict]],
     tools: list[dict],
     functions: Mapping[str, Callable[..., object]],

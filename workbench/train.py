@@ -5,25 +5,24 @@ lose days to elsewhere: the checks before the first step, the loss on the answer
 into it, and going on after an interruption.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+import transformers
 
-from workbench import chat, data, doctor, loop, models, ranks, recipe, runs
-from workbench.dpo import train_on_pairs
+from workbench import chat, data, doctor, models, ranks, runs
 from workbench.errors import InputError
-from workbench.keeper import Keeper
-from workbench.quiet import few_bars
 from workbench.specs import DPOSpec, SFTSpec
 
-RECIPE = 2  # part of every run's name; raise it when a change in this file changes what a spec means
+RECIPE = (
+    2  # part of every run's name; raise it when a change here, in supervised.py or in dpo.py changes what a spec means
+)
 
 
 def sft(
@@ -62,7 +61,7 @@ def sft(
             f'method "{spec.method}" cannot be split over processes (FSDP cuts the trained rows of the chat tokens off their '
             "embedding); launch without FSDP, which keeps the whole base on each GPU"
         )
-    loop.known_tracker(report_to)
+    _known_tracker(report_to)
     store = store or runs.Store()
     folder = models.fetch(spec.base, spec.revision)
     _gate(rows, evaluation, store)
@@ -76,9 +75,13 @@ def sft(
     }
     if models.default_device() == "cuda":
         key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
-    return store.obtain(
-        spec.method, key, lambda work: _train(work, folder, spec, rows, held_out, quiet, save_every, report_to)
-    )
+
+    def make(work: Path) -> dict:
+        from workbench import supervised  # loading TRL takes seconds, which a run that is there need not wait
+
+        return supervised.train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report_to)
+
+    return store.obtain(spec.method, key, make)
 
 
 def dpo(
@@ -114,7 +117,7 @@ def dpo(
             "returns as sft_run"
         )
     doctor.require(doctor.unpaired(rows))
-    loop.known_tracker(report_to)
+    _known_tracker(report_to)
     store = store or runs.Store()
     _gate(rows, evaluation, store)
     key = {
@@ -124,14 +127,18 @@ def dpo(
         "recipe": RECIPE,
         "versions": runs.versions(),
     }
-    return store.obtain(
-        "dpo", key, lambda work: train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
-    )
+
+    def make(work: Path) -> dict:
+        from workbench import dpo
+
+        return dpo.train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
+
+    return store.obtain("dpo", key, make)
 
 
 def loss_per_token(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     rows: datasets.Dataset,
     max_length: int = 512,
     batch_size: int = 16,
@@ -154,54 +161,16 @@ def loss_per_token(
     return total / count
 
 
-def make_trainer(
-    spec: SFTSpec,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: datasets.Dataset,
-    out: Path,
-    callbacks: list[TrainerCallback],
-    quiet: bool = True,
-    packed: bool | None = None,
-) -> SFTTrainer:
-    """TRL's trainer for this spec and a loaded base; it tokenises the rows and attaches the adapter.
-
-    Args:
-        packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU. On a CPU it
-            is slower than rows one behind the other (LOG.md).
-    """
-    lengths = [len(chat.encode(tokenizer, row["messages"], data.tools(row))[0]) for row in rows]
-    packed = model.device.type == "cuda" if packed is None else packed
-    settings = loop.arguments(budgeted(spec, lengths), model, len(rows), out, quiet)
-    if packed:
-        settings |= loop.packed(spec, model, lengths)
-    else:
-        # Rows of a batch stand one behind the other instead of padded to the longest: the same loss, digit for digit, in half the
-        # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
-        fits = max(lengths) <= spec.max_length
-        settings |= {"padding_free": fits, "max_length": None if fits else spec.max_length}
-    arguments = SFTConfig(
-        **settings, assistant_only_loss=spec.loss_on == "answers", train_sampling_strategy=spec.sampling
-    )
-    adapter = None
-    if spec.method != "full":
-        tied = model.config.get_text_config().tie_word_embeddings
-        adapter = models.lora_config(spec.rank, tokenizer, spec.alpha, tied)
-    trainer = SFTTrainer(
-        model=model, args=arguments, train_dataset=loop.for_trl(rows), processing_class=tokenizer, peft_config=adapter,
-        callbacks=callbacks,
-    )  # fmt: skip
-    loop.mend(trainer)
-    return trainer
-
-
-def budgeted(spec: SFTSpec, lengths: Sequence[int]) -> SFTSpec:
-    """The spec with its budget in tokens as one in steps, for rows of these lengths in tokens."""
-    if spec.max_tokens is None:
-        return spec
-    cut = [min(length, spec.max_length) for length in lengths]
-    a_step = sum(cut) / -(-len(cut) // spec.batch_size)  # the last step of a pass may hold fewer rows than the others
-    return dataclasses.replace(spec, max_tokens=None, max_steps=max(1, round(spec.max_tokens / a_step)))
+def _known_tracker(name: str) -> None:
+    """Raise InputError for a tracker that the Trainer does not know or that is not installed here."""
+    if name == "none":
+        return
+    installed = transformers.integrations.get_available_reporting_integrations()
+    if name not in installed:
+        raise InputError(
+            f'report_to "{name}" is not installed, or nothing that the Trainer can report to; installed here: '
+            f'{", ".join(installed) or "none"}; pip install -e ".[tracking]" brings TensorBoard'
+        )
 
 
 def _gate(rows: datasets.Dataset, evaluation: datasets.Dataset | None, store: runs.Store) -> None:
@@ -213,34 +182,3 @@ def _gate(rows: datasets.Dataset, evaluation: datasets.Dataset | None, store: ru
 
     if evaluation is not None:
         store.cached([data.content_hash(rows), data.content_hash(evaluation)], "gate", passed)
-
-
-@few_bars()
-def _train(work, folder, spec, rows, held_out, quiet, save_every, report_to) -> dict:
-    """Train in the folder ``work`` and return the run's record."""
-    loop.fits(models.context(folder), spec.base, spec.max_length)
-    tokenizer = models.load_tokenizer(folder)
-    tokens = None if spec.method == "full" else models.chat_token_ids(tokenizer)
-    findings = doctor.examine(rows, tokenizer, spec.max_length, trainable=tokens)
-    doctor.require(findings)
-    keeper = Keeper(save_every)
-    model = models.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
-    model = models.unpacked(model)
-    before = loss_per_token(model, tokenizer, held_out, spec.max_length) if held_out is not None else None
-    trainer = make_trainer(spec, model, tokenizer, rows, work / "checkpoints", [keeper], quiet)
-    loop.report(trainer, report_to, work)
-    log = loop.finish(trainer, keeper, work)
-    after = loss_per_token(trainer.model, tokenizer, held_out, spec.max_length) if held_out is not None else None
-    loop.save(trainer, tokenizer, rows, work)
-    last = log.iloc[-1]
-    return {
-        # where the default branch of a Hub model stood: it may move before the run is opened again
-        "spec": {**dataclasses.asdict(spec), "revision": models.commit(folder) or spec.revision},
-        "environment": {**runs.environment(), "seconds": float(last["seconds"])},
-        "scores": {
-            "rows": loop.rows_trained(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
-            "held_out_before": before, "held_out_after": after,
-        },
-        "trl": recipe.told(trainer.args),
-        "findings": [dataclasses.asdict(finding) for finding in findings],
-    }  # fmt: skip

@@ -5,10 +5,12 @@ never give teaches nothing. Each pair is plain data: prompt, chosen, rejected (m
 ("helpful", "harmless", "honest"), `fault`, what is wrong with the rejected answer, and `right`, whether the chosen one is correct.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import transformers
 
 from .. import chat, data
 from ..errors import InputError
@@ -32,8 +34,8 @@ def prompts(careful: int = 300, others: int = 160) -> list[dict]:
 
 
 def sampled(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     rows: Iterable[dict],
     seed: int = 0,
     n: int = 8,
@@ -71,8 +73,8 @@ def sampled(
 
 
 def principled(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     rows: Iterable[dict],
     seed: int = 0,
     n: int = 8,

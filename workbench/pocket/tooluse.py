@@ -1,9 +1,11 @@
 """Tools that really run in the pocket world, and whole conversations with them, scored by their last answer."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import transformers
 
 from .. import data, evaluate, models, tools
 from ..errors import InputError
@@ -21,7 +23,10 @@ def functions() -> dict[str, Callable[[str], str]]:
 
 
 def play(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict], max_new_tokens: int = 64
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rows: Sequence[dict],
+    max_new_tokens: int = 64,
 ) -> pd.DataFrame:
     """Let the model answer rows that ask for a tool call, with tools that run, until it says something to the user.
 
