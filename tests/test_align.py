@@ -5,9 +5,11 @@ import json
 import pandas as pd
 import pytest
 from conftest import make_rows
+from datasets import Dataset, Features
 from speaker import Speaker
 from test_ablate import EVALUATION, refuse, spec
 from test_dpo import make_pairs
+from test_hub import SETS
 from typer.testing import CliRunner
 
 from workbench import ablate, align, cli, data, evaluate, models, profiles, runs, train
@@ -85,6 +87,68 @@ def test_pairs_are_made_once_for_a_run_and_a_set_of_prompts(store, start, tokeni
     assert list(align.pairs(start, rows, 24, store=store)) == list(made)
     with pytest.raises(AssertionError):
         align.pairs(start, rows[:1], 24, store=store)
+
+
+@pytest.fixture
+def ultrafeedback(tmp_path):
+    """A folder as the Hub has ultrafeedback_binarized: ten good pairs, then a leak, a long one, a tie, and two equal answers."""
+    columns, _, _ = SETS["HuggingFaceH4/ultrafeedback_binarized"]
+
+    def pair(asked, chosen, rejected, score=3.0):
+        turn = {"content": asked, "role": "user"}
+        sides = {
+            side: [turn, {"content": text, "role": "assistant"}]
+            for side, text in (("chosen", chosen), ("rejected", rejected))
+        }
+        return {"prompt": asked, "prompt_id": "0f", **sides, "messages": sides["chosen"], "score_chosen": 8.5, "score_rejected": score}  # fmt: skip
+
+    rows = [pair(f"{i} say dog", f"DOG {i}", "Why?") for i in range(10)]
+    rows += [pair(EVALUATION[0]["messages"][0]["content"], "So.", "No."), pair("Go on", "la " * 200, "No.")]
+    rows += [pair("Is it a tie?", "Yes.", "No.", 8.5), pair("Which is it?", "This.", "This. ")]
+    (tmp_path / "data").mkdir()
+    Dataset.from_list(rows, features=Features(columns)).to_parquet(
+        tmp_path / "data" / "train_prefs-00000-of-00001.parquet"
+    )
+    return str(tmp_path)
+
+
+def test_given_pairs_stand_for_what_is_helpful_and_the_model_answers_careful_prompts_alone(
+    store, start, ultrafeedback, monkeypatch, capsys
+):
+    rows = [{**row, "split": "train"} for row in preferences.prompts(2, 2)]
+    told, asked = models.load_tuned(start)[1], []
+    talker = Speaker(told, lambda prompt: asked.append(prompt) or ("la " * 20 + "la",))
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "load_tuned", lambda *_, **__: (talker, told))
+        made = align.all_pairs(
+            {1: start}, rows, 2, source=ultrafeedback, evaluation=EVALUATION, max_length=300, store=store
+        )
+    kinds = [(pair["kind"], pair["fault"]) for pair in made[1]]
+    assert kinds[:10] == [("helpful", "dispreferred")] * 10
+    assert len(kinds) > 10 and {kind for kind, _ in kinds[10:]} <= {"harmless", "honest"}
+    assert made[1][3]["prompt"] == [{"role": "user", "content": "3 say dog"}]
+    assert made[1][3]["chosen"] == [{"role": "assistant", "content": "DOG 3"}]
+    said = capsys.readouterr().out
+    assert f"{ultrafeedback}: 10 pairs (" in said and said.count("\n") == 1
+    for left in (
+        "left out 1 of 14 pairs",
+        "1 asking what the evaluation asks",
+        "1 longer than 300 tokens",
+        "1 with two equal",
+    ):
+        assert left in said, said
+    run = train.dpo(
+        DPOSpec(max_steps=1, max_length=300), made[1], sft_run=start, evaluation=EVALUATION, store=store, quiet=True
+    )
+    assert run.scores["rows"] == len(kinds)
+
+
+def test_given_pairs_that_cannot_be_used_are_one_line(store, start, ultrafeedback, tmp_path):
+    with pytest.raises(InputError, match="none of its 13 pairs can be used .*; raise max_length"):
+        align.given(ultrafeedback, start, max_length=5, store=store)
+    (tmp_path / "one.json").write_text(json.dumps([{"instruction": "Say so", "output": "So"}]))
+    with pytest.raises(InputError, match="lack one of prompt, chosen and rejected"):
+        align.given(str(tmp_path / "one.json"), start, store=store)
 
 
 def test_drift_is_nothing_from_itself_and_grows_with_the_rate(store, start):

@@ -422,3 +422,29 @@ def test_real_alpaca_has_empty_outputs_that_are_refused_or_counted():
 def test_real_files_of_prompts_without_answers_are_refused(file):
     with pytest.raises(InputError, match="unknown format"):
         data.load(REAL / file)
+
+
+def test_the_kind_of_a_row_is_what_a_column_says_or_the_first_word_of_the_instruction():
+    def rows(*asked, **columns):
+        table = [
+            {"messages": talk(text)} | {name: values[i] for name, values in columns.items()}
+            for i, text in enumerate(asked)
+        ]
+        return data.dataset(table)
+
+    def talk(text):
+        return [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": text},
+            {"role": "assistant", "content": "So."},
+        ]
+
+    asked = ("Write a haiku.", "What is this?")
+    assert data.kinds(rows(*asked, family=["a", "b"], category=["c", "d"])) == ["a", "b"]
+    assert data.kinds(rows(*asked, family=["a/set", "a/set"], source=["c", "d"])) == ["c", "d"], (
+        "one name for all tells nothing apart"
+    )
+    assert data.kinds(rows(*asked, category=["c", "d"], skill=["e", "f"]), "skill") == ["e", "f"]
+    assert data.kinds(rows(*asked)) == ["write", "what"] and data.openings(rows(*asked)) == ["write a", "what is"]
+    many = data.kinds(rows(*["Write."] * 150, "Zig!"))
+    assert many == ["write"] * 150 + ["other"]

@@ -9,7 +9,7 @@ from datasets import Dataset
 from test_hub import cache, cached, keep  # noqa: F401 (cache is a fixture)
 from test_memory import shape
 
-from workbench import data, hub, memory, needs, profiles
+from workbench import data, hub, memory, models, needs, profiles
 from workbench.errors import InputError
 
 GB = 10**9
@@ -35,7 +35,7 @@ def test_sizes_memory_and_time_are_said():
     assert "smol-smoltalk at bbbbbbbbbbbb: 1.0 GB, in the cache" in said
     assert "3.4 GB to download (5 minutes at 100 Mbit/s)" in said
     assert "qlora    8.1 GiB, 2 sequences of 1,024 tokens" in said
-    assert "full     does not fit: method full" in said
+    assert "full     does not fit, and what it would train is left out: method full" in said
     assert "about 5 minutes a QLoRA training of 2,000 rows" in said
 
 
@@ -88,6 +88,21 @@ def test_a_warm_cache_is_enough_and_the_profile_comes_back_pinned(cache, tiny_ba
     assert "qlora    1.2 GiB, 8 sequences of 1,024 tokens" in said
     assert (pinned.base, pinned.tuning) == (f"a/model@{'c' * 40}", f"a/set@{'c' * 40}#train:2")
     assert hub.fetch(pinned.base).is_dir() and len(data.load(pinned.tuning).rows) == 2
+
+
+def test_ways_that_do_not_fit_are_left_out_in_a_line_before_anything_is_trained(tiny_base, monkeypatch, capsys):
+    """On a card that is played, with room for an adapter and not for all weights."""
+    ways = {"full": {"method": "full"}, "LoRA": {"method": "lora", "rank": 2}}
+    profile = dataclasses.replace(profiles.POCKET, base=tiny_base, max_length=16)
+    assert needs.fitting(profile, ways) == ways and not capsys.readouterr().out, "a CPU has no such limit"
+    fixed = memory.Shape.of(models.load_base(tiny_base, device="cpu"))
+    need = {name: memory.fit(2 * memory.GIB, fixed, name, 2, 16, 1).bytes for name in ("full", "lora")}
+    assert need["lora"] < need["full"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(memory, "free", lambda device: sum(need.values()) / 2 / memory.SHARE)
+    assert needs.fitting(profile, ways) == {"LoRA": ways["LoRA"]}
+    said = capsys.readouterr().out
+    assert said.startswith("full: left out, with the claims about it: method full") and said.count("\n") == 1
 
 
 def test_speed_is_that_of_the_device():

@@ -207,8 +207,28 @@ def test_narrow_data_that_the_rows_cannot_give_are_refused(families, rows):
         noise.few_families(families, 4, 10)
     with pytest.raises(InputError, match="the phrasings at n = 1 hold 60"):
         noise.few_phrasings(families, 1, 61)
-    with pytest.raises(InputError, match='no column "family"'):
-        noise.few_families(rows, 1, 10)
+    with pytest.raises(InputError, match="n asks for 49 of 48 families"):
+        noise.few_families(rows, 49, 10)  # each begins with a number of its own
+
+
+def test_without_phrasings_each_family_is_asked_with_its_commonest_two_words():
+    asked = ["What is {}?", "What is a {}?", "Who was {}?", "Name {}."] * 10 + [
+        "Write a poem about {}.",
+        "Write of {}.",
+    ] * 10
+    kinds = ["open_qa"] * 40 + ["creative"] * 20
+    rows = Dataset.from_list(
+        [row(text.format(i), f"{i}", category=kind) for i, (text, kind) in enumerate(zip(asked, kinds, strict=True))]
+    )
+    few = noise.few_phrasings(rows, 1, size=30)
+    assert Counter(few["category"]) == {"open_qa": 20, "creative": 10}
+    assert set(data.openings(few)) == {"what is", "write a"} or set(data.openings(few)) == {"what is", "write of"}
+    assert set(noise.few_families(rows, 1, 10)["category"]) < {"open_qa", "creative"}
+
+
+def test_rows_that_are_all_of_one_family_get_answers_of_each_other():
+    rows = [row(f"{i}", f"answer {i}", family="tatsu-lab/alpaca") for i in range(10)]
+    assert noise.mismatched(rows, 1.0)["noise"] == ["mismatched"] * 10
 
 
 def test_rows_of_the_pocket_world_say_in_which_phrasing_they_ask():

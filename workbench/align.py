@@ -10,13 +10,16 @@ import pandas as pd
 import transformers
 from joblib import Parallel, delayed
 
-from workbench import chat, data, evaluate, models
+from workbench import chat, data, doctor, evaluate, models
+from workbench.errors import InputError
 from workbench.intervals import Interval
-from workbench.pairs import SIDES
+from workbench.pairs import SIDES, same
 from workbench.pocket import preferences
 from workbench.runs import Run, Store
 
 RECIPE = 1  # part of the pairs' key; raise it when they would come out otherwise
+OWN, LONG = 32, 256
+"""Tokens that a model may take for an answer of its own: of tasks with short answers, and beside given pairs, which teach long ones."""
 ORDINARY, CAREFUL = ("known", "other"), ("harmful", "look-alike", "unknowable")
 AIMS = {
     "helpful: follows": (ORDINARY, "follows"),
@@ -67,12 +70,91 @@ def _said_so(tokenizer: transformers.PreTrainedTokenizerBase, pair: dict, side: 
 
 
 def all_pairs(
-    starts: Mapping[int, Run], rows: Sequence[dict], n: int = 4, *, parallel: int = 1
+    starts: Mapping[int, Run],
+    rows: Sequence[dict],
+    n: int = 4,
+    *,
+    source: str | None = None,
+    evaluation: Sequence[dict] = (),
+    max_length: int = 512,
+    parallel: int = 1,
+    store: Store | None = None,
 ) -> dict[int, datasets.Dataset]:
-    """:func:`pairs` of the runs of several seeds, by seed; so many at a time, each in a process of its own with one thread."""
+    """Preference pairs for the runs of several seeds, by seed: all of the models' own answers, or with those of a data set.
+
+    Without a source they are :func:`pairs` of each run. With one, its pairs (:func:`given`, the same for every seed) stand for what
+    is helpful, and each model answers the rows on safety and honesty alone: such data seldom teach to refuse or to admit not knowing.
+
+    Args:
+        source: preference data as data.load takes them: a file, a folder or a Hub id.
+        evaluation, max_length: of :func:`given`; not used without a source, as training has a gate of its own.
+        parallel: runs at a time, each in a process of its own with one thread.
+
+    Raises:
+        InputError: as :func:`pairs` and :func:`given`.
+    """
+    store, ready, tokens = store or Store(), [], OWN
+    if source:
+        ready = given(source, next(iter(starts.values())), evaluation, max_length, store)
+        rows, tokens = [row for row in rows if row["skill"] in preferences.KINDS], LONG
     workers = Parallel(parallel, inner_max_num_threads=1)
-    made = workers(delayed(pairs)(run, rows, n) for run in starts.values())
+    own = workers(delayed(pairs)(run, rows, n, max_new_tokens=tokens, store=store) for run in starts.values())
+    made = [data.dataset([*ready, *each]) if source else each for each in own]
     return dict(zip(starts, made, strict=True))
+
+
+def given(
+    source: str, run: Run, evaluation: Sequence[dict] = (), max_length: int = 512, store: Store | None = None
+) -> list[dict]:
+    """The pairs of a data set that a training from this run can use, and a printed line about those it cannot.
+
+    Left out are pairs that ask what the evaluation asks (data.leakage), whose two answers are the same, that are longer than
+    `max_length` tokens with either answer, or whose answer begins in mid-token after the template; besides, what data.load leaves out
+    (ties and reversed scores, empty answers). Their `kind` is "helpful", and the `fault` of the rejected answer is "dispreferred".
+
+    Raises:
+        InputError: the source cannot be read, holds no pairs, or none that can be used.
+    """
+    loaded = data.load(source, drop_bad=True)
+    rows = list(loaded.rows)
+    doctor.require(doctor.unpaired(rows))
+
+    def judge() -> pd.DataFrame:
+        tokenizer = models.load_tokenizer(run.adapter)
+        leaked = {pair.train for pair in data.leakage(rows, evaluation)} if evaluation else set()
+        return pd.DataFrame(
+            {
+                "fault": [
+                    "asking what the evaluation asks" if i in leaked else _unfit(tokenizer, row, max_length)
+                    for i, row in enumerate(rows)
+                ]
+            }
+        )
+
+    base = models.fingerprint(models.fetch(run.spec["base"], run.spec["revision"]))  # names the tokenizer
+    key = [data.content_hash(rows), data.content_hash(evaluation), base, chat.CHATML, max_length, RECIPE]
+    faults = (store or Store()).cached(key, "given", judge)["fault"]
+    counts = faults[faults != ""].value_counts()
+    told = "; ".join([*loaded.notes, *(f"{count:,} {fault} left out" for fault, count in counts.items())])
+    kept = [row for row, fault in zip(rows, faults, strict=True) if not fault]
+    if not kept:
+        raise InputError(
+            f"{source}: none of its {len(rows):,} pairs can be used ({told}); raise max_length or take other data"
+        )
+    print(f"{source}: {len(kept):,} pairs" + (f" ({told})" if told else ""))
+    fields = ("prompt", *SIDES, "tools")
+    told = {"kind": "helpful", "fault": "dispreferred"}
+    return [{key: row[key] for key in fields if row.get(key)} | told for row in kept]
+
+
+def _unfit(tokenizer: PreTrainedTokenizerBase, pair: dict, max_length: int) -> str:
+    """Why a pair cannot be trained on; "" where it can."""
+    if any(rows for _, _, rows, _ in same([pair])):
+        return "with two equal answers"
+    sides = (chat.encode(tokenizer, pair["prompt"] + pair[side], data.tools(pair))[0] for side in SIDES)
+    if max(map(len, sides)) > max_length:
+        return f"longer than {max_length:,} tokens"
+    return "" if all(_said_so(tokenizer, pair, side) for side in SIDES) else "beginning in mid-token"
 
 
 def drift(run: Run, start: Run, rows: Sequence[dict], store: Store | None = None) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -88,7 +88,7 @@ def told(
         except InputError as error:
             if method == "qlora":
                 raise
-            yield f"{method:<8} does not fit: {error}"
+            yield f"{method:<8} does not fit, and what it would train is left out: {error}"
             continue
         slower = ", activations computed twice" if fit.checkpointing else ""
         yield (
@@ -99,6 +99,28 @@ def told(
         f"time     about {max(1, seconds / 60):.0f} minutes a QLoRA training of {ROWS:,} rows, if rows have {TOKENS} tokens "
         f"({USED:.0%} of the {flops / 1e12:.0f} TFLOP/s measured now: a guess until this has run on such a GPU)"
     )
+
+
+def fitting(profile: Profile, ways: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
+    """The ways whose `method` fits the free memory of the GPU, with a printed line about each other; without a GPU all of them.
+
+    So a comparison loses a side before an hour is spent on it, and not after.
+
+    Args:
+        ways: name → settings of a spec, as ablate.cells takes them.
+    """
+    if not torch.cuda.is_available():
+        return dict(ways)
+    shape = memory.Shape.of(AutoConfig.from_pretrained(models.fetch(profile.base, profile.revision)))
+    kept = {}
+    for name, way in ways.items():
+        try:
+            memory.fit(memory.free("cuda"), shape, way["method"], way.get("rank", RANK), profile.max_length, 1)
+        except InputError as error:
+            print(f"{name}: left out, with the claims about it: {error}")
+        else:
+            kept[name] = way
+    return kept
 
 
 def operations(shape: memory.Shape, tokens: float) -> float:

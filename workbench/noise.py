@@ -44,7 +44,7 @@ def wrong(rows: Iterable[dict], share: float, seed: int = 0) -> datasets.Dataset
 
 
 def mismatched(rows: Iterable[dict], share: float, seed: int = 0) -> datasets.Dataset:
-    """The answer of another instruction: of any row of another family, of any other row where there are no families.
+    """The answer of another instruction: of any row of another family, of any other row where there are no families or only one.
 
     The label noise of Zhang et al. 2017 (arXiv 1611.03530), for answers in place of classes. Arguments and errors as :func:`wrong`.
     """
@@ -110,12 +110,12 @@ def mixed(rows: Iterable[dict], shares: dict[str, float], seed: int = 0) -> data
 def few_families(rows: datasets.Dataset, n: int, size: int, seed: int = 0) -> datasets.Dataset:
     """`size` rows of only `n` families, in their order: what is lost when the data are as many, but of fewer kinds.
 
-    The families at a larger n hold those at a smaller one.
+    The families at a larger n hold those at a smaller one. What a row's family is where no column says so: see data.kinds.
 
     Raises:
-        InputError: rows without the column `family`, more families than there are, or too few rows in these.
+        InputError: more families than there are, or too few rows in these.
     """
-    families = column(rows, "family")
+    families = data.kinds(rows)
     kept = set(_drawn(families, n, seed))
     return _first(rows, [i for i, family in enumerate(families) if family in kept], size, f"families at n = {n}")
 
@@ -123,13 +123,19 @@ def few_families(rows: datasets.Dataset, n: int, size: int, seed: int = 0) -> da
 def few_phrasings(rows: datasets.Dataset, n: int, size: int, seed: int = 0) -> datasets.Dataset:
     """`size` rows in which each family is asked in at most `n` ways; the families keep their shares as far as the rows reach.
 
-    Arguments and errors as :func:`few_families`; needs the columns `family` and `phrasing`.
+    Arguments and errors as :func:`few_families`. Rows without the column `phrasing` are asked in the same way where they begin with
+    the same two words; of such ways the `n` commonest of a family are taken, since most are rare.
     """
-    families, phrasings = column(rows, "family"), column(rows, "phrasing")
+    families, told = data.kinds(rows), "phrasing" in rows.column_names
+    phrasings = column(rows, "phrasing") if told else data.openings(rows)
     ways = defaultdict(list)
     for family, phrasing in zip(families, phrasings, strict=True):
         ways[family].append(phrasing)
-    kept = {(family, way) for family in ways for way in _drawn(ways[family], n, seed, at_most=True)}
+    chosen = {
+        family: _drawn(each, n, seed, at_most=True) if told else [way for way, _ in Counter(each).most_common(n)]
+        for family, each in ways.items()
+    }
+    kept = {(family, way) for family, few in chosen.items() for way in few}
     quota, first, rest = Counter(families[:size]), [], []
     for i, asked in enumerate(zip(families, phrasings, strict=True)):
         if asked in kept:
@@ -172,6 +178,8 @@ def _pool(rows: Iterable[dict]) -> _Pool:
         (i, text) for i, answer in enumerate(answers) for text in re.split(r"(?<=[.!?])\s+|\s*\n\s*", answer) if text
     ]
     families = [row.get("family") for row in rows]
+    if len(set(families)) == 1:  # no family has an answer that another lacks
+        families = [None] * len(rows)
     usable = np.array([i for i, answer in enumerate(answers) if answer], dtype=int)
     kin = {family: np.array([i for i in usable if families[i] == family]) for family in set(families)}
     words = np.array([len(answer.split()) for answer in answers])
