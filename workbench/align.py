@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import datasets
 import pandas as pd
 import transformers
-from joblib import Parallel, delayed
+from joblib import delayed
 
-from workbench import chat, data, doctor, evaluate, models
+from workbench import chat, data, doctor, evaluate, models, progress
 from workbench.errors import InputError
 from workbench.intervals import Interval
 from workbench.pairs import SIDES, same
@@ -88,7 +88,7 @@ def all_pairs(
     Args:
         source: preference data as data.load takes them: a file, a folder or a Hub id.
         evaluation, max_length: of :func:`given`; not used without a source, as training has a gate of its own.
-        parallel: runs at a time, each in a process of its own with one thread.
+        parallel: runs at a time, each in a process of its own with its share of the cores.
 
     Raises:
         InputError: as :func:`pairs` and :func:`given`.
@@ -97,8 +97,8 @@ def all_pairs(
     if source:
         ready = given(source, next(iter(starts.values())), evaluation, max_length, store)
         rows, tokens = [row for row in rows if row["skill"] in preferences.KINDS], LONG
-    workers = Parallel(parallel, inner_max_num_threads=1)
-    own = workers(delayed(pairs)(run, rows, n, max_new_tokens=tokens, store=store) for run in starts.values())
+    calls = [delayed(pairs)(run, rows, n, max_new_tokens=tokens, store=store) for run in starts.values()]
+    own = progress.parallel(calls, parallel, "answered and judged")
     made = [data.dataset([*ready, *each]) if source else each for each in own]
     return dict(zip(starts, made, strict=True))
 
@@ -147,7 +147,7 @@ def given(
     return [{key: row[key] for key in fields if row.get(key)} | told for row in kept]
 
 
-def _unfit(tokenizer: PreTrainedTokenizerBase, pair: dict, max_length: int) -> str:
+def _unfit(tokenizer: transformers.PreTrainedTokenizerBase, pair: dict, max_length: int) -> str:
     """Why a pair cannot be trained on; "" where it can."""
     if any(rows for _, _, rows, _ in same([pair])):
         return "with two equal answers"

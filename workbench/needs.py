@@ -111,7 +111,7 @@ def fitting(profile: Profile, ways: Mapping[str, Mapping[str, object]]) -> dict[
     """
     if not torch.cuda.is_available():
         return dict(ways)
-    shape = memory.Shape.of(AutoConfig.from_pretrained(models.fetch(profile.base, profile.revision)))
+    shape = memory.Shape.of(transformers.AutoConfig.from_pretrained(models.fetch(profile.base, profile.revision)))
     kept = {}
     for name, way in ways.items():
         try:
