@@ -3,9 +3,11 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -90,3 +92,14 @@ def test_committed_notebook_was_run_top_to_bottom_and_publishes_verdicts(path):
 def test_committed_notebook_has_short_cells(path):
     for cell in json.loads(path.read_text())["cells"]:
         assert cell["cell_type"] != "code" or len("".join(cell["source"]).splitlines()) <= 15, cell["source"]
+
+
+def test_what_notebooks_import_leaves_out_what_takes_seconds_and_only_a_training_needs():
+    cells = [cell.source for path in SERIES for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    lines = {line for cell in cells for line in cell.splitlines() if re.match(r"(from|import) ", line)}
+    assert any("ablate" in line for line in lines)
+    slow = {"transformers.modeling_utils", "transformers.trainer_callback", "trl.trainer.sft_trainer", "peft", "bitsandbytes",
+            "torch._inductor", "nbformat.validator", "jsonschema"}  # fmt: skip
+    code = "\n".join([*sorted(lines), "import sys", f"print({slow} & set(sys.modules))"])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

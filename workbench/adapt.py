@@ -4,6 +4,8 @@ One spec says what all of them share (adapter, rate, batch, seed); the format of
 transformers' own.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,23 +15,13 @@ from itertools import cycle
 import datasets
 import pandas as pd
 import torch
+import transformers
+import trl
 from IPython.display import HTML
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from transformers import (
-    AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
-from trl import SFTConfig, SFTTrainer
 
 from workbench import chat, data, evaluate, loop, models, runs, train
 from workbench.errors import InputError
 from workbench.generate import text_ids
-from workbench.keeper import Keeper
 from workbench.quiet import errors_only, few_bars
 from workbench.runs import Run, Store
 from workbench.specs import SFTSpec
@@ -53,7 +45,9 @@ class Way:
             raise InputError(f'format "{self.format}", {len(self.rows)} rows; give rows in one of {", ".join(FORMATS)}')
 
 
-def encode(format: str, tokenizer: PreTrainedTokenizerBase, row: str | dict) -> tuple[list[int], list[int]]:
+def encode(
+    format: str, tokenizer: transformers.PreTrainedTokenizerBase, row: str | dict
+) -> tuple[list[int], list[int]]:
     """Token ids that a training reads of one row, and a mask of the same length: 1 on every token that is learned."""
     if format == "messages":
         return chat.encode(tokenizer, row["messages"], data.tools(row))
@@ -64,7 +58,7 @@ def encode(format: str, tokenizer: PreTrainedTokenizerBase, row: str | dict) -> 
     return ids, [0] + [1] * (len(ids) - 1)  # nothing stands before the first token that could predict it
 
 
-def within(way: Way, tokenizer: PreTrainedTokenizerBase, budget: int, steps: int) -> tuple[Way, int]:
+def within(way: Way, tokenizer: transformers.PreTrainedTokenizerBase, budget: int, steps: int) -> tuple[Way, int]:
     """The way's rows up to `budget` tokens, and the batch size that reads them in about `steps` steps: equal cost for rows of any length.
 
     A way with fewer tokens repeats its rows from the first.
@@ -77,7 +71,7 @@ def within(way: Way, tokenizer: PreTrainedTokenizerBase, budget: int, steps: int
             return dataclasses.replace(way, rows=rows), -(-len(rows) // steps)
 
 
-def shown(ways: Mapping[str, Way], tokenizer: PreTrainedTokenizerBase) -> HTML:
+def shown(ways: Mapping[str, Way], tokenizer: transformers.PreTrainedTokenizerBase) -> HTML:
     """The first row of each way, token by token: what is learned in blue and bold, what is only read in grey; a label behind it."""
     parts = [chat.STYLE]
     for name, way in ways.items():
@@ -132,8 +126,10 @@ def _gate(read: list, asked: list) -> pd.DataFrame:
 @few_bars()
 def _train(work, folder, spec, way) -> dict:
     """Train in the folder ``work`` and return the run's record."""
+    from workbench.keeper import Keeper
+
     tokenizer, keeper = models.load_tokenizer(folder), Keeper(20.0)
-    set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
+    transformers.set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
     encoded = [encode(way.format, tokenizer, row)[0][: spec.max_length] for row in way.rows]
     trainer = {"text": _on_texts, "label": _on_labels}[way.format](work, folder, spec, way, encoded, tokenizer, keeper)
     loop.mend(trainer)
@@ -151,20 +147,22 @@ def _train(work, folder, spec, way) -> dict:
     }  # fmt: skip
 
 
-def _on_texts(work, folder, spec, way, encoded, tokenizer, keeper) -> SFTTrainer:
+def _on_texts(work, folder, spec, way, encoded, tokenizer, keeper) -> trl.SFTTrainer:
     """TRL's trainer on token ids: every token of a text is learned, and where it ends."""
     model = models.unpacked(models.load_base(folder, spec.method == "qlora"))
     tied = model.config.get_text_config().tie_word_embeddings
     arguments = loop.arguments(spec, model, len(encoded), work / "checkpoints", True)
-    return SFTTrainer(
-        model=model, args=SFTConfig(**arguments, padding_free=True, max_length=None), processing_class=tokenizer,
+    return trl.SFTTrainer(
+        model=model, args=trl.SFTConfig(**arguments, padding_free=True, max_length=None), processing_class=tokenizer,
         train_dataset=datasets.Dataset.from_list([{"input_ids": ids} for ids in encoded]), callbacks=[keeper],
         peft_config=models.lora_config(spec.rank, tokenizer, spec.alpha, tied),
     )  # fmt: skip
 
 
-def _on_labels(work, folder, spec, way, encoded, tokenizer, keeper) -> Trainer:
+def _on_labels(work, folder, spec, way, encoded, tokenizer, keeper) -> transformers.Trainer:
     """transformers' trainer on a classifier: a new head reads the last token, and the loss is that of the label."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
     labels = sorted({row["label"] for row in way.rows})
     model = _with_head(folder, tokenizer, labels)
     adapter = LoraConfig(
@@ -172,30 +170,32 @@ def _on_labels(work, folder, spec, way, encoded, tokenizer, keeper) -> Trainer:
     )
     rows = [{"input_ids": ids, "label": labels.index(row["label"])} for ids, row in zip(encoded, way.rows, strict=True)]
     arguments = loop.arguments(spec, model, len(rows), work / "checkpoints", True)
-    return Trainer(
-        model=get_peft_model(model, adapter), args=TrainingArguments(**arguments), processing_class=tokenizer,
-        train_dataset=datasets.Dataset.from_list(rows), data_collator=DataCollatorWithPadding(tokenizer), callbacks=[keeper],
+    return transformers.Trainer(
+        model=get_peft_model(model, adapter), args=transformers.TrainingArguments(**arguments), processing_class=tokenizer,
+        train_dataset=datasets.Dataset.from_list(rows), data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[keeper],
     )  # fmt: skip
 
 
-def _with_head(folder, tokenizer, labels: list[str]) -> PreTrainedModel:
+def _with_head(folder, tokenizer, labels: list[str]) -> transformers.PreTrainedModel:
     with errors_only():  # else it reports that the head is new, as a classifier's always is
-        return AutoModelForSequenceClassification.from_pretrained(
+        return transformers.AutoModelForSequenceClassification.from_pretrained(
             folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
             pad_token_id=tokenizer.pad_token_id, dtype=torch.float32, device_map={"": models.default_device()},
         )  # fmt: skip
 
 
 @few_bars()
-def load_classifier(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_classifier(run: Run) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     """The classifier of a run on labels, the adapter folded in."""
+    from peft import PeftModel
+
     tokenizer = models.load_tokenizer(run.adapter)
     model = _with_head(models.fetch(run.spec["base"], run.spec["revision"]), tokenizer, run.record["labels"])
     return PeftModel.from_pretrained(model, run.adapter).merge_and_unload().eval(), tokenizer
 
 
 @few_bars()
-def load(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(run: Run) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     """The language model of a run. A classifier's layers are taken under the base's own output head, which it did not train."""
     if run.record.get("labels") is None:
         return models.load_tuned(run, unfolded=True)
@@ -205,7 +205,9 @@ def load(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model.eval(), tokenizer
 
 
-def classify(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Iterable[dict]) -> pd.DataFrame:
+def classify(
+    model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict]
+) -> pd.DataFrame:
     """The classifier's labels as its responses, a row a text: index, prompt, response."""
     records = []
     for index, row in enumerate(rows):

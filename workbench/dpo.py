@@ -4,6 +4,8 @@ The loss compares the policy with a reference, and the reference has to be the v
 first loss is known before anything is computed (ln 2 for "sigmoid"), and a training with another first loss is stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from pathlib import Path
@@ -12,13 +14,10 @@ from statistics import fmean
 import datasets
 import pandas as pd
 import torch
-from bitsandbytes.nn import Linear4bit
-from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from trl import DPOConfig, DPOTrainer
+import transformers
+import trl
 
 from workbench import chat, doctor, loop, models, pairs, runs
-from workbench.keeper import Keeper
 from workbench.quiet import few_bars
 from workbench.specs import DPOSpec
 
@@ -32,14 +31,14 @@ def first_loss(spec: DPOSpec) -> float | None:
 
 def make_trainer(
     spec: DPOSpec,
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: torch.nn.Module,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     rows: datasets.Dataset,
     out: Path,
-    callbacks: list[TrainerCallback],
+    callbacks: list[transformers.TrainerCallback],
     quiet: bool = True,
-    reference: PreTrainedModel | None = None,
-) -> DPOTrainer:
+    reference: transformers.PreTrainedModel | None = None,
+) -> trl.DPOTrainer:
     """TRL's trainer for this spec and a tuned model; it tokenises the pairs.
 
     Args:
@@ -51,13 +50,13 @@ def make_trainer(
     if model.device.type == "cuda":
         # both answers of a pair are read at a time
         settings |= loop.fitted(spec, model, *method_of(model), 2 * spec.max_length, spec.batch_size)
-    arguments = DPOConfig(
+    arguments = trl.DPOConfig(
         **settings,
         loss_type=spec.loss,
         beta=spec.beta,
         max_length=spec.max_length,
     )
-    trainer = DPOTrainer(
+    trainer = trl.DPOTrainer(
         model=model, ref_model=reference, args=arguments, train_dataset=loop.for_trl(rows), processing_class=tokenizer,
         callbacks=callbacks,
     )  # fmt: skip
@@ -69,8 +68,11 @@ def make_trainer(
     return trainer
 
 
-def method_of(model: PreTrainedModel | PeftModel) -> tuple[str, int]:
+def method_of(model: torch.nn.Module) -> tuple[str, int]:
     """Method and rank by which a tuned model was trained; rank 0 for "full"."""
+    from bitsandbytes.nn import Linear4bit
+    from peft import PeftModel
+
     if not isinstance(model, PeftModel):
         return "full", 0
     folded = any(isinstance(part, Linear4bit) for part in model.modules())
@@ -83,7 +85,7 @@ def _until(pair: dict, end: int) -> dict:
     return {side: ids[: len(ids) - ids[::-1].index(end)] for side, ids in sides.items()}
 
 
-def _refer(model: PeftModel, start: dict[str, torch.Tensor]) -> None:
+def _refer(model: torch.nn.Module, start: dict[str, torch.Tensor]) -> None:
     """Make policy and reference what the SFT run left: TRL rounds the one, and copies only LoRA's matrices into the other.
 
     It casts adapters on a quantised base to bf16, and it looks for ".default." in the names, which the rows of the chat tokens
@@ -94,22 +96,6 @@ def _refer(model: PeftModel, start: dict[str, torch.Tensor]) -> None:
         policy.data.copy_(value)
         parts = ["ref" if part == "default" else part for part in name.split(".")]
         model.get_parameter(".".join(parts)).data = policy.data.clone()
-
-
-class SameStart(TrainerCallback):
-    """Stops a training whose first loss shows that the reference is another model than the one it starts from."""
-
-    def __init__(self, spec: DPOSpec):
-        self.due = first_loss(spec)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        """Look at the first entry of the log."""
-        if state.global_step == 1 and self.due is not None:
-            loss = float(state.log_history[0]["loss"])
-            if not _near(loss, self.due):
-                raise RuntimeError(
-                    f"the first loss is {loss:.4f} and {self.due:.4f} is due: the reference is not the model of the SFT run"
-                )
 
 
 @few_bars()
@@ -123,6 +109,8 @@ def train_on_pairs(
     report_to: str = "none",
 ) -> dict:
     """Train in the folder ``work`` and return the run's record; the work of :func:`workbench.train.dpo`."""
+    from workbench.keeper import Keeper, SameStart
+
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
     full = came_from["method"] == "full"
     model, tokenizer = models.load_tuned(sft_run, trainable=True)
@@ -133,7 +121,14 @@ def train_on_pairs(
     keeper = Keeper(save_every)
     reference = models.load_tuned(sft_run, trainable=True)[0] if full else None
     trainer = make_trainer(
-        spec, model, tokenizer, rows, work / "checkpoints", [keeper, SameStart(spec)], quiet, reference
+        spec,
+        model,
+        tokenizer,
+        rows,
+        work / "checkpoints",
+        [keeper, SameStart(first_loss(spec), _near)],
+        quiet,
+        reference,
     )
     loop.report(trainer, report_to, work)
     log = loop.finish(trainer, keeper, work)

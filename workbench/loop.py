@@ -1,5 +1,7 @@
 """What supervised training and preference training on TRL have in common: the Trainer's arguments, its mending, its end."""
 
+from __future__ import annotations
+
 import json
 import math
 from pathlib import Path
@@ -7,18 +9,15 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import torch
-import trl.trainer.utils
-from peft.utils import TrainableTokensWrapper
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, Trainer
-from transformers.integrations import get_reporting_integration_callbacks
+import transformers
+import trl
 
 from workbench import data, memory, models, ranks, runs
 from workbench.errors import InputError
-from workbench.keeper import Bar, Keeper, interruptible
 from workbench.specs import DPOSpec, SFTSpec
 
 
-def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: Path, quiet: bool) -> dict:
+def arguments(spec: SFTSpec | DPOSpec, model: transformers.PreTrainedModel, rows: int, out: Path, quiet: bool) -> dict:
     """Arguments of SFTConfig and DPOConfig that follow from the fields both specs have, and from the device."""
     cpu = model.device.type == "cpu"
     half = None if cpu else models.compute_dtype("cuda")
@@ -52,7 +51,7 @@ def arguments(spec: SFTSpec | DPOSpec, model: PreTrainedModel, rows: int, out: P
     )
 
 
-def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
+def packed(spec: SFTSpec, model: transformers.PreTrainedModel, lengths: list[int]) -> dict:
     """Arguments of SFTConfig that pack rows, none of which sees another, and fit a step into memory.
 
     A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
@@ -74,7 +73,7 @@ def packed(spec: SFTSpec, model: PreTrainedModel, lengths: list[int]) -> dict:
 
 
 def fitted(
-    spec: SFTSpec | DPOSpec, model: PreTrainedModel, method: str, rank: int, length: int, sequences: int
+    spec: SFTSpec | DPOSpec, model: transformers.PreTrainedModel, method: str, rank: int, length: int, sequences: int
 ) -> dict:
     """Arguments that cut a step of `sequences` into what memory takes at a time: see :func:`workbench.memory.fit`.
 
@@ -105,14 +104,18 @@ def for_trl(rows: datasets.Dataset) -> datasets.Dataset:
     return datasets.Dataset.from_list(plain)
 
 
-def mend(trainer: Trainer) -> None:
+def mend(trainer: transformers.Trainer) -> None:
     """Put right what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
+    from peft.utils import TrainableTokensWrapper
+
+    from workbench.keeper import Bar
+
     head = trainer.model.get_output_embeddings()
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
         head.bias = head.original_module.bias
-    trainer.remove_callback(PrinterCallback)
-    if trainer.pop_callback(ProgressCallback):
+    trainer.remove_callback(transformers.PrinterCallback)
+    if trainer.pop_callback(transformers.ProgressCallback):
         trainer.add_callback(Bar)
     if trainer.model.device.type == "cpu":
         # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
@@ -133,11 +136,11 @@ def rows_trained(dataset: datasets.Dataset) -> int:
     return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
 
 
-def report(trainer: Trainer, to: str, work: Path) -> None:
+def report(trainer: transformers.Trainer, to: str, work: Path) -> None:
     """Let a tracker have the log as well, under the run's id: TensorBoard's files lie in ``work / "tensorboard"``."""
     if to == "none":
         return
-    (make,) = get_reporting_integration_callbacks([to])
+    (make,) = transformers.integrations.get_reporting_integration_callbacks([to])
     tracker = make()
     if to == "tensorboard":
         tracker.logging_dir = str(work / "tensorboard")  # the Trainer's choice is deleted with the checkpoints
@@ -151,14 +154,17 @@ def fits(context: int, name: str, max_length: int) -> None:
         raise InputError(f"max_length {max_length} is more than the {context} tokens that {name} was made for")
 
 
-def finish(trainer: Trainer, keeper: Keeper, work: Path) -> pd.DataFrame:
+def finish(trainer: transformers.Trainer, keeper, work: Path) -> pd.DataFrame:
     """Train to the end, from the last checkpoint in ``work`` where there is one; returns the log, a row a logged step.
+
+    Args:
+        keeper: the :class:`workbench.keeper.Keeper` among the trainer's callbacks.
 
     Raises:
         KeyboardInterrupt: stopped by Ctrl-C; a checkpoint is kept.
     """
-    with interruptible(keeper):
-        trainer.train(resume_from_checkpoint=Keeper.last(work / "checkpoints"))
+    with keeper.interruptible():
+        trainer.train(resume_from_checkpoint=keeper.last(work / "checkpoints"))
     if keeper.stop:
         raise KeyboardInterrupt(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on from there"
@@ -169,7 +175,9 @@ def finish(trainer: Trainer, keeper: Keeper, work: Path) -> pd.DataFrame:
     return log
 
 
-def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path) -> None:
+def save(
+    trainer: transformers.Trainer, tokenizer: transformers.PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path
+) -> None:
     """Write what was trained with its tokenizer, and the rows as TRL takes them; pieces that lie in several processes are gathered."""
     state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     if ranks.main():

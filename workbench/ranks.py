@@ -9,10 +9,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
-
 from workbench.errors import InputError
 
 T = TypeVar("T")
@@ -46,10 +42,13 @@ def first(call: Callable[[], T]) -> T:
     """
     if count() == 1:
         return call()
-    PartialState(
+    import accelerate  # these two take longer than listing runs, which comes by here as well
+    import torch
+
+    accelerate.PartialState(
         cpu=not torch.cuda.is_available(), timeout=PATIENCE
     )  # joins the others, once; the Trainer takes it over
-    return broadcast_object_list([call() if main() else None])[0]
+    return accelerate.utils.broadcast_object_list([call() if main() else None])[0]
 
 
 def share(step: int) -> int:

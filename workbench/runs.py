@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from filelock import FileLock
 
 from workbench import ranks
@@ -243,6 +242,8 @@ def versions() -> dict[str, str]:
 
 def environment() -> dict:
     """Where a run was made: python, platform, cpu, gpu, processes, threads, versions."""
+    import torch  # takes longer than listing runs
+
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
