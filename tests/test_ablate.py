@@ -49,6 +49,10 @@ def test_a_row_for_each_run_and_prompt_and_no_second_training(grid, monkeypatch)
     assert evaluate.interval(table, "follows", by="skill").loc["b", ["prompts", "seeds"]].tolist() == [2, 2]
 
     with monkeypatch.context() as patch:
+        patch.setattr(ablate, "_here", refuse)
+        assert grid(0, 1).equals(table)  # no worker process is started either
+
+    with monkeypatch.context() as patch:
         patch.setattr(train, "_train", refuse)
         patch.setattr(evaluate, "score", refuse)
         assert grid(0, 1).equals(table)
@@ -91,6 +95,15 @@ def test_each_cell_trains_on_its_own_rows_for_the_same_number_of_steps(tiny_base
     assert sizes["held_out_before"].nunique() == 1 and (sizes["held_out_after"] < sizes["held_out_before"]).all()
     for run, after in sizes[["run", "held_out_after"]].values:
         assert runs.Run(tmp_path / run).scores["held_out_after"] == after
+
+
+def test_a_cell_is_scored_on_prompts_of_its_own(tiny_base, tmp_path):
+    one, two = spec(tiny_base, seed=0), spec(tiny_base, seed=1)
+    cells = [ablate.Cell(one, make_rows(8)), ablate.Cell(two, make_rows(8), evaluation=EVALUATION[:1])]
+    table = ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
+    assert table.groupby("seed")["prompt"].apply(list).to_dict() == {
+        seed: [row["messages"][0]["content"] for row in rows] for seed, rows in enumerate((EVALUATION, EVALUATION[:1]))
+    }
 
 
 def test_ways_and_seeds_make_a_cell_each(tiny_base):

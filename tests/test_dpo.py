@@ -46,7 +46,7 @@ def store(tmp_path):
 @pytest.mark.parametrize("method", METHODS)
 def test_method_and_rank_are_read_off_the_model(tuned, method):
     expected = (method, 0 if method == "full" else 4)
-    assert dpo.method_of(models.load_tuned(tuned[method], trainable=True)[0]) == expected
+    assert dpo.method_of(models.load_tuned(tuned[method])[0]) == expected
 
 
 def trainer_for(run, spec, pairs, out):

@@ -1,11 +1,14 @@
 """The progress bar of a grid, in a terminal and in a notebook that is executed and saved."""
 
+import os
 from pathlib import Path
 
 import nbformat
+import pandas as pd
+from joblib import delayed
 from nbconvert.preprocessors import ExecutePreprocessor
 
-from workbench import progress
+from workbench import progress, runs
 
 CODE = """
 from workbench import progress
@@ -19,6 +22,21 @@ def test_a_saved_notebook_shows_the_bar_as_it_ended():
     ExecutePreprocessor(timeout=120).preprocess(saved, {"metadata": {"path": str(Path(__file__).parents[1])}})
     [output] = saved.cells[0].outputs
     assert output["data"]["text/plain"].startswith("trained: 100%|") and "2/2" in output["data"]["text/plain"]
+
+
+def where(store, number):
+    """The process that made the table of this number."""
+    return store.cached(number, "where", lambda: pd.DataFrame({"process": [os.getpid()]}))["process"].item()
+
+
+def test_calls_go_to_worker_processes_and_what_the_store_holds_starts_none(tmp_path, monkeypatch):
+    store = runs.Store(tmp_path)
+    calls = [delayed(where)(store, number) for number in range(3)]
+    here = where(store, 1)
+    made = progress.parallel(calls, 2, "made")
+    assert made[1] == here == os.getpid() and here not in (made[0], made[2])
+    monkeypatch.setattr(progress, "Parallel", lambda *args, **settings: list)  # would give the calls back undone
+    assert progress.parallel(calls, 2, "made") == made
 
 
 def test_a_terminal_gets_the_usual_bar_and_the_quiet_nothing(capsys):

@@ -159,6 +159,22 @@ def test_tables_are_made_once_and_live_with_their_run(tmp_path):
     assert not run.path.exists() and len(list((store.root / "tables").iterdir())) == 1
 
 
+def test_what_is_not_kept_is_told_and_not_made_where_only_kept_things_are_wanted(tmp_path):
+    store = runs.Store(tmp_path)
+    run = store.obtain("lora", {"a": 1}, make)
+    store.cached("key", "scores", lambda: pd.DataFrame({"x": [1]}))
+    with runs.kept_only():
+        assert (
+            store.obtain("lora", {"a": 1}, make).id == run.id and store.cached("key", "scores", make)["x"].item() == 1
+        )
+        for ask in (lambda: store.obtain("lora", {"a": 2}, make), lambda: store.cached("other", "scores", make)):
+            with pytest.raises(runs.NotKept):
+                ask()
+    assert made(store) == 1 and store.unfinished() == []
+    store.obtain("lora", {"a": 2}, make)
+    assert made(store) == 2
+
+
 def test_a_damaged_table_is_moved_aside_and_made_again(tmp_path):
     store, table = runs.Store(tmp_path), pd.DataFrame({"x": [1]})
     store.cached("key", "scores", lambda: table)

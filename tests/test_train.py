@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import trl.trainer.utils
+from bitsandbytes.nn import Linear4bit
 from conftest import make_rows
 from datasets import Dataset
 
-from workbench import chat, models, runs, train
+from workbench import chat, memory, models, runs, train
 from workbench.errors import InputError
 from workbench.specs import SFTSpec
 
@@ -114,9 +115,9 @@ def test_a_budget_in_tokens_is_kept_whether_rows_are_short_or_long(tiny_base, tm
 
     short = make_rows(16)
     long = short.map(lambda row: {"messages": [{**row["messages"][0], "content": "word " * 30}, row["messages"][1]]})
-    few, many = read(long), read(short)
+    few, many, partial = read(long), read(short), read(short.select(range(9)))  # a pass over nine rows is 8 and 1
     assert few["steps"] < many["steps"] / 2
-    assert few["tokens"] == pytest.approx(3000, rel=0.15) and many["tokens"] == pytest.approx(3000, rel=0.15)
+    assert [each["tokens"] for each in (few, many, partial)] == [pytest.approx(3000, rel=0.15)] * 3
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
@@ -146,6 +147,20 @@ def test_eight_rows_at_once_or_one_at_a_time_train_the_same(tiny_base, tmp_path)
         runs_.append((losses, [p.detach() for p in trainer.model.parameters() if p.requires_grad]))
     assert runs_[0][0] == pytest.approx(runs_[1][0], abs=1e-4)
     assert all((a - b).abs().max() < 1e-3 for a, b in zip(runs_[0][1], runs_[1][1], strict=True))
+
+
+def test_on_a_cpu_4_bit_weights_are_unpacked_once_and_the_training_is_the_same(tiny_base, tmp_path, monkeypatch):
+    spec, kinds, usual = spec_for(tiny_base, "qlora"), [], train.make_trainer
+
+    def noting(spec, model, *rest):
+        kinds.append(any(isinstance(part, Linear4bit) for part in model.modules()))
+        return usual(spec, model, *rest)
+
+    monkeypatch.setattr(train, "make_trainer", noting)
+    floats = train.sft(spec, make_rows(), store=runs.Store(tmp_path / "floats"), quiet=True)
+    monkeypatch.setattr(memory, "free", lambda device: 0)
+    bits = train.sft(spec, make_rows(), store=runs.Store(tmp_path / "bits"), quiet=True)
+    assert kinds == [False, True] and weights(floats) == weights(bits)
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])

@@ -36,6 +36,8 @@ class Cell:
     """Columns of its own in the table, for what the spec does not say: {"noise": 0.3}."""
     sft: Run | None = None
     """The run that a DPOSpec goes on from."""
+    evaluation: list[dict] | None = None
+    """What it is scored on; None takes the grid's. A long training may deserve more prompts than the short ones beside it."""
 
     def columns(self) -> dict[str, object]:
         """What the table says of it: the spec and the labels; of a DPO also base and method, and its run as `sft`."""
@@ -51,13 +53,14 @@ def cells(
     rows: datasets.Dataset,
     ways: Mapping[str, Mapping[str, object]],
     seeds: Iterable[int],
+    evaluation: list[dict] | None = None,
 ) -> list[Cell]:
     """A cell for every way and seed, on the same rows: the settings of a spec, and what the way sets over them.
 
     The label `way` holds the way's name. Raises InputError for a setting that the spec does not have.
     """
     return [
-        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name})
+        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name}, evaluation=evaluation)
         for name, way in ways.items()
         for seed in seeds
     ]
@@ -103,12 +106,12 @@ def grid(
     parallel = 1 if models.default_device() == "cuda" else parallel
     # Cells that differ in their labels alone are one training.
     jobs = {
-        key: ((cell.spec, cell.sft), cell.rows, evaluation, held_out, store)
+        key: ((cell.spec, cell.sft), cell.rows, cell.evaluation or evaluation, held_out, store)
         for key, cell in zip(keys, cells, strict=True)
     }
     done = {}
     with progress.bar(len(jobs), "trained and scored", quiet) as bar:
-        for key, (table, damaged) in _on_ray(jobs) if cluster else _here(jobs, parallel):
+        for key, (table, damaged) in _results(jobs, parallel, cluster):
             for text in damaged:
                 warnings.warn(text, runs.Damaged, stacklevel=2)
             done[key] = table
@@ -130,7 +133,11 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
     if cluster not in (None, "ray"):
         raise InputError(f'cluster "{cluster}" is unknown; give "ray", or None for this machine')
     hashes = {id(rows): data.content_hash(rows) for rows in {id(cell.rows): cell.rows for cell in cells}.values()}
-    names = [(cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)]) for cell in cells]
+    asked = {id(cell.evaluation): cell.evaluation or evaluation for cell in cells}
+    asked = {number: runs.digest(evaluate.named(rows)) for number, rows in asked.items()}
+    names = [
+        (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], asked[id(cell.evaluation)]) for cell in cells
+    ]
     seen = {}
     for number, cell in enumerate(cells):
         if taken := sorted(set(cell.labels) & set(COLUMNS)):
@@ -143,6 +150,21 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
         if same != number:
             raise InputError(f"cells {same} and {number} are equal (spec, rows and labels); give each once")
     return names
+
+
+def _results(jobs: dict, parallel: int, cluster: str | None) -> Iterator[tuple]:
+    """(key, result) of every job: first of those that the store holds, read here, as worker processes take seconds to start."""
+    left = {}
+    for key, job in jobs.items():
+        try:
+            with runs.kept_only():
+                result = _one(*job)
+        except runs.NotKept:
+            left[key] = job
+        else:
+            yield key, result
+    if left:
+        yield from _on_ray(left) if cluster else _here(left, parallel)
 
 
 def _here(jobs: dict, parallel: int) -> Iterator[tuple]:
@@ -231,6 +253,8 @@ def _one(
                 run = train.dpo(spec, rows, sft_run=start, evaluation=evaluation, store=store, quiet=True)
             measured = {name: run.scores.get(name) for name in MEASURED}
             table = scores(run, evaluation, store).assign(run=run.id, error=None, **measured)
+        except runs.NotKept:
+            raise
         except Exception as error:  # whatever it is, the other cells are to finish
             table = _failed(_line(error))
     return table, [str(warning.message) for warning in caught if warning.category is runs.Damaged]
@@ -280,12 +304,12 @@ def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> fl
     store, spec, kept = store or Store(), run.spec, runs.digest(list(texts))
 
     def before() -> pd.DataFrame:
-        model = models.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"])
+        model = models.unpacked(models.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"]))
         tokenizer = models.load_tokenizer(spec["base"], spec["revision"])
         return pd.DataFrame({"loss": [evaluate.text_loss(model, tokenizer, texts)]})
 
     def after() -> pd.DataFrame:
-        return pd.DataFrame({"loss": [evaluate.text_loss(*models.load_tuned(run), texts)]})
+        return pd.DataFrame({"loss": [evaluate.text_loss(*models.load_any(run), texts)]})
 
     folder = models.fetch(spec["base"], spec["revision"])
     base = store.cached([models.fingerprint(folder), spec["method"] == "qlora", kept], "text-loss", before)

@@ -34,7 +34,7 @@ from workbench.quiet import errors_only, few_bars
 from workbench.runs import Run, Store
 from workbench.specs import SFTSpec
 
-RECIPE = 1  # part of every run's name, as in train
+RECIPE = 2  # part of every run's name, as in train
 FORMATS = ("text", "label", "messages")
 
 
@@ -153,7 +153,7 @@ def _train(work, folder, spec, way) -> dict:
 
 def _on_texts(work, folder, spec, way, encoded, tokenizer, keeper) -> SFTTrainer:
     """TRL's trainer on token ids: every token of a text is learned, and where it ends."""
-    model = models.load_base(folder, spec.method == "qlora")
+    model = models.unpacked(models.load_base(folder, spec.method == "qlora"))
     tied = model.config.get_text_config().tie_word_embeddings
     arguments = loop.arguments(spec, model, len(encoded), work / "checkpoints", True)
     return SFTTrainer(

@@ -159,7 +159,7 @@ def drift(run: Run, start: Run, rows: Sequence[dict], store: Store | None = None
     """:func:`workbench.evaluate.drift` of a run's model from that of another run, on the reference answers of the rows."""
 
     def make() -> pd.DataFrame:
-        (policy, tokenizer), (reference, _) = (models.load_tuned(each) for each in (run, start))
+        (policy, tokenizer), (reference, _) = (models.load_any(each) for each in (run, start))
         return pd.DataFrame({"drift": [evaluate.drift(policy, reference, tokenizer, rows)]})
 
     return (store or Store()).cached([run, start, data.content_hash(rows)], "drift", make)["drift"].item()

@@ -124,7 +124,7 @@ def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, siz
         return make
 
     def ours(model) -> SFTTrainer:
-        return train.make_trainer(spec, model, tokenizer, rows, at, [])
+        return train.make_trainer(spec, models.unpacked(model), tokenizer, rows, at, [])
 
     names = ("TRL's defaults", "the settings of TRL's QLoRA notebook", "a plain PyTorch loop on our batches")
     others = ((of_trl(), _train), (of_trl(**NOTEBOOK), _train), (ours, plain_loop))
@@ -194,19 +194,25 @@ def from_a_full_store(names: Iterable[str] = ()) -> dict[str, float]:
     return taken
 
 
-def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size, at: Path) -> dict:
+def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size, at: Path) -> list[dict]:
     spec = SFTSpec(base=base, method="qlora", max_steps=size.steps, batch_size=8)
     run = train.sft(spec, rows, store=runs.Store(at / "scoring"), quiet=True)
-    model, tokenizer = models.load_any(run)  # as a grid scores it
 
-    def seconds(batch_size: int) -> float:
+    def seconds(model: PreTrainedModel, batch_size: int | None) -> float:
         start = time.monotonic()
         evaluate.score(model, tokenizer, evaluation, batch_size=batch_size)
         return time.monotonic() - start
 
-    ours, theirs = in_turn([lambda: seconds(32), lambda: seconds(1)], size.repeats)
-    what = f"scoring {len(evaluation)} prompts in batches of 32, against one at a time"
-    return _row(what, "prompts a second", len(evaluation), ours, theirs, "10 or more")
+    folded, tokenizer = models.load_any(run)  # as a grid scores it
+    trained, _ = models.load_tuned(run)
+    ours, same, plain = in_turn(
+        [lambda: seconds(folded, None), lambda: seconds(folded, 1), lambda: seconds(trained, 1)], size.repeats
+    )
+    what = f"scoring {len(evaluation)} prompts in our batches, against one at a time"
+    return [
+        _row(f"{what} with the adapter on its 4-bit base", "prompts a second", len(evaluation), ours, plain, "10 or more"),
+        _row(f"{what} with the same unfolded model", "prompts a second", len(evaluation), ours, same),
+    ]
 
 
 def in_turn(sides: Sequence[Callable[[], float]], repeats: int) -> list[list[float]]:

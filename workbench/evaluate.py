@@ -33,7 +33,7 @@ def score(
     shots: Iterable[dict] = (),
     k: int = 4,
     max_new_tokens: int = 64,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> pd.DataFrame:
     """Let the model answer every row and check the answers.
 

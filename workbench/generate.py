@@ -38,7 +38,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     max_new_tokens: int = 64,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     stop: list[str] | None = None,
     *,
     temperature: float = 0.0,
@@ -50,7 +50,7 @@ def generate(
         model: any causal language model of transformers or PEFT; it is put in evaluation mode.
         prompts: token ids, a list for each prompt; lengths may differ.
         max_new_tokens: limit of a reply; higher costs time for models that do not stop by themselves.
-        batch_size: prompts decoded together; higher is faster and takes more memory.
+        batch_size: prompts decoded together; None takes 16 on a CPU, whose caches hold no more (64 are slower there), and 64 on a GPU.
         stop: texts at which a reply is cut, for models that have no other end (few-shot: the next question).
         temperature: 0 takes the likeliest token each time; 1 samples from the model's own distribution, all of it; between
             them the likely tokens are preferred.
@@ -69,6 +69,7 @@ def generate(
                 f"prompt {index} has {len(prompt)} tokens; the context of this model leaves 1 to {room} "
                 f"beside {max_new_tokens} new ones; shorten the prompt or lower max_new_tokens"
             )
+    batch_size = batch_size or (16 if model.device.type == "cpu" else 64)
     ends, stop = end_tokens(tokenizer), stop or []
     written: list[list[int]] = [[] for _ in prompts]
     # Prompts of like length share a batch, so that little is padding; the longest go first, so that a lack of memory shows at once.

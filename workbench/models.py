@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from workbench import chat, ranks
+from workbench import chat, memory, ranks
 from workbench.errors import InputError
 from workbench.hub import commit, fetch, first_line
 from workbench.quiet import errors_only, few_bars
@@ -198,14 +198,32 @@ def load_tuned(
     else:
         base = load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
         if unfolded and method == "qlora":
-            with errors_only():  # it tells the type of the floats, which was chosen above
-                base = base.dequantize()
+            base = _floats(base)
+        elif trainable:
+            base = unpacked(base)
         # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
         model = PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({chat.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
+
+
+def unpacked(model: PreTrainedModel) -> PreTrainedModel:
+    """A model on a CPU with its 4-bit weights as floats, where they take no more than a quarter of the free memory.
+
+    Each step would unpack them anyway, so the numbers are the same to the last digit; training the pocket base is a sixth faster.
+    On a GPU, where memory is what 4 bits are for, the model stays as it is.
+    """
+    packed = model.device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False)
+    if not packed or 4 * model.num_parameters() > memory.free("cpu") / 4:
+        return model
+    return _floats(model)
+
+
+def _floats(model: PreTrainedModel) -> PreTrainedModel:
+    with errors_only():  # it tells the type of the floats, which load_base chose
+        return model.dequantize()
 
 
 def load_any(source: Run | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -25,13 +25,9 @@ class Profile:
     learning_rate: float | None
     """For LoRA and QLoRA; None takes the best on the pocket base. Too high forgets, too low does not follow."""
     short_learning_rate: float | None
-    """The same for trainings of some sixty steps, as ablations use them: they want a higher one."""
+    """The same for trainings of a hundred steps or so, as ablations use them: they want a higher one."""
     short_full_learning_rate: float | None
-    """For such trainings of all weights."""
-    ablation_learning_rate: float | None
-    """For LoRA and QLoRA in ablations of data, which take the smaller batch below."""
-    ablation_batch_size: int
-    """Rows an optimizer step there: of few tokens a small batch learns more, in more time a token."""
+    """For such trainings, of all weights."""
     dpo_learning_rate: float
     """For preference trainings; too high and answers fall apart."""
     epochs: float
@@ -51,13 +47,11 @@ POCKET = Profile(
     tuning=str(DATA / "tasks" / "tuning.jsonl"),
     preferences=None,
     learning_rate=None,
-    short_learning_rate=8e-3,
-    short_full_learning_rate=2e-3,
-    ablation_learning_rate=5e-3,
-    ablation_batch_size=4,
+    short_learning_rate=5e-3,
+    short_full_learning_rate=1e-3,
     dpo_learning_rate=3e-4,
-    epochs=2.0,
-    batch_size=8,
+    epochs=1.5,
+    batch_size=4,
     max_length=512,
     parallel=2,
 )
@@ -73,8 +67,6 @@ GPU = Profile(
     learning_rate=2e-4,
     short_learning_rate=4e-4,
     short_full_learning_rate=2e-5,
-    ablation_learning_rate=4e-4,
-    ablation_batch_size=16,
     dpo_learning_rate=5e-6,
     epochs=1.0,
     batch_size=16,

@@ -3,11 +3,14 @@
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from IPython import get_ipython
 from IPython.display import display
 from joblib import Parallel
 from tqdm.std import tqdm
+
+from workbench import runs
 
 
 class _Line(tqdm):
@@ -39,10 +42,19 @@ def threads(parallel: int) -> int:
 
 
 def parallel(calls: Sequence, workers: int, text: str) -> list:
-    """Results of joblib's delayed calls in their order, so many calls at a time in worker processes, with a bar."""
-    found = []
+    """Results of joblib's delayed calls in their order, so many calls at a time in worker processes, with a bar.
+
+    What the run store holds is read here: worker processes take seconds to start.
+    """
+    found = {}
     with bar(len(calls), text) as shown:
-        for result in Parallel(workers, return_as="generator", inner_max_num_threads=threads(workers))(calls):
-            found.append(result)
+        for number, (function, args, settings) in enumerate(calls):
+            with suppress(runs.NotKept), runs.kept_only():
+                found[number] = function(*args, **settings)
+                shown.update()
+        left = [number for number in range(len(calls)) if number not in found]
+        work = Parallel(workers, return_as="generator", inner_max_num_threads=threads(workers))
+        for number, result in zip(left, work(calls[number] for number in left), strict=True):
+            found[number] = result
             shown.update()
-    return found
+    return [found[number] for number in range(len(calls))]

@@ -14,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -33,8 +34,25 @@ ROWS = "rows.parquet"  # of a run: what it was trained on, as TRL was given it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
+class NotKept(Exception):
+    """What was asked for is not in the store, and :func:`kept_only` forbids to make it."""
+
+
 class Damaged(UserWarning):
     """A run or table in the store was damaged, and was moved aside."""
+
+
+_making = ContextVar("whether what is not kept is made", default=True)
+
+
+@contextmanager
+def kept_only() -> Iterator[None]:
+    """Within it a store makes nothing: what it does not hold raises :class:`NotKept`. So a caller finds out what is left to do."""
+    before = _making.set(False)
+    try:
+        yield
+    finally:
+        _making.reset(before)
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,7 @@ class Store:
         path = self.root / f"{name}-{digest(key)}"
         if ranks.first(lambda: _damage(path) is None):
             return Run(path)
+        self._may_make(path)
         with self._guarded(path.name) if ranks.main() else nullcontext():
             if not ranks.first(lambda: _begin(path)):
                 record = make(_partial(path))
@@ -144,6 +163,7 @@ class Store:
         path = folder / f"{name}-{digest(plain)}.parquet"
         if path.exists() and (table := _read_table(path)) is not None:
             return table
+        self._may_make(path)
         with self._guarded(path.stem):
             if path.exists():
                 table = _read_table(path)
@@ -184,6 +204,11 @@ class Store:
                     os.replace(path, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
         return freed
+
+    @staticmethod
+    def _may_make(path: Path) -> None:
+        if not _making.get():
+            raise NotKept(path)
 
     @contextmanager
     def _guarded(self, name: str) -> Iterator[None]:

@@ -8,7 +8,6 @@ into it, and going on after an interruption.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import datasets
 import pandas as pd
@@ -24,7 +23,7 @@ from workbench.keeper import Keeper
 from workbench.quiet import few_bars
 from workbench.specs import DPOSpec, SFTSpec
 
-RECIPE = 1  # part of every run's name; raise it when a change in this file changes what a spec means
+RECIPE = 2  # part of every run's name; raise it when a change in this file changes what a spec means
 
 
 def sft(
@@ -200,7 +199,8 @@ def budgeted(spec: SFTSpec, lengths: Sequence[int]) -> SFTSpec:
     """The spec with its budget in tokens as one in steps, for rows of these lengths in tokens."""
     if spec.max_tokens is None:
         return spec
-    a_step = spec.batch_size * fmean(min(length, spec.max_length) for length in lengths)
+    cut = [min(length, spec.max_length) for length in lengths]
+    a_step = sum(cut) / -(-len(cut) // spec.batch_size)  # the last step of a pass may hold fewer rows than the others
     return dataclasses.replace(spec, max_tokens=None, max_steps=max(1, round(spec.max_tokens / a_step)))
 
 
@@ -225,6 +225,7 @@ def _train(work, folder, spec, rows, held_out, quiet, save_every, report_to) -> 
     doctor.require(findings)
     keeper = Keeper(save_every)
     model = models.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
+    model = models.unpacked(model)
     before = loss_per_token(model, tokenizer, held_out, spec.max_length) if held_out is not None else None
     trainer = make_trainer(spec, model, tokenizer, rows, work / "checkpoints", [keeper], quiet)
     loop.report(trainer, report_to, work)
