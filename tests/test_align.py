@@ -123,6 +123,8 @@ def test_given_pairs_stand_for_what_is_helpful_and_the_model_answers_careful_pro
         made = align.all_pairs(
             {1: start}, rows, 2, source=ultrafeedback, evaluation=EVALUATION, max_length=300, store=store
         )
+    careful = {row["messages"][0]["content"] for row in rows if row["skill"] in preferences.KINDS}
+    assert len(careful) == 2 and all(any(text in prompt for text in careful) for prompt in asked)
     kinds = [(pair["kind"], pair["fault"]) for pair in made[1]]
     assert kinds[:10] == [("helpful", "dispreferred")] * 10
     assert len(kinds) > 10 and {kind for kind, _ in kinds[10:]} <= {"harmless", "honest"}
