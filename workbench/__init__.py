@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 
 # Nothing here calls home. Read once, when huggingface_hub is imported and when Ray is started, so it has to stand here.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -10,5 +11,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # this when they start, keep it instead: a training step takes 6% less.
 for _limit in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(_limit, str(2**32))
+# joblib takes memory that is kept for a leak, starts a new worker and warns; nothing is lost.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 # On CPUs with bf16 units bitsandbytes says at every import that an optional kernel, which we switch off, is not installed.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
