@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import transformers
-from jsonschema import Draft202012Validator, SchemaError
-from jsonschema.exceptions import best_match
 
 from workbench import chat
 from workbench.errors import InputError
@@ -117,7 +115,9 @@ def call(
         return Call(text, 'error: this is no call; write {"name": …, "arguments": {…}} as JSON', "no JSON")
     if not isinstance(name, str) or name not in schemas:
         return Call(text, f"error: there is no tool {_short(name)}; there are {', '.join(schemas)}", "unknown tool")
-    wrong = best_match(Draft202012Validator(schemas[name]).iter_errors(arguments))
+    import jsonschema  # a second of imports, for the formats that a schema may name
+
+    wrong = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schemas[name]).iter_errors(arguments))
     if wrong is not None or not isinstance(arguments, dict):
         said = f"{'.'.join(map(str, wrong.path)) or 'arguments'}: {wrong.message}" if wrong else "arguments: no object"
         return Call(text, f"error: {_short(said, quote=False)}", "wrong arguments")
@@ -142,6 +142,8 @@ def _run(text: str, function: Callable[..., object], arguments: dict, seconds: f
 
 def _schemas(tools: list[dict], functions: Mapping[str, Callable[..., object]]) -> dict[str, dict]:
     """Name → JSON schema of the arguments."""
+    import jsonschema
+
     schemas = {}
     for i, tool in enumerate(tools):
         tool = tool.get("function") or tool
@@ -152,8 +154,8 @@ def _schemas(tools: list[dict], functions: Mapping[str, Callable[..., object]]) 
             )
         schema = tool.get("parameters") or {}
         try:
-            Draft202012Validator.check_schema(schema)
-        except SchemaError as error:
+            jsonschema.Draft202012Validator.check_schema(schema)
+        except jsonschema.SchemaError as error:
             raise InputError(f'tools[{i}] "{name}", field parameters: no JSON schema ({error.message})') from error
         schemas[name] = schema
     return schemas
