@@ -124,6 +124,15 @@ def test_merge_writes_an_ordinary_model_folder(tuned, tmp_path, method):
         models.merge(tuned[method], out)
 
 
+def test_a_new_adapter_is_the_same_whatever_was_drawn_before(tiny_base):
+    tokenizer, found = models.load_tokenizer(tiny_base), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = models.with_adapter(models.load_base(tiny_base), tokenizer)
+        found.append({name: value for name, value in model.named_parameters() if "lora_A" in name})
+    assert found[0] and all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
 def test_untied_embeddings_are_trained_on_both_sides(tiny_base, tmp_path):
     shutil.copytree(tiny_base, tmp_path / "base")
     torch.manual_seed(0)

@@ -175,12 +175,13 @@ def lora_config(
 def with_adapter(
     model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase, rank: int = 16
 ) -> peft.PeftModel:
-    """The base with a new adapter that changes nothing yet, as a training starts: for gradients (scores.less)."""
+    """The base with a new adapter that changes nothing yet, as a training starts, the same in every process: for gradients (scores.less)."""
     import peft
 
-    return peft.get_peft_model(
-        model, lora_config(rank, tokenizer, tied=model.config.get_text_config().tie_word_embeddings)
-    )
+    tied = model.config.get_text_config().tie_word_embeddings
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return peft.get_peft_model(model, lora_config(rank, tokenizer, tied=tied))
 
 
 @few_bars()
