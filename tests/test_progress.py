@@ -33,10 +33,15 @@ def test_calls_go_to_worker_processes_and_what_the_store_holds_starts_none(tmp_p
     store = runs.Store(tmp_path)
     calls = [delayed(where)(store, number) for number in range(3)]
     here = where(store, 1)
-    made = progress.parallel(calls, 2, "made")
+    made = progress.parallel(calls, 2, "made", stored=True)
     assert made[1] == here == os.getpid() and here not in (made[0], made[2])
     monkeypatch.setattr(progress, "Parallel", lambda *args, **settings: list)  # would give the calls back undone
-    assert progress.parallel(calls, 2, "made") == made
+    assert progress.parallel(calls, 2, "made", stored=True) == made
+
+
+def test_calls_that_ask_no_store_are_not_worked_on_in_this_process():
+    processes = progress.parallel([delayed(os.getpid)()] * 2, 2, "made")
+    assert len(processes) == 2 and os.getpid() not in processes
 
 
 def test_a_terminal_gets_the_usual_bar_and_the_quiet_nothing(capsys):

@@ -152,15 +152,10 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
 
 def _results(jobs: dict, parallel: int, cluster: str | None) -> Iterator[tuple]:
     """(key, result) of every job: first of those that the store holds, read here, as worker processes take seconds to start."""
-    left = {}
-    for key, job in jobs.items():
-        try:
-            with runs.kept_only():
-                result = _one(*job)
-        except runs.NotKept:
-            left[key] = job
-        else:
-            yield key, result
+    left = dict(jobs)
+    for key, result in progress.kept({key: delayed(_one)(*job) for key, job in jobs.items()}):
+        del left[key]
+        yield key, result
     if left:
         yield from _on_ray(left) if cluster else _here(left, parallel)
 

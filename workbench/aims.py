@@ -95,7 +95,7 @@ def grid(
     store = store or Store()
     jobs = [(name, spec, way) for name, made in cells.items() for spec, way in made]
     calls = [delayed(measure)(base, aims, store), *(delayed(_one)(spec, way, aims, store) for _, spec, way in jobs)]
-    found = progress.parallel(calls, parallel, "tuned and measured")
+    found = progress.parallel(calls, parallel, "tuned and measured", stored=True)
     named = [table.assign(way=name, seed=spec.seed) for (name, spec, _), table in zip(jobs, found[1:], strict=True)]
     return pd.concat([found[0].assign(way="base", seed=0), *named], ignore_index=True)
 

@@ -98,7 +98,7 @@ def all_pairs(
         ready = given(source, next(iter(starts.values())), evaluation, max_length, store)
         rows, tokens = [row for row in rows if row["skill"] in preferences.KINDS], LONG
     calls = [delayed(pairs)(run, rows, n, max_new_tokens=tokens, store=store) for run in starts.values()]
-    own = progress.parallel(calls, parallel, "answered and judged")
+    own = progress.parallel(calls, parallel, "answered and judged", stored=True)
     made = [data.dataset([*ready, *each]) if source else each for each in own]
     return dict(zip(starts, made, strict=True))
 
@@ -143,8 +143,8 @@ def given(
         )
     print(f"{source}: {len(kept):,} pairs" + (f" ({told})" if told else ""))
     fields = ("prompt", *SIDES, "tools")
-    told = {"kind": "helpful", "fault": "dispreferred"}
-    return [{key: row[key] for key in fields if row.get(key)} | told for row in kept]
+    labels = {"kind": "helpful", "fault": "dispreferred"}
+    return [{key: row[key] for key in fields if row.get(key)} | labels for row in kept]
 
 
 def _unfit(tokenizer: transformers.PreTrainedTokenizerBase, pair: dict, max_length: int) -> str:

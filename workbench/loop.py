@@ -121,9 +121,8 @@ def mend(trainer: transformers.Trainer) -> None:
         # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
         # A CPU does not; three quarters of the tokens are prompts.
         trl.trainer.utils._use_triton = lambda device: True
-    trainer.floating_point_ops = lambda inputs: (
-        0
-    )  # it counts the model's parameters anew in each step, for a number nobody reads
+    # The Trainer counts the model's parameters anew in each step, for a number that nobody reads.
+    trainer.floating_point_ops = lambda inputs: 0
     # TRL casts adapters on a quantised base to bf16, in which a CPU is slow, a GPU without bf16 stops (its scaler of gradients wants
     # fp32), and the steps of AdamW get lost: from 0.02, say, bf16 cannot move by less than 0.0001.
     for parameter in trainer.model.parameters():

@@ -2,8 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 
 from IPython import get_ipython
 from IPython.display import display
@@ -41,17 +40,31 @@ def threads(parallel: int) -> int:
     return max(1, (os.cpu_count() or 1) // parallel)
 
 
-def parallel(calls: Sequence, workers: int, text: str) -> list:
+def kept(calls: Mapping) -> Iterator[tuple]:
+    """(key, result) of those of joblib's delayed calls whose result the run store holds, read in this process.
+
+    Worker processes take seconds to start. Each call must ask the store before it works; what it would have to make is not begun.
+    """
+    for key, (function, args, settings) in calls.items():
+        try:
+            with runs.kept_only():
+                result = function(*args, **settings)
+        except runs.NotKept:
+            continue
+        yield key, result
+
+
+def parallel(calls: Sequence, workers: int, text: str, *, stored: bool = False) -> list:
     """Results of joblib's delayed calls in their order, so many calls at a time in worker processes, with a bar.
 
-    What the run store holds is read here: worker processes take seconds to start.
+    Args:
+        stored: the calls ask the run store first, so that what it holds is read here (see :func:`kept`).
     """
     found = {}
     with bar(len(calls), text) as shown:
-        for number, (function, args, settings) in enumerate(calls):
-            with suppress(runs.NotKept), runs.kept_only():
-                found[number] = function(*args, **settings)
-                shown.update()
+        for number, result in kept(dict(enumerate(calls))) if stored else ():
+            found[number] = result
+            shown.update()
         left = [number for number in range(len(calls)) if number not in found]
         work = Parallel(workers, return_as="generator", inner_max_num_threads=threads(workers))
         for number, result in zip(left, work(calls[number] for number in left), strict=True):

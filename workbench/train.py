@@ -21,7 +21,7 @@ from workbench.errors import InputError
 from workbench.specs import DPOSpec, SFTSpec
 
 RECIPE = (
-    2  # part of every run's name; raise it when a change here, in supervised.py or in dpo.py changes a spec's meaning
+    2  # part of every run's name; raise it when a change here, in supervised.py or dpo.py changes what a spec means
 )
 
 
