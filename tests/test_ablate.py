@@ -5,7 +5,7 @@ import signal
 import pytest
 from conftest import make_rows
 
-from workbench import ablate, evaluate, models, runs, supervised, train
+from workbench import ablate, evaluate, measures, models, runs, supervised, train
 from workbench.errors import InputError
 from workbench.runs import Store
 from workbench.specs import SFTSpec
@@ -189,31 +189,31 @@ def test_a_damaged_run_in_the_store_is_said_and_made_again(tiny_base, tmp_path, 
 def test_forgetting_is_the_loss_that_tuning_added_on_plain_text(tiny_base, tmp_path, monkeypatch, method):
     store, texts = Store(tmp_path), ["The river Ob flows through Asia.", "7 + 5 = 12"]
     idle = train.sft(spec(tiny_base, method=method, learning_rate=1e-12), make_rows(8), store=store, quiet=True)
-    assert ablate.forgetting(idle, texts, store) == pytest.approx(0, abs=1e-4)
+    assert measures.forgetting(idle, texts, store) == pytest.approx(0, abs=1e-4)
     wild = train.sft(
         spec(tiny_base, method=method, learning_rate=0.1, max_steps=3), make_rows(8), store=store, quiet=True
     )
-    forgot = ablate.forgetting(wild, texts, store)
+    forgot = measures.forgetting(wild, texts, store)
     assert forgot > 0.05
     monkeypatch.setattr(evaluate, "text_loss", refuse)
-    assert ablate.forgetting(wild, texts, store) == forgot
+    assert measures.forgetting(wild, texts, store) == forgot
     with pytest.raises(AssertionError):
-        ablate.forgetting(wild, texts[:1], store)
+        measures.forgetting(wild, texts[:1], store)
 
 
 def test_a_base_model_is_scored_once_for_each_mode_and_set_of_prompts(tiny_base, tmp_path, monkeypatch):
     store = Store(tmp_path)
-    first = ablate.base_scores(tiny_base, EVALUATION, "plain", store=store)
+    first = measures.base_scores(tiny_base, EVALUATION, "plain", store=store)
     assert len(first) == len(EVALUATION)
     monkeypatch.setattr(evaluate, "score", refuse)
-    assert ablate.base_scores(tiny_base, EVALUATION, "plain", store=store).equals(first)
+    assert measures.base_scores(tiny_base, EVALUATION, "plain", store=store).equals(first)
     for rows, mode, shots in (
         (EVALUATION[:1], "plain", ()),
         (EVALUATION, "cloze", ()),
         (EVALUATION, "plain", make_rows(4)),
     ):
         with pytest.raises(AssertionError, match="from the store"):
-            ablate.base_scores(tiny_base, rows, mode, shots=shots, store=store)
+            measures.base_scores(tiny_base, rows, mode, shots=shots, store=store)
 
 
 def test_a_gpu_takes_one_training_at_a_time_whatever_the_profile_says(tiny_base, tmp_path, monkeypatch):

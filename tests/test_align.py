@@ -12,7 +12,7 @@ from test_dpo import make_pairs
 from test_hub import SETS
 from typer.testing import CliRunner
 
-from workbench import ablate, align, cli, data, evaluate, models, profiles, runs, train
+from workbench import ablate, align, cli, data, evaluate, measures, models, profiles, runs, train
 from workbench.errors import InputError
 from workbench.pocket import preferences, tales
 from workbench.specs import DPOSpec
@@ -160,8 +160,8 @@ def test_drift_is_nothing_from_itself_and_grows_with_the_rate(store, start):
         )
         for rate in (1e-4, 1e-3)
     ]
-    assert align.drift(start, start, list(make_rows(8)), store) == pytest.approx(0, abs=1e-9)
-    near, far = (align.drift(run, start, list(make_rows(8)), store) for run in moved)
+    assert measures.drift(start, start, list(make_rows(8)), store) == pytest.approx(0, abs=1e-9)
+    near, far = (measures.drift(run, start, list(make_rows(8)), store) for run in moved)
     assert 0 < near < far
 
 

@@ -5,7 +5,7 @@ from conftest import make_rows
 from test_ablate import EVALUATION
 from transformers import LlamaConfig
 
-from workbench import bench, bench_gpu, chat, models, profiles, runs, supervised, train
+from workbench import bench, bench_gpu, chat, environment, models, profiles, supervised, train
 from workbench.specs import SFTSpec
 
 
@@ -29,7 +29,7 @@ def test_the_whole_benchmark_in_small(tiny_base):
     gib = bench.memory(tiny_base, make_rows(24), EVALUATION, size, workers=1)
     assert 0.2 < gib < 4
     text = bench.page(table, gib, {"01_base": 7.4}, size)
-    assert text.count("\n| ") == 8 and runs.environment()["cpu"] in text and "torch 2" in text and "01: 7 s" in text
+    assert text.count("\n| ") == 8 and environment.here()["cpu"] in text and "torch 2" in text and "01: 7 s" in text
 
 
 def test_the_plain_loop_learns_what_the_trainer_learns(tiny_base, tmp_path):
@@ -55,7 +55,7 @@ def test_the_whole_gpu_benchmark_in_small():
     assert (table[["ours", "theirs", "our_mfu", "their_mfu"]] > 0).all(axis=None)
     assert table["ratio"].tolist() == pytest.approx((table["ours"] / table["theirs"]).tolist())
     text = bench_gpu.page(table, size)
-    assert text.count("\n| ") == 6 and runs.environment()["cpu"] in text
+    assert text.count("\n| ") == 6 and environment.here()["cpu"] in text
 
 
 def test_rows_of_the_gpu_benchmark_have_the_lengths_that_were_asked_for():

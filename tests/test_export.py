@@ -13,7 +13,7 @@ from test_dpo import make_pairs
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from trl import SFTConfig, SFTTrainer
 
-from workbench import ablate, chat, data, evaluate, export, loop, models, recipe, runs, train
+from workbench import chat, data, evaluate, export, loop, measures, models, recipe, runs, train
 from workbench.errors import InputError
 from workbench.specs import DPOSpec, SFTSpec
 
@@ -37,7 +37,7 @@ def tuned(tiny_base, store):
 
 @pytest.fixture(scope="module")
 def exported(tuned, store, tmp_path_factory):
-    ablate.scores(tuned["qlora"], CHECKED, store)
+    measures.scores(tuned["qlora"], CHECKED, store)
     return export.export(tuned["qlora"], tmp_path_factory.mktemp("out") / "tuned")
 
 
@@ -62,7 +62,7 @@ def test_the_card_says_data_merging_scores_and_spec(tuned, exported):
     run, text = tuned["qlora"], (exported / "README.md").read_text()
     assert f"48 rows, {run.scores['tokens']:,} tokens" in text and run.record["key"]["rows"] in text
     assert "Licence of the data: not known here" in text
-    told = evaluate.estimate(ablate.scores(run, CHECKED), "follows")
+    told = evaluate.estimate(measures.scores(run, CHECKED), "follows")
     assert f"| pocket evaluation: follows the instruction | {told} | 6 |" in text
     assert json.loads(text.split("```json")[1].split("```")[0])["learning_rate"] == run.spec["learning_rate"]
     assert run.environment["versions"]["trl"] in text and run.spec["base"] not in text  # no path of this machine

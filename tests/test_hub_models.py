@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as kinds
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workbench import ablate, chat, data, doctor, evaluate, export, generate, models, runs, train
+from workbench import chat, data, doctor, evaluate, export, generate, measures, models, runs, train
 from workbench.pocket import tasks
 from workbench.specs import DPOSpec, SFTSpec
 
@@ -101,14 +101,14 @@ def test_it_answers_and_stops_at_the_end_of_its_turn(tuned):
 
 def test_the_pocket_evaluation_scores_base_and_tuned_in_every_mode(smol, tuned, store):
     test = [*tasks.evaluation("test", 24), TOOL_ROW]
-    table = ablate.scores(tuned, test, store)
+    table = measures.scores(tuned, test, store)
     for mode in evaluate.MODES:
         rows = tasks.cloze("test", 4) if mode == "cloze" else test
-        base = ablate.base_scores(smol, rows, mode, shots=tasks.read("tuning")[:200], store=store)
+        base = measures.base_scores(smol, rows, mode, shots=tasks.read("tuning")[:200], store=store)
         assert len(base) == len(rows) and base["follows"].notna().all()
-    plain = ablate.base_scores(smol, test, "plain", store=store)
+    plain = measures.base_scores(smol, test, "plain", store=store)
     assert evaluate.difference(table, plain, "stops").prompts == len(test)
-    assert ablate.forgetting(tuned, ["Paris is the capital of France."], store) != 0
+    assert measures.forgetting(tuned, ["Paris is the capital of France."], store) != 0
 
 
 def test_dpo_starts_from_it_and_it_is_handed_on(tuned, store, tmp_path):

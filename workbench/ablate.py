@@ -15,7 +15,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from workbench import data, evaluate, models, progress, runs, train
+from workbench import data, evaluate, measures, models, progress, runs, train
 from workbench.errors import InputError
 from workbench.runs import Run, Store
 from workbench.specs import DPOSpec, SFTSpec
@@ -245,7 +245,7 @@ def _one(
             else:
                 run = train.dpo(spec, rows, sft_run=start, evaluation=evaluation, store=store, quiet=True)
             measured = {name: run.scores.get(name) for name in MEASURED}
-            table = scores(run, evaluation, store).assign(run=run.id, error=None, **measured)
+            table = measures.scores(run, evaluation, store).assign(run=run.id, error=None, **measured)
         except runs.NotKept:
             raise
         except Exception as error:  # whatever it is, the other cells are to finish
@@ -260,50 +260,3 @@ def _failed(error: str) -> pd.DataFrame:
 def _line(error: Exception) -> str:
     text = (str(error).strip().splitlines() or [""])[0]
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-
-
-def scores(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.DataFrame:
-    """Table of :func:`workbench.evaluate.score` for a run in its chat template; kept with the run."""
-
-    def make() -> pd.DataFrame:
-        return evaluate.score(*models.load_any(run), evaluation)
-
-    return (store or Store()).cached([run, *evaluate.named(evaluation)], "chat", make)
-
-
-def base_scores(
-    base: str, evaluation: list[dict], mode: str, *, shots: Sequence[dict] = (), store: Store | None = None
-) -> pd.DataFrame:
-    """The same for a base model in one of the modes of :func:`workbench.evaluate.score`; kept in the store."""
-
-    def make() -> pd.DataFrame:
-        return evaluate.score(*models.load_any(base), evaluation, mode, shots=shots)
-
-    key = [
-        models.fingerprint(models.fetch(base)),
-        *evaluate.named(evaluation),
-        mode,
-        data.content_hash(shots),
-    ]
-    return (store or Store()).cached(key, f"base-{mode}", make)
-
-
-def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> float:
-    """How much worse a run's model predicts plain texts than its base does, in nats a token: loss after minus loss before.
-
-    Texts: of the kind that the base read and the tuning did not show. The base of a QLoRA run is taken in 4 bits, so that what
-    rounding costs is not charged to tuning. Both losses are kept in the store.
-    """
-    store, spec, kept = store or Store(), run.spec, runs.digest(list(texts))
-
-    def before() -> pd.DataFrame:
-        model = models.unpacked(models.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"]))
-        tokenizer = models.load_tokenizer(spec["base"], spec["revision"])
-        return pd.DataFrame({"loss": [evaluate.text_loss(model, tokenizer, texts)]})
-
-    def after() -> pd.DataFrame:
-        return pd.DataFrame({"loss": [evaluate.text_loss(*models.load_any(run), texts)]})
-
-    folder = models.fetch(spec["base"], spec["revision"])
-    base = store.cached([models.fingerprint(folder), spec["method"] == "qlora", kept], "text-loss", before)
-    return store.cached([run, kept], "text-loss", after)["loss"].item() - base["loss"].item()

@@ -19,7 +19,7 @@ import transformers
 import trl
 from IPython.display import HTML
 
-from workbench import chat, data, evaluate, loop, models, runs, train
+from workbench import chat, data, environment, evaluate, loop, models, runs, train
 from workbench.errors import InputError
 from workbench.generate import text_ids
 from workbench.quiet import errors_only, few_bars
@@ -108,7 +108,7 @@ def tune(spec: SFTSpec, way: Way, evaluation: Sequence[str | dict] = (), store: 
         "spec": {**dataclasses.asdict(spec), "base": models.fingerprint(folder), "revision": None},
         "rows": read,
         "recipe": RECIPE,
-        "versions": runs.versions(),
+        "versions": environment.versions(),
     }
     return store.obtain(way.format, key, lambda work: _train(work, folder, spec, way))
 
@@ -139,7 +139,7 @@ def _train(work, folder, spec, way) -> dict:
     return {
         "spec": dataclasses.asdict(spec),
         "labels": list(trainer.model.config.id2label.values()) if way.format == "label" else None,
-        "environment": {**runs.environment(), "seconds": trainer.state.log_history[-1]["train_runtime"]},
+        "environment": {**environment.here(), "seconds": trainer.state.log_history[-1]["train_runtime"]},
         "scores": {
             "rows": len(encoded), "steps": trainer.state.global_step, "loss": float(log["loss"].iloc[-1]),
             "tokens": round(sum(map(len, encoded)) * trainer.state.epoch),

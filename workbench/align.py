@@ -157,16 +157,6 @@ def _unfit(tokenizer: transformers.PreTrainedTokenizerBase, pair: dict, max_leng
     return "" if all(_said_so(tokenizer, pair, side) for side in SIDES) else "beginning in mid-token"
 
 
-def drift(run: Run, start: Run, rows: Sequence[dict], store: Store | None = None) -> float:
-    """:func:`workbench.evaluate.drift` of a run's model from that of another run, on the reference answers of the rows."""
-
-    def make() -> pd.DataFrame:
-        (policy, tokenizer), (reference, _) = (models.load_any(each) for each in (run, start))
-        return pd.DataFrame({"drift": [evaluate.drift(policy, reference, tokenizer, rows)]})
-
-    return (store or Store()).cached([run, start, data.content_hash(rows)], "drift", make)["drift"].item()
-
-
 def on(table: pd.DataFrame, aim: str) -> tuple[pd.DataFrame, str]:
     """The rows of a table of :func:`workbench.pocket.preferences.aims` that one of AIMS is measured on, and its column."""
     prompts, column = {**AIMS, "aligned": ALIGNED}[aim]

@@ -21,7 +21,20 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 from trl import SFTConfig, SFTTrainer
 
-from workbench import ablate, data, evaluate, loop, models, notebooks, quiet, runs, supervised, train
+from workbench import (
+    ablate,
+    data,
+    environment,
+    evaluate,
+    loop,
+    measures,
+    models,
+    notebooks,
+    quiet,
+    runs,
+    supervised,
+    train,
+)
 from workbench.errors import InputError
 from workbench.specs import SFTSpec
 
@@ -176,7 +189,7 @@ def memory(
 
 def _peak(spec: SFTSpec, rows: datasets.Dataset, evaluation: list[dict], folder: str) -> float:
     store = runs.Store(folder)
-    ablate.scores(train.sft(spec, rows, store=store, quiet=True), evaluation, store)
+    measures.scores(train.sft(spec, rows, store=store, quiet=True), evaluation, store)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
 
 
@@ -243,7 +256,7 @@ def _row(what: str, unit: str, amount: float, ours: list[float], theirs: list[fl
 
 def page(table: pd.DataFrame, gib: float, reruns: Mapping[str, float], size: Size = Size()) -> str:
     """The table in Markdown, with memory (see :func:`memory`), notebooks, and the machine that it was measured on."""
-    here = runs.environment()
+    here = environment.here()
     versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
     lines = [
         "# Benchmark",

@@ -23,7 +23,7 @@ from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Trainer
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from workbench import chat, data, dpo, loop, models, profiles, quiet, runs, scale, supervised, train
+from workbench import chat, data, dpo, environment, loop, models, profiles, quiet, runs, scale, supervised, train
 from workbench.bench import NOTEBOOK, in_turn
 from workbench.memory import GIB, Shape
 from workbench.specs import DPOSpec, SFTSpec
@@ -247,7 +247,7 @@ def peak(device: str) -> tuple[float, str]:
 
 def page(table: pd.DataFrame, size: Size = Size()) -> str:
     """The table in Markdown, with the machine that it was measured on."""
-    here, (rate, source) = runs.environment(), peak(models.default_device())
+    here, (rate, source) = environment.here(), peak(models.default_device())
     versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
     memory = f", {torch.cuda.get_device_properties(0).total_memory / GIB:.0f} GiB" if here["gpu"] else ""
     lines = [

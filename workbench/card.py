@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from workbench import ablate, claims, evaluate
+from workbench import claims, evaluate, measures
 from workbench.claims import Claim
 from workbench.pocket import tasks
 from workbench.pocket.corpus import GENRES
@@ -46,10 +46,10 @@ Anything but experiments: it knows a few thousand facts and a small English, and
 def gates(folder: Path) -> list[Claim]:
     """Measure what the base model must know and must not do, as claims with intervals."""
     base, test = str(folder), tasks.evaluation("test")
-    cloze = ablate.base_scores(base, tasks.cloze("test", 600), "cloze")
-    few = ablate.base_scores(base, test, "few_shot", shots=tasks.read("tuning"))
+    cloze = measures.base_scores(base, tasks.cloze("test", 600), "cloze")
+    few = measures.base_scores(base, test, "few_shot", shots=tasks.read("tuning"))
     asked = few[few["skill"] == "knowledge"]
-    plain, chat = (ablate.base_scores(base, test, mode) for mode in ("plain", "chat"))
+    plain, chat = (measures.base_scores(base, test, mode) for mode in ("plain", "chat"))
     return [
         claims.check("cloze", "completes facts", "gate", evaluate.estimate(cloze, "correct"), claims.at_least(0.95)),
         claims.check("few-shot", "answers fact questions after four examples", "gate",

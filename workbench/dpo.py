@@ -17,7 +17,7 @@ import torch
 import transformers
 import trl
 
-from workbench import chat, doctor, loop, models, pairs, runs
+from workbench import chat, doctor, environment, loop, models, pairs, runs
 from workbench.quiet import few_bars
 from workbench.specs import DPOSpec
 
@@ -139,7 +139,7 @@ def train_on_pairs(
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {
         "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
-        "environment": {**runs.environment(), "seconds": float(last["seconds"])},
+        "environment": {**environment.here(), "seconds": float(last["seconds"])},
         "scores": {
             "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
             "loss": float(last["loss"]), "first_loss": float(first["loss"]), "first_loss_due": first_loss(spec),

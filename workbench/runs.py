@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,6 @@ from filelock import FileLock
 from workbench import ranks
 from workbench.errors import InputError
 
-STACK = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 RECORD = "run.json"
 ROWS = "rows.parquet"  # of a run: what it was trained on, as TRL was given it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -233,29 +230,6 @@ def digest(key: Any) -> str:
     """Sixteen hex digits that name plain data: equal data, equal name, in every process."""
     text = json.dumps(key, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that a result depends on."""
-    return {name: version(name) for name in STACK}
-
-
-def environment() -> dict:
-    """Where a run was made: python, platform, cpu, gpu, processes, threads, versions."""
-    import torch  # takes longer than listing runs
-
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "processes": ranks.count(),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-    }
 
 
 def _partial(path: Path) -> Path:

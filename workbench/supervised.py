@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from workbench import chat, data, doctor, loop, models, recipe, runs
+from workbench import chat, data, doctor, environment, loop, models, recipe
 from workbench.keeper import Keeper
 from workbench.quiet import few_bars
 from workbench.specs import SFTSpec
@@ -37,7 +37,7 @@ def train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report_
     return {
         # where the default branch of a Hub model stood: it may move before the run is opened again
         "spec": {**dataclasses.asdict(spec), "revision": models.commit(folder) or spec.revision},
-        "environment": {**runs.environment(), "seconds": float(last["seconds"])},
+        "environment": {**environment.here(), "seconds": float(last["seconds"])},
         "scores": {
             "rows": loop.rows_trained(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
             "held_out_before": before, "held_out_after": after,

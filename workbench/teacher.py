@@ -17,7 +17,7 @@ def taught(rows: Sequence[dict], answers: pd.DataFrame, *, right_only: bool = Fa
 
     Args:
         rows: training rows.
-        answers: table of :func:`workbench.evaluate.score` of the teacher on these rows (:func:`workbench.ablate.scores` keeps it with
+        answers: table of :func:`workbench.evaluate.score` of the teacher on these rows (:func:`workbench.measures.scores` keeps it with
             the teacher's run).
         right_only: leave out what the checks find wrong: distillation with rejection sampling (Yuan et al. 2023, arXiv 2308.01825).
 

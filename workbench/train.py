@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from workbench import chat, data, doctor, models, ranks, runs
+from workbench import chat, data, doctor, environment, models, ranks, runs
 from workbench.errors import InputError
 from workbench.specs import DPOSpec, SFTSpec
 
@@ -71,7 +71,7 @@ def sft(
         "held_out": data.content_hash(held_out) if held_out is not None else None,
         "template": chat.CHATML,
         "recipe": RECIPE,
-        "versions": runs.versions(),
+        "versions": environment.versions(),
     }
     if models.default_device() == "cuda":
         key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
@@ -125,7 +125,7 @@ def dpo(
         "sft": sft_run.id,
         "rows": data.content_hash(rows),
         "recipe": RECIPE,
-        "versions": runs.versions(),
+        "versions": environment.versions(),
     }
 
     def make(work: Path) -> dict:
