@@ -163,6 +163,22 @@ def test_on_a_cpu_4_bit_weights_are_unpacked_once_and_the_training_is_the_same(t
     assert kinds == [False, True] and weights(floats) == weights(bits)
 
 
+def test_rows_that_ask_what_the_evaluation_asks_are_left_out_all_of_them_and_said(tmp_path, capsys, monkeypatch):
+    def ask(prompt, answer="Madrid"):
+        return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
+
+    store = runs.Store(tmp_path)
+    rows = Dataset.from_list([ask("Capital of Spain?"), ask("Hello?"), ask("capital of Spain"), ask("Bye?")])
+    kept = train.without(rows, [ask("Capital of Spain!")], store)
+    assert [row["messages"][0]["content"] for row in kept] == ["Hello?", "Bye?"]
+    assert "left out 2 of 4 rows" in capsys.readouterr().out
+    assert train.without(kept, [ask("Capital of Spain!")], store) is kept and not capsys.readouterr().out
+    with pytest.raises(InputError, match="all 2 rows ask what"):
+        train.without(kept, list(kept), store)
+    monkeypatch.setattr(train.data, "asking", None)  # a second call reads the store
+    assert len(train.without(rows, [ask("Capital of Spain!")], store)) == 2
+
+
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 def test_same_spec_same_bytes_and_another_seed_others(tiny_base, tmp_path, method):
     rows = make_rows(16)

@@ -108,7 +108,7 @@ def given(
 ) -> list[dict]:
     """The pairs of a data set that a training from this run can use, and a printed line about those it cannot.
 
-    Left out are pairs that ask what the evaluation asks (data.leakage), whose two answers are the same, that are longer than
+    Left out are pairs that ask what the evaluation asks (data.asking), whose two answers are the same, that are longer than
     `max_length` tokens with either answer, or whose answer begins in mid-token after the template; besides, what data.load leaves out
     (ties and reversed scores, empty answers). Their `kind` is "helpful", and the `fault` of the rejected answer is "dispreferred".
 
@@ -121,7 +121,7 @@ def given(
 
     def judge() -> pd.DataFrame:
         tokenizer = models.load_tokenizer(run.adapter)
-        leaked = {pair.train for pair in data.leakage(rows, evaluation)} if evaluation else set()
+        leaked = data.asking(rows, evaluation) if evaluation else set()
         return pd.DataFrame(
             {
                 "fault": [

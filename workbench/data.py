@@ -171,6 +171,11 @@ def leakage(train: Iterable[dict], evaluation: Iterable[dict], threshold: float 
     return [best[j] for j in sorted(best)]
 
 
+def asking(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = 0.8) -> set[int]:
+    """Positions of all training rows that ask what an evaluation row asks; :func:`leakage` names the closest of each alone."""
+    return {i for i, _, _ in _matches(train, evaluation, threshold)}
+
+
 def gate(train: Iterable[dict], evaluation: Iterable[dict]) -> None:
     """Stop where evaluation rows stand in the training data. Raises InputError that shows the first pair."""
     train, evaluation = list(train), list(evaluation)

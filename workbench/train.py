@@ -8,6 +8,7 @@ into it, and going on after an interruption.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -159,6 +160,32 @@ def loss_per_token(
         count += int(answers.sum())
     model.train(training)
     return total / count
+
+
+def without(rows: datasets.Dataset, evaluation: Sequence[dict], store: runs.Store | None = None) -> datasets.Dataset:
+    """The rows that ask nothing that the evaluation asks, in the same words or nearly; a printed line says how many were left out.
+
+    For data that somebody else made, of which the leakage gate would stop each training. What was found is kept in the store.
+
+    Raises:
+        InputError: all rows ask what the evaluation asks.
+    """
+
+    def found() -> pd.DataFrame:
+        left = list(range(len(rows)))
+        # How rare a word is depends on all rows, so that without the leaked ones others may come near.
+        while leaked := data.asking(rows.select(left), evaluation):
+            left = [number for place, number in enumerate(left) if place not in leaked]
+        return pd.DataFrame({"row": left}, dtype="int64")
+
+    key = [data.content_hash(rows), data.content_hash(evaluation)]
+    kept = (store or runs.Store()).cached(key, "without", found)["row"]
+    if len(kept) == len(rows):
+        return rows
+    if kept.empty:
+        raise InputError(f"all {len(rows):,} rows ask what the evaluation asks; give other data to train on")
+    print(f"left out {len(rows) - len(kept):,} of {len(rows):,} rows, which ask what the evaluation asks")
+    return rows.select(kept)
 
 
 def _known_tracker(name: str) -> None:

@@ -260,6 +260,11 @@ def careful(split: str, each: int = 30) -> list[dict]:
     return [row for rows in found.values() for row in rows[:each]]
 
 
+def everything() -> list[dict]:
+    """All rows that judge a model in some notebook or chose its settings, of both splits: no training may ask what one of them asks."""
+    return [*read("dev"), *read("test"), *read("careful"), *read("haiku")]
+
+
 def cloze(split: str, size: int = 300) -> list[dict]:
     """Sentences of the corpus that end before their answer, about facts whose question is held out: what the base model knows.
 
