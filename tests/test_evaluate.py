@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from workbench import chat, evaluate, intervals, models
+from workbench import chat, evaluate, generate, intervals, models
 from workbench.errors import InputError
 from workbench.generate import Reply
 from workbench.pocket import checks
@@ -88,12 +88,17 @@ def test_the_chat_prompt_is_the_template_up_to_the_answer(scripted):
     assert prompts[0] == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_plain_is_the_bare_prompt_and_counts_the_first_paragraph(scripted):
-    rambling = Reply("\n\nParis\n\nName the opposite of big.", 20, False)
-    table, prompts = scripted(rambling, *[Reply("x", 1, True)] * 2, mode="plain")
+def test_plain_is_the_bare_prompt_and_what_stands_around_the_answer_does_not_count(scripted):
+    table, prompts = scripted(Reply("\n\nParis \n", 5, False), *[Reply("x", 1, True)] * 2, mode="plain")
     assert prompts[0] == "<|endoftext|>What is the capital of France?\n"
     assert table["response"][0] == "Paris" and table["follows"][0] and table["correct"][0]
-    assert table["length"][0] == 20 and not table["stops"][0]
+    assert table["length"][0] == 5 and not table["stops"][0]
+
+
+@pytest.mark.parametrize(("mode", "last"), [("plain", "one\ntwo"), ("cloze", "one"), ("chat", "one\ntwo\n\nthree")])
+def test_a_base_model_is_judged_by_its_first_paragraph_or_line_and_a_tuned_one_by_all_that_it_says(mode, last):
+    said = "\n one\ntwo\n\nthree"
+    assert said[: generate.cut(said, evaluate.MODES[mode] or [])].strip() == last
 
 
 def test_few_shot_shows_four_solved_examples_of_the_family_and_never_the_question_itself(scripted):

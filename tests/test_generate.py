@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workbench import chat
 from workbench.errors import InputError
-from workbench.generate import generate
+from workbench.generate import cut, generate
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,12 @@ def test_a_stop_string_that_begins_in_the_prompt_does_not_end_the_reply(model, t
     assert reply.text == "" and not reply.stopped
     (reply,) = generate(biased(model, letter), tokenizer, [[letter] * 3], max_new_tokens=3, stop=["eeee"])
     assert reply.text == "eee"
+
+
+def test_white_space_before_a_reply_is_no_stop_string():
+    assert cut("\n\nParis\n\nRome", ["\n\n"]) == len("\n\nParis")
+    assert cut("\n\nParis", ["\n\n", "s?"]) is None and cut("", ["\n"]) is None
+    assert cut(" a\nQ: b\n\n", ["\n\n", "\nQ:"]) == 2
 
 
 def test_decoding_ends_as_soon_as_every_reply_holds_a_stop_string(model, tokenizer, prompts):

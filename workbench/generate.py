@@ -53,7 +53,8 @@ def generate(
         prompts: token ids, a list for each prompt; lengths may differ.
         max_new_tokens: limit of a reply; higher costs time for models that do not stop by themselves.
         batch_size: prompts decoded together; None takes 16 on a CPU, whose caches hold no more (64 are slower there), and 64 on a GPU.
-        stop: texts at which a reply is cut, for models that have no other end (few-shot: the next question).
+        stop: texts at which a reply is cut once it has begun (white space before it does not count), for models that have no other end
+            (few-shot: the next question).
         temperature: 0 takes the likeliest token each time; 1 samples from the model's own distribution, all of it; between
             them the likely tokens are preferred.
         seed: of the sampling: the same replies for the same prompts, limits and batch size. No other random draw is touched.
@@ -122,7 +123,13 @@ def settings(max_new_tokens: int, temperature: float, ends: list[int], pad: int)
 
 def finished(tokenizer: transformers.PreTrainedTokenizerBase, new: list[int], ends: list[int], stop: list[str]) -> bool:
     """Whether a reply holds an end token or, if there are any, a stop string."""
-    return bool(set(new) & set(ends)) or (bool(stop) and any(string in tokenizer.decode(new) for string in stop))
+    return bool(set(new) & set(ends)) or (bool(stop) and cut(tokenizer.decode(new), stop) is not None)
+
+
+def cut(text: str, stop: list[str]) -> int | None:
+    """Where the first of the stop strings begins, behind any white space at the beginning of the text; None where there is none."""
+    begun = len(text) - len(text.lstrip())
+    return min((place for string in stop if (place := text.find(string, begun)) >= 0), default=None)
 
 
 class StopStrings:
@@ -138,7 +145,7 @@ class StopStrings:
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
         """Which of the replies hold one of the strings."""
         texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_width :])
-        return torch.tensor([any(s in text for s in self.strings) for text in texts], device=input_ids.device)
+        return torch.tensor([cut(text, self.strings) is not None for text in texts], device=input_ids.device)
 
 
 def end_tokens(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
@@ -166,8 +173,8 @@ def read(
     # Read behind the last token of the prompt: whether a first word shows the space of its token depends on what stands before it.
     text = tokenizer.decode([last, *kept]).removeprefix(tokenizer.decode([last]))
     # Looked for after the cut: a row that ended by a stop string is padded up to its batch, and padding may be an end token.
-    cut = min((text.index(string) for string in stop if string in text), default=None)
-    if cut is None:
+    place = cut(text, stop)
+    if place is None:
         return Reply(text, len(kept), end is not None)
-    text = text[:cut]
+    text = text[:place]
     return Reply(text, len(tokenizer(text, add_special_tokens=False)["input_ids"]), False)
