@@ -32,8 +32,8 @@ test: extras lint  ## everything that must pass: lint, unit tests, every noteboo
 	$(UNIT)
 	$(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800
 
-lab: environment  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+lab: environment  ## open JupyterLab on the first notebook (on a server: make lab LAB="--no-browser --ip=0.0.0.0")
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_base_completion.ipynb $(LAB)
 
 environment: $(STAMP)  ## make the virtual environment (done once; again when dependencies change)
 
