@@ -364,6 +364,14 @@ def test_a_preference_pair_leaks_by_its_prompt_and_by_either_answer():
         data.gate(pairs, [ask(same)])
 
 
+def test_without_all_rows_that_ask_the_same_the_gate_lets_the_others_pass():
+    rows = [ask("Hello?"), *(ask(f"what is the capital of {place}") for place in ("Spain", "Norway", "SPAIN", "Chad"))]
+    asked = [ask("What is the capital of Spain?"), ask("Bye?")]
+    leaked = data.asking(rows, asked)
+    assert leaked == {1, 3} and len(data.leakage(rows, asked)) == 1
+    data.gate([row for i, row in enumerate(rows) if i not in leaked], asked)
+
+
 def test_the_gate_shows_both_rows():
     with pytest.raises(
         InputError, match=r"1 of 2 .* train\[1\] 'What is the capital of Spain\?' .*evaluation\[1\] 'what is"

@@ -1,5 +1,7 @@
 """The table of scores says what the model did, and the intervals cover what they claim to cover."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,7 +51,9 @@ def scripted(monkeypatch, base):
     def script(*replies, mode):
         def reply(model, tokenizer, prompts, max_new_tokens, batch_size, stop):
             seen.extend(tokenizer.decode(prompt) for prompt in prompts)
-            return list(replies)
+            return [
+                dataclasses.replace(each, text=each.text[: generate.cut(each.text, stop or [])]) for each in replies
+            ]
 
         monkeypatch.setattr(evaluate, "generate", reply)
         return evaluate.score(*base, ROWS, mode, shots=SHOTS), seen
@@ -88,17 +92,23 @@ def test_the_chat_prompt_is_the_template_up_to_the_answer(scripted):
     assert prompts[0] == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_plain_is_the_bare_prompt_and_what_stands_around_the_answer_does_not_count(scripted):
-    table, prompts = scripted(Reply("\n\nParis \n", 5, False), *[Reply("x", 1, True)] * 2, mode="plain")
+def test_plain_is_the_bare_prompt_and_counts_the_first_paragraph(scripted):
+    rambling = Reply("\n\nParis\n\nName the opposite of big.", 20, False)
+    table, prompts = scripted(rambling, *[Reply("x", 1, True)] * 2, mode="plain")
     assert prompts[0] == "<|endoftext|>What is the capital of France?\n"
     assert table["response"][0] == "Paris" and table["follows"][0] and table["correct"][0]
-    assert table["length"][0] == 5 and not table["stops"][0]
+    assert table["length"][0] == 20 and not table["stops"][0]
 
 
-@pytest.mark.parametrize(("mode", "last"), [("plain", "one\ntwo"), ("cloze", "one"), ("chat", "one\ntwo\n\nthree")])
-def test_a_base_model_is_judged_by_its_first_paragraph_or_line_and_a_tuned_one_by_all_that_it_says(mode, last):
-    said = "\n one\ntwo\n\nthree"
-    assert said[: generate.cut(said, evaluate.MODES[mode] or [])].strip() == last
+@pytest.mark.parametrize(
+    ("mode", "counts"),
+    [("plain", "one\ntwo"), ("cloze", "one"), ("few_shot", "one\ntwo"), ("chat", "one\ntwo\n\nthree")],
+)
+def test_a_base_model_is_judged_by_its_first_paragraph_or_line_and_a_tuned_one_by_all_that_it_says(
+    scripted, mode, counts
+):
+    table, _ = scripted(*[Reply("\n one\ntwo\n\nthree", 9, False)] * 3, mode=mode)
+    assert table["response"][0].strip() == counts
 
 
 def test_few_shot_shows_four_solved_examples_of_the_family_and_never_the_question_itself(scripted):

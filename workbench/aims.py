@@ -12,8 +12,6 @@ from workbench.pocket import checks
 from workbench.runs import Run, Store
 from workbench.specs import SFTSpec
 
-RECIPE = 2  # part of the name of kept replies; raise it when a change in this file changes them
-
 
 @dataclass(frozen=True)
 class Aim:
@@ -26,7 +24,7 @@ class Aim:
     modes: tuple[str, ...] = ("text",)
     """Ways of asking, of those of evaluate.score; "text" for the loss. A classifier is asked for its label as well, where rows ask
     for one of several options and have a `text`."""
-    tokens: int = 48
+    tokens: int = evaluate.TOKENS
     """Limit of a reply; a model that does not stop by itself uses all of it."""
 
 
@@ -53,7 +51,7 @@ def measure(made: Run | str, aims: Mapping[str, Aim], store: Store | None = None
         for mode in [*aim.modes, "label"] if classifies and has_labels(aim) else aim.modes:
             # Named by the prompts alone: two aims that check the same prompts share their replies.
             asked = list(aim.rows) if mode == "text" else data.content_hash(aim.rows)
-            key = [named, asked, aim.tokens, RECIPE]
+            key = [named, asked, aim.tokens, evaluate.RECIPE]
             table = store.cached(key, f"aim-{mode}", lambda aim=aim, mode=mode: replies(aim, mode))
             if mode != "text":
                 said = zip(aim.rows, table["response"], strict=True)

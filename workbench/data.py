@@ -172,8 +172,17 @@ def leakage(train: Iterable[dict], evaluation: Iterable[dict], threshold: float 
 
 
 def asking(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = 0.8) -> set[int]:
-    """Positions of all training rows that ask what an evaluation row asks; :func:`leakage` names the closest of each alone."""
-    return {i for i, _, _ in _matches(train, evaluation, threshold)}
+    """Positions of all training rows that ask what an evaluation row asks, so that :func:`gate` lets the others pass.
+
+    :func:`leakage` names the closest of each evaluation row alone.
+    """
+    rows, evaluation, found = list(train), list(evaluation), set()
+    left = list(range(len(rows)))
+    # How rare a word is depends on all rows, so that without the leaked ones others may come near.
+    while leaked := {left[i] for i, _, _ in _matches([rows[n] for n in left], evaluation, threshold)}:
+        found |= leaked
+        left = [n for n in left if n not in leaked]
+    return found
 
 
 def gate(train: Iterable[dict], evaluation: Iterable[dict]) -> None:

@@ -20,7 +20,9 @@ from workbench.generate import generate, text_ids
 from workbench.intervals import Interval, bootstrap, is_share
 from workbench.pocket import checks
 
-RECIPE = 2  # part of the name of kept scores; raise it when a change here or in generate.py changes what is said or how it is judged
+# Part of the name of kept scores and replies; raise it when a change here, in aims.py or in generate.py changes what is said or measured.
+RECIPE = 2
+TOKENS = 48  # limit of a reply; the longest right answer of the pocket evaluation has 29
 # Of asking, and what ends a reply there: what a base model writes after its answer is not held against it.
 MODES = {"chat": None, "plain": ["\n\n"], "few_shot": ["\n\n", "\nQ:"], "cloze": ["\n"]}
 # of the table that score() returns
@@ -36,7 +38,7 @@ def score(
     *,
     shots: Iterable[dict] = (),
     k: int = 4,
-    max_new_tokens: int = 48,
+    max_new_tokens: int = TOKENS,
     batch_size: int | None = None,
 ) -> pd.DataFrame:
     """Let the model answer every row and check the answers.
@@ -51,7 +53,7 @@ def score(
     Args:
         rows: evaluation rows: `messages` whose last one is the reference answer, and a `check`.
         shots: rows that few-shot examples come from: of the row's own family where there are any, else of all.
-        max_new_tokens: limit of a reply. The longest right answer of the pocket evaluation has 29 tokens.
+        max_new_tokens: limit of a reply.
 
     Returns:
         A row a prompt, in order: index, family, skill, axis, split, prompt, response, reference, follows, correct,

@@ -172,11 +172,8 @@ def without(rows: datasets.Dataset, evaluation: Sequence[dict], store: runs.Stor
     """
 
     def found() -> pd.DataFrame:
-        left = list(range(len(rows)))
-        # How rare a word is depends on all rows, so that without the leaked ones others may come near.
-        while leaked := data.asking(rows.select(left), evaluation):
-            left = [number for place, number in enumerate(left) if place not in leaked]
-        return pd.DataFrame({"row": left}, dtype="int64")
+        leaked = data.asking(rows, evaluation)
+        return pd.DataFrame({"row": [n for n in range(len(rows)) if n not in leaked]}, dtype="int64")
 
     key = [data.content_hash(rows), data.content_hash(evaluation)]
     kept = (store or runs.Store()).cached(key, "without", found)["row"]

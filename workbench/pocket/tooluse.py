@@ -26,7 +26,7 @@ def play(
     model: transformers.PreTrainedModel,
     tokenizer: transformers.PreTrainedTokenizerBase,
     rows: Sequence[dict],
-    max_new_tokens: int = 48,
+    max_new_tokens: int = evaluate.TOKENS,
 ) -> pd.DataFrame:
     """Let the model answer rows that ask for a tool call, with tools that run, until it says something to the user.
 
