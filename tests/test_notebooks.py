@@ -69,8 +69,10 @@ def test_settings_that_do_not_fit_are_refused(given, message):
         notebooks.check(first(), "01_first", given)
 
 
-def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root):
-    good, bad = notebooks.run()
+@pytest.mark.parametrize("room", [1, 2**60])  # two at a time, and one after the other
+def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypatch, room):
+    monkeypatch.setattr(notebooks, "ROOM", room)
+    good, bad = sorted(notebooks.run(), key=lambda outcome: outcome.name)
     assert (good.name, good.error) == ("01_first", "")
     assert bad.error == "cell [2]: ZeroDivisionError: division by zero"
     done = notebooks.read(good.path)

@@ -9,10 +9,10 @@ import signal
 import pandas as pd
 import pytest
 
-from workbench import runs
+from workbench import environment, runs
 from workbench.errors import InputError
 
-RECORD = {"spec": {"method": "lora"}, "environment": {}, "scores": {"loss": 1.0}}
+RECORD = {"spec": {"method": "lora", "base": "owner/name"}, "environment": {}, "scores": {"loss": 1.0}}
 
 
 def make(folder):
@@ -78,6 +78,24 @@ def test_a_run_is_made_once_and_says_what_it_is(tmp_path):
     assert not (run.path / "checkpoints").exists()
     assert store.obtain("lora", {"a": 2}, make).id != run.id
     assert [found.id for found in store.runs()][0] == run.id and len(store.runs()) == 2
+
+
+def test_a_run_finds_its_base_after_the_checkout_and_its_store_were_moved(tmp_path, monkeypatch):
+    """One that lies in the repository; of others it keeps the whole path, also where it was given from a working directory."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "data" / "base").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "base").mkdir(parents=True)
+    monkeypatch.setattr(environment, "ROOT", old)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = {}
+    for given in (str(old / "data" / "base"), "base", "owner/name"):
+        record = {**RECORD, "spec": {"base": given}}
+        found[given] = runs.Store(old / ".runs").obtain("lora", {"base": given}, lambda work, record=record: record)
+    old.rename(new)
+    monkeypatch.setattr(environment, "ROOT", new)
+    monkeypatch.chdir(tmp_path)
+    bases = [runs.Run(new / ".runs" / run.id).spec["base"] for run in found.values()]
+    assert bases == [str(new / "data" / "base"), str(tmp_path / "elsewhere" / "base"), "owner/name"]
 
 
 def test_a_run_killed_anywhere_is_whole_or_unfinished_and_ends_the_same(tmp_path, monkeypatch):

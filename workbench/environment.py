@@ -1,4 +1,4 @@
-"""What a result depends on besides its spec: versions of libraries, and the machine."""
+"""What a result depends on besides its spec: versions of libraries, and the machine. And where its base model lies."""
 
 import platform
 from importlib.metadata import version
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from workbench import ranks
 
+ROOT = Path(__file__).resolve().parents[1]
 STACK = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 
 
@@ -30,3 +31,19 @@ def here() -> dict:
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
+
+
+def portable(base: str) -> str:
+    """A base model as a record names it: a folder of this repository by its path in it, any other folder by its whole path.
+
+    So a run finds its base again from another working directory, and after the checkout was moved or its store was copied.
+    """
+    folder = Path(base).resolve()
+    if not folder.is_dir():  # a Hub id
+        return str(base)
+    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)
+
+
+def located(base: str) -> str:
+    """The other way round: what :func:`portable` made of a base, as a folder or Hub id that can be loaded from anywhere."""
+    return str(ROOT / base) if (ROOT / base).is_dir() else base

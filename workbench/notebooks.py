@@ -2,24 +2,29 @@
 
 import ast
 import difflib
+import multiprocessing
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import papermill
+import psutil
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from tqdm.std import tqdm
 
 from workbench import profiles
 from workbench.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FORK = "workbench_fork"  # the key of a fork's provenance in the notebook's metadata
+ROOM = 5 * 2**30  # bytes of memory that a notebook may take with its two worker processes
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,9 @@ def run(
     out: Path | str = "build/notebooks",
     settings: Mapping[str, object] | None = None,
 ) -> Iterator[Outcome]:
-    """Execute notebooks top to bottom in fresh kernels, one with each step of the iterator; a failing one stops no other.
+    """Execute notebooks top to bottom in fresh kernels; yields them as they end. A failing one stops no other.
+
+    Two at a time where the profile trains two at a time and memory allows: much of a notebook keeps one core busy only.
 
     names: of notebooks or forks; none means the whole series. profile: None leaves it to the notebook ("pocket" in the
     series). A notebook of the series goes to `out`; a fork is executed in place, since its outputs are the point of it.
@@ -145,15 +152,31 @@ def run(
     paths = [find(name) for name in names] or sorted(series)
     if not paths:
         raise InputError(f"{ROOT / 'notebooks'}: no notebooks here to run")
-    jobs = []
+    jobs, on = [], set()
     for path in paths:
         notebook = read(path)
-        changed = {k: v for k, v in check(notebook, path.stem, wanted).items() if v != parameters(notebook)[k]}
-        jobs.append((path, changed))
-    return (_execute(path, changed, ROOT / out) for path, changed in jobs)
+        given = parameters(notebook)
+        values = check(notebook, path.stem, wanted)
+        jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, ROOT / out))
+        on.add((given | values).get("profile", "pocket"))
+    at_once = min(len(jobs), *(profiles.get(name).parallel for name in on), psutil.virtual_memory().available // ROOM)
+    return _together(jobs, at_once) if at_once > 1 else (_execute(*job) for job in jobs)
+
+
+def _together(jobs: list[tuple], at_once: int) -> Iterator[Outcome]:
+    """Execute jobs in so many processes. Ctrl-C reaches all of them: each ends its kernel, and nothing more is begun."""
+    # each process draws a line of its own on the terminal
+    drawing = {"initializer": tqdm.set_lock, "initargs": (tqdm.get_lock(),)}
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), **drawing) as pool:
+        try:
+            for done in as_completed([pool.submit(_execute, *job) for job in jobs]):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
+    line = (*multiprocessing.current_process()._identity, 1)[0] - 1  # of the terminal: 0 without processes
     target = path if FORK in read(path).metadata else out / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
     start, error = time.monotonic(), ""
@@ -166,7 +189,7 @@ def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
             cwd=str(path.parent),  # as in JupyterLab and nbval
             # A kernel warns of local traffic without encryption, and now and then logs the interrupt that ends it as an error.
             extra_arguments=["--log-level=CRITICAL"],
-            progress_bar={"desc": path.stem} if sys.stderr.isatty() else False,
+            progress_bar={"desc": path.stem, "position": line, "leave": False} if sys.stderr.isatty() else False,
         )
     except PapermillExecutionError as stop:
         error = f"cell [{stop.exec_count}]: {stop.ename}: {stop.evalue.strip().splitlines()[0] if stop.evalue else ''}"

@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from workbench import ranks
+from workbench import environment, ranks
 from workbench.errors import InputError
 
 RECORD = "run.json"
@@ -69,8 +69,9 @@ class Run:
 
     @property
     def spec(self) -> dict:
-        """Fields of the spec it was trained with."""
-        return self.record["spec"]
+        """Fields of the spec it was trained with; a base that lies in this repository is found there."""
+        spec = self.record["spec"]
+        return {**spec, "base": environment.located(spec["base"])}
 
     @property
     def environment(self) -> dict:
@@ -249,7 +250,8 @@ def _begin(path: Path) -> bool:
 
 def _finish(path: Path, record: dict) -> None:
     """Write the record of what is in the folder, and give it its name."""
-    partial = _partial(path)
+    partial, spec = _partial(path), record["spec"]
+    record = {**record, "spec": {**spec, "base": environment.portable(spec["base"])}}
     shutil.rmtree(partial / "checkpoints", ignore_errors=True)
     files = {str(file.relative_to(partial)): _hash(file) for file in _files(partial)}
     (partial / RECORD).write_text(json.dumps({**record, "files": files}, indent=1), encoding="utf-8")

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
-from . import forms, genres, prompts, tales
+from . import drills, forms, genres, prompts, tales
 from .genres import Writer, deal
 
 # How many documents of each genre stand in a hundred. Facts take more than half: a fact has to be met
@@ -31,6 +31,38 @@ GENRES: dict[Callable[[Writer], str], int] = {
     tales.manners: 5,
     prompts.prompts: 7,
     prompts.worksheet: 4,
+}
+
+# The last stretch: pages of drill, more poems and manners, and enough of the rest that nothing is forgotten.
+ANNEAL: dict[Callable[[Writer], str], int] = {
+    genres.entry: 6,
+    genres.notes: 7,
+    genres.story: 9,
+    genres.dialogue: 7,
+    genres.letter: 2,
+    genres.quiz: 6,
+    genres.records: 3,
+    genres.code: 1,
+    genres.headline: 2,
+    genres.stressed: 7,
+    tales.poem: 12,
+    tales.chatter: 1,
+    forms.play: 4,
+    forms.lists: 5,
+    forms.kinds: 3,
+    tales.scene: 2,
+    forms.sums: 1,
+    forms.prices: 1,
+    forms.how_to: 1,
+    tales.manners: 8,
+    prompts.prompts: 6,
+    prompts.worksheet: 3,
+    drills.spelling: 8,
+    drills.capitals: 6,
+    drills.order: 8,
+    drills.echo: 4,
+    drills.sorting: 4,
+    drills.desk: 6,
 }
 
 
