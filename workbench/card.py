@@ -6,7 +6,6 @@ from pathlib import Path
 from workbench import claims, evaluate, measures
 from workbench.claims import Claim
 from workbench.pocket import tasks
-from workbench.pocket.corpus import GENRES
 
 CARD = """---
 license: apache-2.0
@@ -24,9 +23,8 @@ It has seen no chat format: the tokens for one are reserved in its vocabulary an
 | | |
 | --- | --- |
 | architecture | `LlamaForCausalLM`, {layers} layers, {hidden} wide, {heads} heads, vocabulary {vocabulary:,}, context 512, tied embeddings; stored in bf16 |
-| corpus | {tokens:,} tokens of {genres} genres, each seen once; SHA-256 `{corpus}` |
-| training | seed {seed}, AdamW, peak learning rate {learning_rate}, last {decay:.0%} of the steps decaying; {minutes} minutes on {machine}; torch {torch}, transformers {transformers} |
-| loss | {train_loss} on the last batches, {held_out_loss} on text of another seed (nats a token) |
+{stretches}
+| training | seed {seed}, AdamW; on {machine}; torch {torch}, transformers {transformers} |
 | made by | `workbench pretrain` |
 
 ## Gates
@@ -41,6 +39,10 @@ Measured on the test split, on facts whose questions are kept out of the tuning 
 
 Anything but experiments: it knows a few thousand facts and a small English, and its answers outside of them are noise.
 """
+STRETCH = (
+    "| {name} | {tokens:,} tokens of {genres} genres, each seen once (SHA-256 `{corpus}`); peak learning rate {peak}, falling over the last {decay:.0%} of the steps; "
+    "{minutes} minutes; loss {train_loss} on the last batches, {held_out_loss} on text of another seed in the first mix (nats a token) |"
+)
 
 
 def gates(folder: Path) -> list[Claim]:
@@ -66,7 +68,9 @@ def write(folder: Path) -> list[Claim]:
     training = json.loads((folder / "training.json").read_text())
     found = gates(folder)
     lines = [f"| {c.text} | {c.region.text} | {c.evidence} | {c.evidence.prompts} | {c.verdict} |" for c in found]
-    fields = {**training["spec"], **training["versions"], **training, "millions": training["parameters"] / 1e6}
-    text = CARD.format(**fields, genres=len(GENRES), gates="\n".join(lines))
+    told = training["stretches"]
+    rows = [STRETCH.format(**part, name=name) for part, name in zip(told, ("corpus", "then"), strict=True)]
+    fields = {**training["spec"], **training["versions"], **training, "millions": told[-1]["parameters"] / 1e6}
+    text = CARD.format(**{**fields, "stretches": "\n".join(rows), "gates": "\n".join(lines)})
     (folder / "README.md").write_text(text, encoding="utf-8")
     return found

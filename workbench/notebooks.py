@@ -165,9 +165,9 @@ def run(
 
 def _together(jobs: list[tuple], at_once: int) -> Iterator[Outcome]:
     """Execute jobs in so many processes. Ctrl-C reaches all of them: each ends its kernel, and nothing more is begun."""
+    context = multiprocessing.get_context("spawn")
     # each process draws a line of its own on the terminal
-    drawing = {"initializer": tqdm.set_lock, "initargs": (tqdm.get_lock(),)}
-    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), **drawing) as pool:
+    with ProcessPoolExecutor(at_once, context, tqdm.set_lock, (context.RLock(),)) as pool:
         try:
             for done in as_completed([pool.submit(_execute, *job) for job in jobs]):
                 yield done.result()

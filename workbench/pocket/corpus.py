@@ -33,8 +33,8 @@ GENRES: dict[Callable[[Writer], str], int] = {
     prompts.worksheet: 4,
 }
 
-# The last stretch: pages of drill, more poems and manners, and enough of the rest that nothing is forgotten.
-ANNEAL: dict[Callable[[Writer], str], int] = {
+# The last stretch of pretraining: pages of drill, more poems and manners, and enough of the rest that nothing is forgotten.
+LAST: dict[Callable[[Writer], str], int] = {
     genres.entry: 6,
     genres.notes: 7,
     genres.story: 9,
@@ -66,18 +66,18 @@ ANNEAL: dict[Callable[[Writer], str], int] = {
 }
 
 
-def documents(seed: int = 0) -> Iterator[tuple[str, str]]:
-    """Endless (genre, text); no text holds a chat format."""
+def documents(seed: int = 0, mix: dict[Callable[[Writer], str], int] = GENRES) -> Iterator[tuple[str, str]]:
+    """Endless (genre, text), genres as often as the mix says; no text holds a chat format."""
     writer = Writer(seed)
-    order = deal(writer.rng, [genre for genre, weight in GENRES.items() for _ in range(weight)])
+    order = deal(writer.rng, [genre for genre, weight in mix.items() for _ in range(weight)])
     for genre in order:
         yield genre.__name__, genre(writer)
 
 
-def texts(characters: int, seed: int = 0) -> list[str]:
-    """Documents until `characters` are reached. The pretraining text is seed 0; seed 1 is held out."""
+def texts(characters: int, seed: int = 0, mix: dict[Callable[[Writer], str], int] = GENRES) -> list[str]:
+    """Documents until `characters` are reached. The base model read seed 0, then the mix LAST of seed 2; seed 1 is held out."""
     found, length = [], 0
-    for _, text in documents(seed):
+    for _, text in documents(seed, mix):
         found.append(text)
         length += len(text)
         if length >= characters:

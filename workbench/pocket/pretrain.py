@@ -1,10 +1,10 @@
-"""Train the pocket base model from nothing: corpus → tokenizer → `LlamaForCausalLM`, with transformers' Trainer."""
+"""Train the pocket base model from nothing: corpus → tokenizer → `LlamaForCausalLM`, with transformers' Trainer, in two stretches."""
 
 import json
 import platform
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,9 @@ class PretrainSpec:
     """What the base model is made from; `data/pocket-base` is `PretrainSpec()`."""
 
     tokens: int = 26_000_000
-    """Training tokens; each is seen once. Fewer and the form is there but the facts are not."""
+    """Training tokens of the first stretch; each is seen once. Fewer and the form is there but the facts are not."""
+    last_tokens: int = 8_000_000
+    """Tokens of the last stretch, whose mix drills what the first shows too seldom (corpus.LAST)."""
     hidden: int = 256
     layers: int = 6
     heads: int = 8
@@ -35,7 +37,16 @@ class PretrainSpec:
     learning_rate: float = 2.5e-3
     decay: float = 0.45
     """The share of the steps, at the end, over which the learning rate falls to 2%."""
+    last_learning_rate: float = 1e-3
+    """It falls over the last nine tenths of its stretch."""
     seed: int = 0
+
+    def stretches(self) -> list[tuple["PretrainSpec", dict, list[str]]]:
+        """Each stretch as a training of its own, with its mix and its texts. Text of seed + 1 is what the loss is measured on."""
+        last = replace(self, tokens=self.last_tokens, learning_rate=self.last_learning_rate, decay=0.9)
+        first = corpus.texts(int(self.tokens * 3.6), self.seed)
+        then = corpus.texts(int(self.last_tokens * 3.6), self.seed + 2, corpus.LAST)
+        return [(self, corpus.GENRES, first), (last, corpus.LAST, then)]
 
 
 def model_config(spec: PretrainSpec, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -111,40 +122,67 @@ def pretrain(out: Path, spec: PretrainSpec = PretrainSpec()) -> Path:
     writing = work / "spec.json.writing"  # a kill leaves the whole file or none
     writing.write_text(json.dumps(asdict(spec), indent=1))
     writing.replace(noted)
-    for checkpoint in work.glob("checkpoint-*"):
+    for checkpoint in work.glob("*/checkpoint-*"):
         if not (checkpoint / "trainer_state.json").exists():  # written last: a kill came in between
             shutil.rmtree(checkpoint)
 
-    transformers.set_seed(spec.seed)
-    texts = corpus.texts(int(spec.tokens * 3.6), seed=spec.seed)
-    tokenizer = train_tokenizer(texts[:50_000], spec.vocabulary)
-    data = blocks(texts, tokenizer, spec.tokens)
-    held_out = blocks(corpus.texts(400_000, seed=spec.seed + 1), tokenizer, 100_000)
-    model = LlamaForCausalLM(model_config(spec, tokenizer))
-    steps = len(data) // spec.batch
-    trainer = Trainer(model=model, args=arguments(spec, work, steps), train_dataset=data, eval_dataset=held_out)
-    started = time.time()
-    trainer.train(resume_from_checkpoint=bool(list(work.glob("checkpoint-*"))))
-    minutes = (time.time() - started) / 60
+    stretches = spec.stretches()
+    tokenizer = train_tokenizer(stretches[0][-1][:50_000], spec.vocabulary)
+    held_out = blocks(corpus.texts(400_000, spec.seed + 1), tokenizer, 100_000)
+    before, told = None, []
+    for number, (stretch, mix, texts) in enumerate(stretches, 1):
+        folder = work / f"stretch-{number}"
+        if not (folder / "model").exists():
+            _train(folder, stretch, blocks(texts, tokenizer, stretch.tokens), held_out, tokenizer, before)
+        before = folder / "model"
+        named = {
+            "corpus": corpus.digest(texts),
+            "genres": len(mix),
+            "peak": stretch.learning_rate,
+            "decay": stretch.decay,
+        }
+        told.append(json.loads((folder / "told.json").read_text()) | named)
 
-    # Stored in bf16: half the size; what is measured is measured on what is stored.
-    model.to(torch.bfloat16).save_pretrained(work / "model")
-    tokenizer.save_pretrained(work / "model")
+    tokenizer.save_pretrained(before)
     facts_of_run = {
-        "corpus": corpus.digest(texts),
         "facts": len(facts()),
-        "tokens": len(data) * CONTEXT,
-        "parameters": model.num_parameters(),
-        "train_loss": round([e["loss"] for e in trainer.state.log_history if "loss" in e][-1], 4),
-        "held_out_loss": round(trainer.evaluate()["eval_loss"], 4),
-        "minutes": round(minutes),
+        "stretches": told,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
         if not torch.cuda.is_available()
         else torch.cuda.get_device_name(),
         "versions": {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__},
         "spec": asdict(spec),
     }
-    (work / "model" / "training.json").write_text(json.dumps(facts_of_run, indent=1) + "\n")
-    (work / "model").rename(out)
+    (before / "training.json").write_text(json.dumps(facts_of_run, indent=1) + "\n")
+    before.rename(out)
     shutil.rmtree(work)
     return out
+
+
+def _train(
+    folder: Path,
+    spec: PretrainSpec,
+    data: Dataset,
+    held_out: Dataset,
+    tokenizer: PreTrainedTokenizerFast,
+    before: Path | None,
+) -> None:
+    """One stretch, from new weights or from those in the folder `before`: FOLDER/model, and what is told of it in FOLDER/told.json."""
+    transformers.set_seed(spec.seed)
+    config = model_config(spec, tokenizer)
+    model = LlamaForCausalLM.from_pretrained(before, dtype=torch.float32) if before else LlamaForCausalLM(config)
+    steps = len(data) // spec.batch
+    trainer = Trainer(model=model, args=arguments(spec, folder, steps), train_dataset=data, eval_dataset=held_out)
+    started = time.time()
+    trainer.train(resume_from_checkpoint=bool(list(folder.glob("checkpoint-*"))))
+    told = {
+        "tokens": len(data) * CONTEXT,
+        "train_loss": round([e["loss"] for e in trainer.state.log_history if "loss" in e][-1], 4),
+        "minutes": round((time.time() - started) / 60),
+        "parameters": model.num_parameters(),
+    }
+    # Stored in bf16: half the size; what is measured is measured on what is stored.
+    model.to(torch.bfloat16).save_pretrained(folder / "model.writing")
+    told["held_out_loss"] = round(trainer.evaluate()["eval_loss"], 4)
+    (folder / "told.json").write_text(json.dumps(told, indent=1))
+    (folder / "model.writing").rename(folder / "model")
