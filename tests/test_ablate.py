@@ -84,12 +84,12 @@ def test_equal_cells_are_refused_and_one_training_may_stand_under_two_labels(tin
 
 
 def test_each_cell_trains_on_its_own_rows_for_the_same_number_of_steps(tiny_base, tmp_path):
+    held_out = make_rows(32).select(range(24, 32))
     cells = [
-        ablate.Cell(spec(tiny_base, max_steps=3), make_rows(24).select(range(size)), {"size": size}) for size in (4, 24)
+        ablate.Cell(spec(tiny_base, max_steps=3), make_rows(24).select(range(size)), {"size": size}, held_out=held_out)
+        for size in (4, 24)
     ]
-    table = ablate.grid(
-        cells, EVALUATION, held_out=make_rows(32).select(range(24, 32)), store=Store(tmp_path), quiet=True
-    )
+    table = ablate.grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
     sizes = table.groupby("size").first()
     assert sizes["rows"].tolist() == [4, 24] and sizes["steps"].tolist() == [3, 3]
     assert sizes["held_out_before"].nunique() == 1 and (sizes["held_out_after"] < sizes["held_out_before"]).all()

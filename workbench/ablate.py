@@ -38,6 +38,8 @@ class Cell:
     """The run that a DPOSpec goes on from."""
     evaluation: list[dict] | None = None
     """What it is scored on; None takes the grid's. A long training may deserve more prompts than the short ones beside it."""
+    held_out: datasets.Dataset | None = None
+    """Rows whose loss is measured before and after an SFT, in nats a token."""
 
     def columns(self) -> dict[str, object]:
         """What the table says of it: the spec and the labels; of a DPO also base and method, and its run as `sft`."""
@@ -54,13 +56,14 @@ def cells(
     ways: Mapping[str, Mapping[str, object]],
     seeds: Iterable[int],
     evaluation: list[dict] | None = None,
+    held_out: datasets.Dataset | None = None,
 ) -> list[Cell]:
     """A cell for every way and seed, on the same rows: the settings of a spec, and what the way sets over them.
 
     The label `way` holds the way's name. Raises InputError for a setting that the spec does not have.
     """
     return [
-        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name}, evaluation=evaluation)
+        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name}, None, evaluation, held_out)
         for name, way in ways.items()
         for seed in seeds
     ]
@@ -70,7 +73,6 @@ def grid(
     cells: Sequence[Cell],
     evaluation: Sequence[dict],
     *,
-    held_out: datasets.Dataset | None = None,
     parallel: int = 1,
     cluster: str | None = None,
     store: Store | None = None,
@@ -88,7 +90,6 @@ def grid(
         (the field `loss` of their spec) and `beta`.
 
     Args:
-        held_out: rows whose loss is measured before and after each training, in nats a token.
         parallel: trainings at a time, each in a process of its own with its share of the cores: on small models two
             processes with a thread each beat one process with two threads. A GPU takes one training at a time, whatever this says;
             several GPUs take `cluster`.
@@ -106,7 +107,7 @@ def grid(
     parallel = 1 if models.default_device() == "cuda" else parallel
     # Cells that differ in their labels alone are one training.
     jobs = {
-        key: ((cell.spec, cell.sft), cell.rows, cell.evaluation or evaluation, held_out, store)
+        key: ((cell.spec, cell.sft), cell.rows, cell.evaluation or evaluation, cell.held_out, store)
         for key, cell in zip(keys, cells, strict=True)
     }
     done = {}
@@ -132,10 +133,14 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
         raise InputError(f"{len(cells)} cells, {len(evaluation)} evaluation rows; a grid needs one of each or more")
     if cluster not in (None, "ray"):
         raise InputError(f'cluster "{cluster}" is unknown; give "ray", or None for this machine')
-    hashes = {id(rows): data.content_hash(rows) for rows in {id(cell.rows): cell.rows for cell in cells}.values()}
+    used = {id(rows): rows for cell in cells for rows in (cell.rows, cell.held_out)}
+    hashes = {number: None if rows is None else data.content_hash(rows) for number, rows in used.items()}
     asked = {id(cell.evaluation): cell.evaluation or evaluation for cell in cells}
     asked = {number: runs.digest(evaluate.named(rows)) for number, rows in asked.items()}
-    names = [(cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], asked[id(cell.evaluation)]) for cell in cells]
+    names = [
+        (cell.spec, cell.sft and cell.sft.id, *(hashes[id(rows)] for rows in (cell.rows, cell.held_out)), asked[id(cell.evaluation)])
+        for cell in cells
+    ]  # fmt: skip
     seen = {}
     for number, cell in enumerate(cells):
         if taken := sorted(set(cell.labels) & set(COLUMNS)):
