@@ -233,3 +233,58 @@ def test_digits_and_the_letters_of_words_in_capitals_stand_alone():
 def test_a_corpus_too_small_for_its_vocabulary_is_said():
     with pytest.raises(InputError, match="only .* tokens of the 5000 asked for; lower the vocabulary"):
         train_tokenizer(["one fish, two fish"], 5_000)
+
+
+@pytest.fixture(scope="module")
+def drilled():
+    """The first documents of the last stretch by genre."""
+    by_genre = defaultdict(list)
+    for genre, text in islice(corpus.documents(2, corpus.LAST), 2_500):
+        by_genre[genre].append(text)
+    return by_genre
+
+
+def test_the_last_stretch_drills_and_still_shows_all_the_rest(drilled, documents):
+    assert {*documents} < {*drilled}
+    assert not [text for texts in drilled.values() for text in texts if not text.strip() or CHAT.search(text)]
+    slots = [text for genre in ("spelling", "capitals", "order", "echo", "sorting") for text in drilled[genre]]
+    assert not [text for text in slots if "{" in text]
+
+
+def test_drills_are_right(drilled):
+    seen = Counter()
+    for text in drilled["spelling"]:
+        letters = re.findall(r"\b\w(?:-\w)+\b", text)
+        words = re.sub(r"\b\w(?:-\w)+\b", "", text).lower()
+        assert [word for word in letters if word.replace("-", "") not in words] == [] and letters, text
+        seen["spelling"] += len(letters)
+    for text in drilled["order"]:
+        for row, back in re.findall(r"^(.+?)(?: and from last to first | \| |; backwards: )(.+)$", text, re.MULTILINE):
+            assert row.split(", ") == back.split(", ")[::-1], text
+            seen["order"] += 1
+    for text in drilled["echo"]:
+        for n, x, said in re.findall(r"^(\w+) times (.+?): (.+)$", text, re.MULTILINE):
+            assert said == " ".join([x] * NUMBER[n]), text
+            seen["echo"] += 1
+    for text in drilled["capitals"]:
+        for x, upper in re.findall(r"^(.+) in capital letters: (.+)$", text, re.MULTILINE):
+            assert upper == x.upper(), text
+            seen["capitals"] += 1
+    category = {row["singular"]: row["category"] for row in facts.table("nouns")}
+    for text in drilled["sorting"]:
+        for x, kind in re.findall(r"^(.+) \((.+)\)$", text, re.MULTILINE):
+            assert category[x] == kind, text
+            seen["sorting"] += 1
+    for text in drilled["desk"]:
+        for a, sign, b, result in re.findall(r'"(\d+) ([+-]) (\d+)"\}\}\n(\d+)$', text, re.MULTILINE):
+            assert int(result) == (int(a) + int(b) if sign == "+" else int(a) - int(b)) >= 0, text
+            seen["desk"] += 1
+    assert {genre: count for genre, count in seen.items() if count < 30} == {} and len(seen) == 6
+
+
+def test_nobody_is_instructed_in_a_drill(drilled):
+    """Else the base model would follow instructions before it is tuned."""
+    request = asking()
+    for genre in ("spelling", "capitals", "order", "echo", "sorting", "desk"):
+        asked = [line for text in drilled[genre] for line in text.splitlines() if request.fullmatch(line)]
+        assert asked == [], genre

@@ -12,8 +12,9 @@ from workbench.pocket.pretrain import PretrainSpec
 from workbench.pocket.tokenizer import CONTEXT, RESERVED
 
 TINY = PretrainSpec(
-    tokens=12 * 2 * CONTEXT, hidden=32, layers=1, heads=2, intermediate=48, vocabulary=600, batch=2, learning_rate=1e-2
-)
+    tokens=12 * 2 * CONTEXT, last_tokens=6 * 2 * CONTEXT, hidden=32, layers=1, heads=2, intermediate=48, vocabulary=600,
+    batch=2, learning_rate=1e-2, last_learning_rate=5e-3,
+)  # fmt: skip
 
 
 class Killed(BaseException):
@@ -56,12 +57,15 @@ def test_the_folder_loads_as_any_model_does(made):
 
 def test_the_folder_says_what_it_was_made_from(made):
     told = json.loads((made / "training.json").read_text())
-    assert told["corpus"] == corpus.digest(corpus.texts(int(TINY.tokens * 3.6), seed=0))
+    first, last = told["stretches"]
+    assert first["corpus"] == corpus.digest(corpus.texts(int(TINY.tokens * 3.6), seed=0))
+    assert last["corpus"] == corpus.digest(corpus.texts(int(TINY.last_tokens * 3.6), seed=2, mix=corpus.LAST))
+    assert (first["genres"], last["genres"]) == (len(corpus.GENRES), len(corpus.LAST))
     assert PretrainSpec(**told["spec"]) == TINY
     assert told["facts"] == len(facts.facts())
-    assert told["parameters"] == AutoModelForCausalLM.from_pretrained(made).num_parameters()
-    assert told["tokens"] <= TINY.tokens and told["tokens"] % CONTEXT == 0
-    assert 0 < told["held_out_loss"] < 6.4  # ln 600: it has learned something
+    assert last["parameters"] == AutoModelForCausalLM.from_pretrained(made).num_parameters()
+    assert (first["tokens"], last["tokens"]) == (TINY.tokens, TINY.last_tokens)
+    assert last["held_out_loss"] < first["held_out_loss"] < 6.4  # ln 600: each stretch has learned something
     assert not made.with_name("base.partial").exists()
 
 
@@ -82,7 +86,8 @@ def test_a_folder_that_is_there_is_not_written_over(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "base"]
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_end(made, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("killed", "kept"), [(7, 4), (12, 8), (17, 16)])  # of 12 steps and 6; saved every 4
+def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_end(made, tmp_path, monkeypatch, killed, kept):
     usual = pretrain.arguments
 
     def often(*args):
@@ -93,7 +98,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_end(made, tmp
     monkeypatch.setattr(pretrain, "arguments", often)
     out = tmp_path / "base"
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        count_steps(patch, kill_after=7)
+        count_steps(patch, kill_after=killed)
         pretrain.pretrain(out, TINY)
     assert not out.exists()
     with pytest.raises(InputError, match="holds a training with other settings"):
@@ -101,8 +106,6 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_end(made, tmp
 
     taken = count_steps(monkeypatch)
     assert pretrain.pretrain(out, TINY) == out
-    told = json.loads((made / "training.json").read_text())
-    steps = told["tokens"] // CONTEXT // TINY.batch
-    assert len(taken) == steps - 4
+    assert len(taken) == 12 + 6 - kept
     assert (out / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
     assert list(tmp_path.iterdir()) == [out]
