@@ -30,7 +30,8 @@ run: environment  ## run all notebooks top to bottom, then write a report to ope
 
 test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
 	$(UNIT)
-	$(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800
+	$(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 --dist loadscope \
+	  --numprocesses $$($(BIN)/python -c 'from workbench import notebooks; print(notebooks.at_once())')
 
 lab: environment  ## open JupyterLab on the first notebook (on a server: make lab LAB="--no-browser --ip=0.0.0.0")
 	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_base_completion.ipynb $(LAB)

@@ -1,6 +1,7 @@
 """Notebooks are found, checked, run, forked, reported and compared."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import series
@@ -79,6 +80,13 @@ def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypa
     assert good.path == root / "build" / "notebooks" / "01_first.ipynb"
     assert done.cells[2].outputs[0].text == "pocket [0.0, 0.1] 25\n"
     assert first().cells[2].outputs[0].text == "pocket"  # the committed one is as it was
+
+
+def test_so_many_run_at_once_as_memory_takes(monkeypatch):
+    for rooms, expected in ((0.5, 1), (1.9, 1), (2.1, 2), (9, 2)):
+        memory = SimpleNamespace(available=int(rooms * notebooks.ROOM))
+        monkeypatch.setattr(notebooks.psutil, "virtual_memory", lambda memory=memory: memory)
+        assert notebooks.at_once() == expected and notebooks.at_once(1) == 1
 
 
 def test_nothing_runs_where_a_name_a_profile_or_a_setting_is_wrong(root):

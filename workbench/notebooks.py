@@ -159,15 +159,20 @@ def run(
         values = check(notebook, path.stem, wanted)
         jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, ROOT / out))
         on.add((given | values).get("profile", "pocket"))
-    at_once = min(len(jobs), *(profiles.get(name).parallel for name in on), psutil.virtual_memory().available // ROOM)
-    return _together(jobs, at_once) if at_once > 1 else (_execute(*job) for job in jobs)
+    together = at_once(min(len(jobs), *(profiles.get(name).parallel for name in on)))
+    return _together(jobs, together) if together > 1 else (_execute(*job) for job in jobs)
 
 
-def _together(jobs: list[tuple], at_once: int) -> Iterator[Outcome]:
+def at_once(most: int = 2) -> int:
+    """Notebooks to execute at a time: `most`, or as many as memory takes."""
+    return max(1, min(most, psutil.virtual_memory().available // ROOM))
+
+
+def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:
     """Execute jobs in so many processes. Ctrl-C reaches all of them: each ends its kernel, and nothing more is begun."""
     context = multiprocessing.get_context("spawn")
     # each process draws a line of its own on the terminal
-    with ProcessPoolExecutor(at_once, context, tqdm.set_lock, (context.RLock(),)) as pool:
+    with ProcessPoolExecutor(together, context, tqdm.set_lock, (context.RLock(),)) as pool:
         try:
             for done in as_completed([pool.submit(_execute, *job) for job in jobs]):
                 yield done.result()
