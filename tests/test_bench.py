@@ -28,8 +28,13 @@ def test_the_whole_benchmark_in_small(tiny_base):
     assert table["ratio"].tolist() == pytest.approx((table["ours"] / table["theirs"]).tolist())
     gib = bench.memory(tiny_base, make_rows(24), EVALUATION, size, workers=1)
     assert 0.2 < gib < 4
-    text = bench.page(table, gib, {"01_base": 7.4}, size)
-    assert text.count("\n| ") == 8 and environment.here()["cpu"] in text and "torch 2" in text and "01: 7 s" in text
+    text = bench.page(table, gib, {"01_base": 7.4, "02_sft": 8.0, "all": 9.0}, size)
+    assert (
+        text.count("\n| ") == 8
+        and environment.here()["cpu"] in text
+        and "torch 2" in text
+        and "01: 7 s, 02: 8 s; one after the other 15 s" in text
+    )
 
 
 def test_the_plain_loop_learns_what_the_trainer_learns(tiny_base, tmp_path):
