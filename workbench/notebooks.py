@@ -24,7 +24,7 @@ from workbench.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FORK = "workbench_fork"  # the key of a fork's provenance in the notebook's metadata
-ROOM = 5 * 2**30  # bytes of memory that a notebook may take with its two worker processes
+ROOM = 4 * 2**30  # bytes of memory that a notebook may take with its two worker processes: 3 are the most that was seen
 
 
 @dataclass(frozen=True)
