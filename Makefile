@@ -25,7 +25,7 @@ help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE)"
 
-run: environment  ## run all notebooks top to bottom, then write a report to open
+run: $(if $(filter pocket,$(PROFILE)),environment,extras)  ## run all notebooks top to bottom, then write a report to open
 	@$(BIN)/workbench run --profile $(PROFILE); status=$$?; $(BIN)/workbench report && exit $$status
 
 test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -e . -c constraints.txt
 	@touch $@
 
-# Ray, TensorBoard and lm-eval are installed when the tests want them: running the notebooks does not need them.
+# Ray, TensorBoard and lm-eval are installed for the tests, and for the benchmarks of the gpu profile: other notebooks do without.
 extras: environment
 	@$(BIN)/python -c 'import ray, tensorboard, lm_eval' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tracking]' -c constraints.txt
 

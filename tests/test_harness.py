@@ -83,6 +83,16 @@ def test_it_is_computed_once_and_stands_in_the_card(run, tasks, store, monkeypat
     assert f"| shout: exact_match | {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] | 4 |" in export.scores(run)
 
 
+def test_models_are_compared_row_by_row_and_a_profile_may_have_no_benchmarks(run, tasks, store, capsys):
+    assert harness.compared({"SFT": run}, (), 200) is None and "no standard benchmarks" in capsys.readouterr().out
+    pytest.importorskip("lm_eval")
+    how = {"include": tasks, "store": store, "new_tokens": 8}
+    both = harness.compared({"base": run.spec["base"], "SFT": run}, ["shout", "choose"], 6, **how)
+    assert [*both.index.get_level_values("model")] == ["base", "SFT"] * 2
+    alone = harness.summary(harness.scores(run, ["shout", "choose"], 6, **how)).set_index("task").sort_index()
+    assert (both.xs("SFT", level="model")["estimate"].droplevel("metric") == alone["estimate"]).all()
+
+
 @pytest.mark.parametrize(
     "name, says",
     [

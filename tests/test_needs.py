@@ -1,7 +1,10 @@
 """What a profile needs is said before it starts, and what is not there stops it in one line."""
 
 import dataclasses
+import importlib.machinery
 import shutil
+import sys
+import types
 
 import pytest
 import torch
@@ -81,13 +84,26 @@ def test_a_warm_cache_is_enough_and_the_profile_comes_back_pinned(cache, tiny_ba
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     monkeypatch.setattr(memory, "free", lambda device: 8 * memory.GIB)
     monkeypatch.setattr(needs, "speed", lambda device: 60e12)
+    monkeypatch.setitem(sys.modules, "lm_eval", types.ModuleType("lm_eval"))
+    monkeypatch.setattr(sys.modules["lm_eval"], "__spec__", importlib.machinery.ModuleSpec("lm_eval", None))
     profile = dataclasses.replace(profiles.GPU, base="a/model", tuning="a/set#train:2", preferences=None)
+    with pytest.raises(InputError, match="google/IFEval"):
+        needs.checked(profile)
+    keep(cache, "google/IFEval", {"train-00000-of-00001": Dataset.from_list([{"prompt": "Write."}])})
     pinned = needs.checked(profile)
     said = capsys.readouterr().out
+    assert "google/IFEval at cccccccccccc" in said
     assert "a/model at cccccccccccc" in said and "in the cache" in said and "a card with float16, 8.0 GiB free" in said
     assert "qlora    1.2 GiB, 8 sequences of 1,024 tokens" in said
     assert (pinned.base, pinned.tuning) == (f"a/model@{'c' * 40}", f"a/set@{'c' * 40}#train:2")
     assert hub.fetch(pinned.base).is_dir() and len(data.load(pinned.tuning).rows) == 2
+
+
+def test_benchmarks_need_lm_eval_and_that_is_said_first(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(InputError, match=r'scores models on ifeval as well, .* pip install -e "\.\[eval\]"'):
+        needs.checked(profiles.GPU)
 
 
 def test_ways_that_do_not_fit_are_left_out_in_a_line_before_anything_is_trained(tiny_base, monkeypatch, capsys):

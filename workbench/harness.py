@@ -6,7 +6,7 @@ lists them all.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -54,6 +54,26 @@ def scores(
         return _evaluate(*models.load_any(run), tasks, limit, new_tokens, batch_size, include)
 
     return (store or Store()).cached(key, "lm-eval", make)
+
+
+def compared(
+    asked: Mapping[str, Run | str], tasks: Sequence[str], limit: int | None = None, **settings
+) -> pd.DataFrame | None:
+    """:func:`summary` of several models, a row a task, metric and model; None and a printed line where there are no tasks.
+
+    Args:
+        asked: name → run or base model.
+        tasks, limit, settings: as in :func:`scores`.
+    """
+    if not tasks:
+        print("this profile has no standard benchmarks")
+        return None
+    parts = [summary(scores(model, tasks, limit, **settings)).assign(model=name) for name, model in asked.items()]
+    return (
+        pd.concat(parts)
+        .set_index(["task", "metric", "model"])
+        .sort_index(level=[0, 1], sort_remaining=False, kind="stable")
+    )
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ In the first cell of a notebook: ``p = needs.checked(profiles.get(profile))``.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ LINE = 100e6 / 8
 """Bytes a second of the line that downloads are reckoned with: 100 Mbit/s."""
 ROOM = 2 * 10**9
 """Bytes of disk for runs and prepared data."""
+BENCHMARKS = {"ifeval": "google/IFEval"}
+"""Data sets of lm-eval's tasks that are looked up on the Hub like those of the profile."""
 
 
 def checked(profile: Profile) -> Profile:
@@ -45,11 +48,19 @@ def checked(profile: Profile) -> Profile:
         return profile
     if not torch.cuda.is_available():
         raise InputError(f'profile {profile.name} needs a CUDA GPU, and torch finds none here; take profile "pocket"')
+    if profile.benchmarks and importlib.util.find_spec("lm_eval") is None:
+        raise InputError(
+            f"profile {profile.name} scores models on {', '.join(profile.benchmarks)} as well, with lm-eval, which is not installed: "
+            'pip install -e ".[eval]"'
+        )
     found = {field: _look_up(name, field) for field, name in named.items()}
+    asked = [_look_up(BENCHMARKS[task], "benchmarks") for task in profile.benchmarks if task in BENCHMARKS]
     disk = shutil.disk_usage(_existing(hub.cache_folder())).free
     config = transformers.AutoConfig.from_pretrained(found["base"].name, revision=found["base"].commit)
     gpu = f"{torch.cuda.get_device_name()} with {str(models.compute_dtype('cuda')).removeprefix('torch.')}"
-    lines = told(profile, list(found.values()), disk, memory.Shape.of(config), gpu, memory.free("cuda"), speed("cuda"))
+    lines = told(
+        profile, [*found.values(), *asked], disk, memory.Shape.of(config), gpu, memory.free("cuda"), speed("cuda")
+    )
     print("\n".join(lines))
     return dataclasses.replace(
         profile,

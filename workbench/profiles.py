@@ -38,6 +38,8 @@ class Profile:
     """Tokens a row; longer ones are cut."""
     parallel: int
     """Trainings at a time: as many as cores, with a thread each, on a CPU; one on a GPU."""
+    benchmarks: tuple[str, ...]
+    """Tasks of lm-eval that a tuned model takes besides the pocket evaluation; none for a model that knows a few thousand words."""
 
 
 POCKET = Profile(
@@ -54,6 +56,7 @@ POCKET = Profile(
     batch_size=4,
     max_length=512,
     parallel=2,
+    benchmarks=(),
 )
 # Not run on a GPU yet. Bases and data are named by their default branch: no commit could be looked up where this was written.
 # needs.checked pins what the branch stands for when a notebook begins, and each run records it. Rates and batch are published ones
@@ -72,6 +75,7 @@ GPU = Profile(
     batch_size=16,
     max_length=1024,
     parallel=1,
+    benchmarks=("ifeval",),
 )
 GPU_SMALL = replace(
     GPU,
