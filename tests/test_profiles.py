@@ -1,11 +1,13 @@
 """A profile is found by its name; the pocket one needs nothing from outside."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from workbench import data, profiles
 from workbench.errors import InputError
+from workbench.sources import HUB_ID
 
 
 @pytest.mark.parametrize(("typed", "near"), [("pockt", "pocket"), ("pocket ", "pocket"), ("gpus", "gpu")])
@@ -28,3 +30,10 @@ def test_the_pocket_profile_needs_no_network():
     pocket = profiles.get("pocket")
     assert Path(pocket.base).is_absolute() and Path(pocket.base).parent == Path(pocket.tuning).parents[1]
     assert len(data.load(pocket.tuning).rows) == 2_000
+
+
+@pytest.mark.parametrize("name", ["gpu", "gpu-small"])
+def test_what_a_profile_takes_from_the_hub_is_pinned_to_a_commit(name):
+    profile = profiles.get(name)
+    for source in (profile.base, profile.tuning, profile.preferences):
+        assert re.fullmatch("[0-9a-f]{40}", HUB_ID.fullmatch(source)["revision"])

@@ -34,7 +34,7 @@ BENCHMARKS = {"ifeval": "google/IFEval"}
 
 
 def checked(profile: Profile) -> Profile:
-    """Say what the profile needs, check that it is there, and return the profile with every Hub name pinned to today's commit.
+    """Say what the profile needs, check that it is there, and return the profile with the commit in every Hub name.
 
     Nothing is downloaded but the config of the base model. The pocket profile needs nothing and comes back as it is.
 
@@ -122,7 +122,7 @@ def fitting(profile: Profile, ways: Mapping[str, Mapping[str, object]]) -> dict[
     """
     if not torch.cuda.is_available():
         return dict(ways)
-    shape = memory.Shape.of(transformers.AutoConfig.from_pretrained(models.fetch(profile.base, profile.revision)))
+    shape = memory.Shape.of(transformers.AutoConfig.from_pretrained(models.fetch(profile.base)))
     kept = {}
     for name, way in ways.items():
         try:

@@ -16,8 +16,6 @@ class Profile:
     name: str
     base: str
     """Base model: a folder or a Hub id, "owner/name" or "owner/name@revision"."""
-    revision: str | None
-    """Of the base model on the Hub; None takes what `base` says, or the default branch."""
     tuning: str
     """Instruction data: a file or a Hub id, as workbench.data.load takes it."""
     preferences: str | None
@@ -45,7 +43,6 @@ class Profile:
 POCKET = Profile(
     name="pocket",
     base=str(DATA / "pocket-base"),
-    revision=None,
     tuning=str(DATA / "tasks" / "tuning.jsonl"),
     preferences=None,
     learning_rate=None,
@@ -58,15 +55,15 @@ POCKET = Profile(
     parallel=2,
     benchmarks=(),
 )
-# Not run on a GPU yet. Bases and data are named by their default branch: no commit could be looked up where this was written.
-# needs.checked pins what the branch stands for when a notebook begins, and each run records it. Rates and batch are published ones
-# (LoRA Without Regret, 2025: about 10 times that of full tuning, nearly whatever the rank), not tuned here.
+# Not run on a GPU yet, and not against the Hub. The commits are those that public repositories pin and record for these names, each in
+# at least two of them. Rates and batch are published ones (LoRA Without Regret, 2025: about 10 times that of full tuning, nearly
+# whatever the rank), not tuned here.
 GPU = Profile(
     name="gpu",
-    base="HuggingFaceTB/SmolLM2-1.7B",  # Apache-2.0, 3.4 GB
-    revision=None,
-    tuning="HuggingFaceTB/smol-smoltalk#train:20000",  # Apache-2.0; 460,000 rows, of which these are drawn
-    preferences="HuggingFaceH4/ultrafeedback_binarized#train_prefs:10000",  # MIT
+    base="HuggingFaceTB/SmolLM2-1.7B@effd688a12921b4cc83e3312b6feb579f70f9c71",  # Apache-2.0, 3.4 GB
+    # Apache-2.0; 460,000 rows, of which these are drawn
+    tuning="HuggingFaceTB/smol-smoltalk@f73fe857d519ff6ac5af2ea67c4d3834da7b8bcc#train:20000",
+    preferences="HuggingFaceH4/ultrafeedback_binarized@3949bf5f8c17c394422ccfab0c31ea9c20bdeb85#train_prefs:10000",  # MIT
     learning_rate=2e-4,
     short_learning_rate=4e-4,
     short_full_learning_rate=2e-5,
@@ -80,7 +77,7 @@ GPU = Profile(
 GPU_SMALL = replace(
     GPU,
     name="gpu-small",  # for cards of 8 GB; full tuning fits there too
-    base="HuggingFaceTB/SmolLM2-360M",  # Apache-2.0, 0.7 GB
+    base="HuggingFaceTB/SmolLM2-360M@f8027fd0eaeea54caa13c31d31b9fdc459c38b49",  # Apache-2.0, 0.7 GB
     short_full_learning_rate=5e-5,  # its authors tune the 360M with three times the rate of the 1.7B
 )
 PROFILES = {profile.name: profile for profile in (POCKET, GPU, GPU_SMALL)}
