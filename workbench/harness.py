@@ -85,7 +85,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for task, part in table.groupby("task", sort=False):
         for metric in [name for name in part.columns if name not in ROW and part[name].notna().any()]:
             whole = evaluate.estimate(part, metric)
-            if metric.startswith("inst_level"):
+            if metric.startswith("inst_level") and part[metric].nunique() > 1:  # else weights change nothing
                 whole = _weighted(part[metric], part["instructions"])
             found.append({"task": task, "metric": metric, **vars(whole)})
     return pd.DataFrame(found)[["task", "metric", "estimate", "low", "high", "prompts"]]
