@@ -277,6 +277,14 @@ def test_the_hash_is_of_what_is_trained_on_in_its_order():
     assert len({data.content_hash(other) for other in [rows, *others]}) == 5
 
 
+def test_the_hash_of_a_dataset_is_that_of_its_rows_whatever_was_done_to_it():
+    rows = [ask(f"Say {word}.", word) for word in ("one", "two", "three")]
+    whole = data.dataset(rows)
+    changed = whole.map(lambda row: ask(row["messages"][0]["content"], "no"))
+    for table in (whole, whole, whole.select([2, 0]), whole.select([0, 2]), changed, whole.shuffle(seed=1)):
+        assert data.content_hash(table) == data.content_hash(list(table))
+
+
 COUNTRIES = [
     "France",
     "Spain",

@@ -128,4 +128,4 @@ def test_instructions_weigh_alike_and_prompts_are_what_intervals_rest_on(run, st
     row = found.loc["inst_level_strict_acc"]
     assert row["estimate"] == 0.5 and (row["low"], row["high"]) == (0, pytest.approx(2 / 3)) and row["prompts"] == 2
     none = harness.summary(table.assign(inst_level_strict_acc=0.0)).set_index("metric").loc["inst_level_strict_acc"]
-    assert none["low"] == 0 and none["high"] == pytest.approx(1 - 0.05**0.5)  # two prompts without one right prove little
+    assert none["low"] == 0 and none["high"] == pytest.approx(1 - 0.05**0.5)

@@ -127,7 +127,22 @@ def tools(row: dict) -> list[dict] | None:
 
 
 def content_hash(rows: Iterable[dict]) -> str:
-    """SHA-256 of what training reads (messages, tools, preference pairs), in order; other columns do not count."""
+    """SHA-256 of what training reads (messages, tools, preference pairs), in order; other columns do not count.
+
+    A Dataset is read once in a process: its fingerprint, which the library makes of its content and of what was done to it, is remembered.
+    """
+    fingerprint = getattr(rows, "_fingerprint", None)
+    if fingerprint is None:
+        return _hash(rows)
+    if fingerprint not in _hashes:
+        _hashes[fingerprint] = _hash(rows)
+    return _hashes[fingerprint]
+
+
+_hashes: dict[str, str] = {}
+
+
+def _hash(rows: Iterable[dict]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         read = {key: row[key] for key in ("messages", "prompt", "chosen", "rejected") if row.get(key)}
