@@ -2,23 +2,27 @@
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from workbench import report
+from workbench import ablate, notebooks, progress, report, train
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
 SERIES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_conda_environment_points_at_pyproject():
@@ -103,3 +107,36 @@ def test_what_notebooks_import_leaves_out_what_takes_seconds_and_only_a_training
     code = "\n".join([*sorted(lines), "import sys", f"print({slow} & set(sys.modules))"])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def proposed_forks() -> list[str]:
+    """The commands that README and the notebooks print: `workbench fork NAME TO --set key=value … --run`."""
+    cells = [cell.source for path in SERIES for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+    return sorted({line.strip() for text in [*cells, README] for line in re.findall("workbench fork [^`#\n]+", text)})
+
+
+@pytest.mark.parametrize("command", proposed_forks())
+def test_a_fork_that_is_proposed_gets_as_far_as_its_first_training(command, tmp_path, monkeypatch):
+    """Its cells run up to there in this process: data, sizes and settings fit each other; the trainings are left to the reader."""
+    _, _, name, to, *options = shlex.split(command)
+    settings = dict(option.split("=", 1) for option in options if "=" in option)
+    assert settings and options[-1] == "--run"
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path / "notebooks")
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
+
+    class FirstTraining(Exception):
+        pass
+
+    def stop(*args, **kwargs):
+        raise FirstTraining
+
+    monkeypatch.setattr(train, "sft", stop)
+    monkeypatch.setattr(ablate, "_results", stop)
+    monkeypatch.setattr(progress, "parallel", stop)
+    code = [
+        cell.source for cell in notebooks.read(notebooks.fork(name, to, settings)).cells if cell.cell_type == "code"
+    ]
+    with matplotlib.rc_context(), pytest.raises(FirstTraining):
+        exec("\n".join(code), {"display": print})
