@@ -70,9 +70,9 @@ def test_settings_that_do_not_fit_are_refused(given, message):
         notebooks.check(first(), "01_first", given)
 
 
-@pytest.mark.parametrize("room", [1, 2**60])  # two at a time, and one after the other
-def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypatch, room):
-    monkeypatch.setattr(notebooks, "ROOM", room)
+@pytest.mark.parametrize("together", [2, 1])
+def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypatch, together):
+    monkeypatch.setattr(notebooks, "at_once", lambda: together)
     good, bad = sorted(notebooks.run(), key=lambda outcome: outcome.name)
     assert (good.name, good.error) == ("01_first", "")
     assert bad.error == "cell [2]: ZeroDivisionError: division by zero"
@@ -82,11 +82,11 @@ def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypa
     assert first().cells[2].outputs[0].text == "pocket"  # the committed one is as it was
 
 
-def test_so_many_run_at_once_as_memory_takes(monkeypatch):
-    for rooms, expected in ((0.5, 1), (1.9, 1), (2.1, 2), (9, 2)):
-        memory = SimpleNamespace(available=int(rooms * notebooks.ROOM))
-        monkeypatch.setattr(notebooks.psutil, "virtual_memory", lambda memory=memory: memory)
-        assert notebooks.at_once() == expected and notebooks.at_once(1) == 1
+@pytest.mark.parametrize(("cores", "gib", "expected"), [(2, 8, 1), (2, 10, 2), (8, 10, 1), (8, 64, 2)])
+def test_two_run_at_once_where_memory_takes_the_workers_of_both(monkeypatch, cores, gib, expected):
+    monkeypatch.setattr(notebooks.psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
+    monkeypatch.setattr(notebooks, "cpu_count", lambda: cores)
+    assert notebooks.at_once() == expected
 
 
 def test_nothing_runs_where_a_name_a_profile_or_a_setting_is_wrong(root):

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,3 +38,10 @@ def test_what_a_profile_takes_from_the_hub_is_pinned_to_a_commit(name):
     profile = profiles.get(name)
     for source in (profile.base, profile.tuning, profile.preferences):
         assert re.fullmatch("[0-9a-f]{40}", HUB_ID.fullmatch(source)["revision"])
+
+
+@pytest.mark.parametrize(("cores", "gib", "expected"), [(1, 64, 1), (2, 64, 2), (12, 64, 12), (12, 8, 5), (4, 0.5, 1)])
+def test_a_cpu_takes_a_worker_a_core_as_far_as_memory_goes(monkeypatch, cores, gib, expected):
+    monkeypatch.setattr(profiles.psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
+    monkeypatch.setattr(profiles, "cpu_count", lambda: cores)
+    assert profiles.workers() == expected

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import psutil
+from joblib import cpu_count
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm.std import tqdm
@@ -24,7 +25,6 @@ from workbench.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FORK = "workbench_fork"  # the key of a fork's provenance in the notebook's metadata
-ROOM = 4 * 2**30  # bytes of memory that a notebook may take with its two worker processes: 3 are the most that was seen
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def run(
 ) -> Iterator[Outcome]:
     """Execute notebooks top to bottom in fresh kernels; yields them as they end. A failing one stops no other.
 
-    Two at a time where the profile trains two at a time and memory allows: much of a notebook keeps one core busy only.
+    Two at a time where the profile trains several at a time and memory allows: much of a notebook keeps one core busy only.
 
     names: of notebooks or forks; none means the whole series. profile: None leaves it to the notebook ("pocket" in the
     series). A notebook of the series goes to `out`; a fork is executed in place, since its outputs are the point of it.
@@ -159,13 +159,13 @@ def run(
         values = check(notebook, path.stem, wanted)
         jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, ROOT / out))
         on.add((given | values).get("profile", "pocket"))
-    together = at_once(min(len(jobs), *(profiles.get(name).parallel for name in on)))
+    together = min(at_once(), len(jobs), *(profiles.get(name).parallel for name in on))
     return _together(jobs, together) if together > 1 else (_execute(*job) for job in jobs)
 
 
-def at_once(most: int = 2) -> int:
-    """Notebooks to execute at a time: `most`, or as many as memory takes."""
-    return max(1, min(most, psutil.virtual_memory().available // ROOM))
+def at_once() -> int:
+    """Notebooks to execute at a time: two where memory takes both, each with a worker process a core, else one."""
+    return 2 if psutil.virtual_memory().available >= 2 * (cpu_count() + 1) * profiles.WORKER else 1
 
 
 def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:

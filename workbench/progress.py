@@ -1,12 +1,11 @@
 """A progress bar that a saved notebook shows as it ended, and calls in worker processes under one."""
 
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from IPython import get_ipython
 from IPython.display import display
-from joblib import Parallel
+from joblib import Parallel, cpu_count
 from tqdm.std import tqdm
 
 from workbench import runs
@@ -37,7 +36,7 @@ def bar(total: int, text: str, quiet: bool = False) -> tqdm:
 
 def threads(parallel: int) -> int:
     """Of each of so many worker processes: its share of the cores."""
-    return max(1, (os.cpu_count() or 1) // parallel)
+    return max(1, cpu_count() // parallel)
 
 
 def kept(calls: Mapping) -> Iterator[tuple]:
