@@ -149,6 +149,26 @@ def test_eight_rows_at_once_or_one_at_a_time_train_the_same(tiny_base, tmp_path)
     assert all((a - b).abs().max() < 1e-3 for a, b in zip(runs_[0][1], runs_[1][1], strict=True))
 
 
+def test_long_rows_take_turns_within_a_step_and_train_the_same(tiny_base, tmp_path, monkeypatch):
+    """Attention over all rows of a step in one line costs the square of their tokens together."""
+    made = []
+    for turn in (10**6, 120):
+        monkeypatch.setattr(supervised, "TURN", turn)
+        trainer, _ = trainer_for(spec_for(tiny_base), make_rows(13), tmp_path)
+        trainer.train()
+        made.append((trainer.args, [p.detach() for p in trainer.model.parameters() if p.requires_grad]))
+    (whole, first), (cut, second) = made
+    assert (whole.per_device_train_batch_size, whole.gradient_accumulation_steps) == (8, 1)
+    assert (cut.per_device_train_batch_size, cut.gradient_accumulation_steps) == (2, 4)
+    assert all((a - b).abs().max() < 1e-3 for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(("rows", "length", "micro"), [(8, 50, 8), (8, 51, 4), (6, 101, 3), (4, 390, 1), (4, 900, 1)])
+def test_a_turn_is_the_most_rows_that_divide_the_step_and_fit(rows, length, micro):
+    found = supervised.in_turns(rows, length)
+    assert found == {"per_device_train_batch_size": micro, "gradient_accumulation_steps": rows // micro}
+
+
 def test_on_a_cpu_4_bit_weights_are_unpacked_once_and_the_training_is_the_same(tiny_base, tmp_path, monkeypatch):
     spec, kinds, usual = spec_for(tiny_base, "qlora"), [], supervised.make_trainer
 

@@ -9,11 +9,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from workbench import chat, data, doctor, environment, loop, models, recipe
+from workbench import chat, data, doctor, environment, loop, models, ranks, recipe
 from workbench.keeper import Keeper
 from workbench.quiet import few_bars
 from workbench.specs import SFTSpec
 from workbench.train import loss_per_token
+
+TURN = 400  # tokens read at a time on a CPU: fewer leave its cores waiting, more are lost in attention (LOG.md)
 
 
 @few_bars()
@@ -72,7 +74,11 @@ def make_trainer(
         # Rows of a batch stand one behind the other instead of padded to the longest: the same loss, digit for digit, in half the
         # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
         fits = max(lengths) <= spec.max_length
-        settings |= {"padding_free": fits, "max_length": None if fits else spec.max_length}
+        settings["max_length"] = None if fits else spec.max_length
+        if not spec.micro_batch_size:
+            read = [min(length, spec.max_length) for length in lengths]
+            settings |= in_turns(ranks.share(spec.batch_size), sum(read) / len(read))
+        settings["padding_free"] = fits and settings["per_device_train_batch_size"] > 1
     arguments = SFTConfig(
         **settings, assistant_only_loss=spec.loss_on == "answers", train_sampling_strategy=spec.sampling
     )
@@ -86,6 +92,16 @@ def make_trainer(
     )  # fmt: skip
     loop.mend(trainer)
     return trainer
+
+
+def in_turns(rows: int, length: float) -> dict:
+    """Arguments of SFTConfig that cut a step of so many rows into turns of TURN tokens or fewer, for rows of this mean length in tokens.
+
+    Attention looks at every pair of tokens in a line, also of rows that do not see each other, and padded rows are as long as the
+    longest: the more long rows at a time, the more work for nothing. The gradient of the step stays what it is.
+    """
+    micro = next(micro for micro in range(rows, 0, -1) if rows % micro == 0 and micro * length <= max(TURN, length))
+    return {"per_device_train_batch_size": micro, "gradient_accumulation_steps": rows // micro}
 
 
 def budgeted(spec: SFTSpec, lengths: Sequence[int]) -> SFTSpec:
