@@ -1,6 +1,7 @@
 """What the model is trained on is what it is asked with, and the mask is exactly the answer and its end token."""
 
 import pytest
+import transformers
 from conftest import make_tokenizer
 
 from workbench import chat
@@ -99,3 +100,11 @@ def test_coloured_view_shows_every_token_once(chatty):
     assert html.count("<span") == len(ids)
     assert html.count('"answer') == sum(mask)
     assert "&lt;|im_end|&gt;" in html and "↵" in html
+
+
+def test_a_row_beyond_the_context_is_encoded_without_a_word(chatty, caplog, monkeypatch):
+    """transformers warns of an error to come; here such rows are cut, and the doctor says how many."""
+    transformers.utils.logging.enable_propagation()
+    monkeypatch.setattr(chatty, "model_max_length", 8)
+    assert len(chat.encode(chatty, TALK)[0]) > 8 and not caplog.records
+    transformers.utils.logging.disable_propagation()
