@@ -1,6 +1,7 @@
 """Supervised fine-tuning with TRL's SFTTrainer in a folder of the run store: the work of :func:`workbench.train.sft`."""
 
 import dataclasses
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from workbench.quiet import few_bars
 from workbench.specs import SFTSpec
 from workbench.train import loss_per_token
 
+gc.freeze()  # Accelerate looks for garbage before each training, for 0.3 s in all that was imported; nothing of that is any
 TURN = 400  # tokens read at a time on a CPU: fewer leave its cores waiting, more are lost in attention (LOG.md)
 
 
