@@ -50,6 +50,27 @@ def test_nf4_weights_are_the_same_after_save_and_load(tiny_base, tmp_path):
     assert (full - before).abs().max() > 0.01  # it is quantised at all
 
 
+def test_a_base_in_4_bits_is_rounded_once_a_process_and_is_the_callers_own(tiny_base, tmp_path, monkeypatch):
+    read, models_read = [], models._read
+    monkeypatch.setattr(models, "_read", lambda *given: read.append(given) or models_read(*given))
+    folder, tokenizer = shutil.copytree(tiny_base, tmp_path / "base"), models.load_tokenizer(tiny_base)
+    models._rounded.cache_clear()
+    first = models.load_base(folder, quantize=True, device="cpu")
+    before = logits(first, tokenizer)
+    floats = models.unpacked(first)
+    with torch.no_grad():
+        for parameter in floats.parameters():
+            parameter.zero_()
+    second = models.load_base(folder, quantize=True, device="cpu")
+    assert len(read) == 1 and torch.equal(logits(second, tokenizer), before)
+    # the same folder with other weights is another base
+    other = AutoModelForCausalLM.from_pretrained(folder)
+    other.get_input_embeddings().weight.data.mul_(2)
+    other.save_pretrained(folder)
+    assert not torch.equal(logits(models.load_base(folder, quantize=True, device="cpu"), tokenizer), before)
+    assert len(read) == 2
+
+
 def test_gradient_flows_through_nf4_also_after_an_evaluation(tiny_base):
     """bitsandbytes repacks weights in the first evaluation on CPUs with bf16 units, and its kernel there has no backward."""
 

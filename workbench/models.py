@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import hashlib
 import os
 import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from workbench.runs import Run
 if TYPE_CHECKING:
     import peft  # loads its models in seconds: only where an adapter is made or read
 
+SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -96,24 +99,37 @@ def load_base(
     folder = fetch(base, revision)
     if not (folder / "config.json").is_file():
         raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    if not weights:
         raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
     if device == "cuda":
         # Trainers and their models refer to each other in circles: one that nobody uses would keep its place on the GPU.
         gc.collect()
         torch.cuda.empty_cache()
+    try:
+        if quantize and device == "cpu" and sum(file.stat().st_size for file in weights) < SMALL:
+            return copy.deepcopy(_rounded(folder, fingerprint(folder), dtype))
+        return _read(folder, quantize, device, dtype)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(
+            f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def _rounded(folder: Path, fingerprint: str, dtype: torch.dtype) -> transformers.PreTrainedModel:
+    """A small base in 4 bits on the CPU, kept: rounding takes longer than all else of loading, and a grid loads its base for each run twice."""
+    return _read(folder, True, "cpu", dtype)
+
+
+def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> transformers.PreTrainedModel:
     # Accelerate refuses a 4-bit model on a bare "cuda" where several processes train, each on the GPU of its number.
     settings = {"dtype": dtype, "device_map": {"": ranks.local() if device == "cuda" else device}}
     if quantize:
         settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **settings)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(
-            f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
-        ) from error
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, **settings)
     if device == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
         # training after it gets no gradient through these layers, silently, and numbers differ from those of other CPUs.
