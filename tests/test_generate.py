@@ -52,13 +52,27 @@ def greedy(model, tokenizer, prompt, steps, ends):
     return tokenizer.decode(ids[len(prompt) :]), False
 
 
+@pytest.mark.parametrize("expected", [None, [2, 9, 40, 1, 5, 6, 3, 3]])
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_a_batch_gives_what_one_prompt_at_a_time_gives_and_in_order(model, tokenizer, prompts, batch_size):
+def test_a_batch_gives_what_one_prompt_at_a_time_gives_and_in_order(model, tokenizer, prompts, batch_size, expected):
     # 40 tokens take three rounds of decoding
-    replies = generate(model, tokenizer, prompts, max_new_tokens=40, batch_size=batch_size)
+    replies = generate(model, tokenizer, prompts, max_new_tokens=40, batch_size=batch_size, expected=expected)
     alone = [greedy(model, tokenizer, prompt, 40, [tokenizer.eos_token_id]) for prompt in prompts]
     assert [(reply.text, reply.stopped) for reply in replies] == alone
     assert len({text for text, _ in alone}) > 4, "the model must tell the prompts apart, or the order is not tested"
+
+
+def test_short_replies_wait_for_no_long_ones_and_short_prompts_for_no_long_ones(model, tokenizer, monkeypatch):
+    seen, decode = [], model.generate
+    monkeypatch.setattr(
+        model, "generate", lambda **given: seen.append(given["attention_mask"].sum(1).tolist()) or decode(**given)
+    )
+    prompts = [[5] * length for length in (3, 4, 9, 10, 11, 30)]
+    generate(model, tokenizer, prompts, 1, expected=[2, 40, 2, 2, 40, 2])
+    assert seen == [[11], [4], [30], [10, 9], [3]]
+    seen.clear()
+    generate(model, tokenizer, prompts, 1)
+    assert seen == [[30, 11, 10, 9, 4, 3]]
 
 
 def test_a_model_that_does_not_end_runs_to_the_limit_and_has_not_stopped(model, tokenizer, prompts):

@@ -73,9 +73,11 @@ def score(
     else:
         texts = [few_shot(i, row, shots, k) if mode == "few_shot" else plain(row) for i, row in enumerate(rows)]
         prompts = [text_ids(tokenizer, text + "\n" * (mode == "plain")) for text in texts]
-    replies = generate(model, tokenizer, prompts, max_new_tokens, batch_size, MODES[mode])
+    references = [said(row["messages"][-1]) for row in rows]
+    expected = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in references]
+    replies = generate(model, tokenizer, prompts, max_new_tokens, batch_size, MODES[mode], expected=expected)
     records = []
-    for index, (row, reply) in enumerate(zip(rows, replies, strict=True)):
+    for index, (row, reference, reply) in enumerate(zip(rows, references, replies, strict=True)):
         response = reply.text if mode == "chat" else reply.text.strip()
         result = checks.run(row["check"], response)
         records.append(
@@ -84,7 +86,7 @@ def score(
                 **{key: row.get(key) for key in ("family", "skill", "axis", "split")},
                 "prompt": plain(row),
                 "response": response,
-                "reference": said(row["messages"][-1]),
+                "reference": reference,
                 "follows": result.follows,
                 "correct": result.correct,
                 "stops": reply.stopped,

@@ -6,6 +6,7 @@ prompts at a time, for a small Llama on 2 cores), and left padding gives the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from workbench import chat
 from workbench.errors import InputError
 
 ROUND = 16  # tokens of the first two rounds of decoding
+SHORT = 5  # tokens of a short reply: a batch of such is done while another one has just begun
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def generate(
     batch_size: int | None = None,
     stop: list[str] | None = None,
     *,
+    expected: list[int] | None = None,
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[Reply]:
@@ -55,6 +58,8 @@ def generate(
         batch_size: prompts decoded together; None takes 16 on a CPU, whose caches hold no more (64 are slower there), and 64 on a GPU.
         stop: texts at which a reply is cut once it has begun (white space before it does not count), for models that have no other end
             (few-shot: the next question).
+        expected: tokens that each reply is thought to take, if anybody knows: with it short replies wait for no long ones, and short
+            prompts are not padded to long ones. The replies are the same.
         temperature: 0 takes the likeliest token each time; 1 samples from the model's own distribution, all of it; between
             them the likely tokens are preferred.
         seed: of the sampling: the same replies for the same prompts, limits and batch size. No other random draw is touched.
@@ -76,14 +81,18 @@ def generate(
     ends, stop = end_tokens(tokenizer), stop or []
     written: list[list[int]] = [[] for _ in prompts]
     # Prompts of like length share a batch, so that little is padding; the longest go first, so that a lack of memory shows at once.
-    left = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+    short = [bool(expected) and expected[i] <= SHORT for i in range(len(prompts))]
+    left = sorted(range(len(prompts)), key=lambda i: (not short[i], len(prompts[i])), reverse=True)
+
+    def alike(a: int, b: int) -> bool:
+        return not expected or (short[a] == short[b] and len(prompts[a]) <= 2 * len(prompts[b]))
+
     model.eval()
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for limit in rounds(max_new_tokens):
             decoding = settings(limit, temperature, ends, tokenizer.pad_token_id)
-            for start in range(0, len(left), batch_size):
-                batch = left[start : start + batch_size]
+            for batch in batches(left, batch_size, alike):
                 ids, attention = pad_left([prompts[i] + written[i] for i in batch], tokenizer.pad_token_id)
                 output = model.generate(
                     input_ids=ids.to(model.device),
@@ -95,6 +104,17 @@ def generate(
                     written[i] += new
             left = [i for i in left if not finished(tokenizer, written[i], ends, stop)]
     return [read(tokenizer, prompt[-1], new, ends, stop) for prompt, new in zip(prompts, written, strict=True)]
+
+
+def batches(items: Iterable[int], size: int, alike: Callable[[int, int], bool]) -> list[list[int]]:
+    """Cut items, in their order, into batches of `size` or fewer, each `alike` the first of its batch."""
+    found: list[list[int]] = []
+    for item in items:
+        if found and len(found[-1]) < size and alike(found[-1][0], item):
+            found[-1].append(item)
+        else:
+            found.append([item])
+    return found
 
 
 def rounds(max_new_tokens: int) -> list[int]:
