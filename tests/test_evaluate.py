@@ -275,6 +275,9 @@ def test_an_interval_reads_as_a_number_with_its_range():
     assert str(intervals.Interval(0.934, 0.9, 0.96, 300, 3)) == "0.93 [0.90, 0.96]"
     assert str(intervals.Interval(0.001, -0.004, 0.006, 300, 3, "difference in share")) == "+0.00 [+0.00, +0.01]"
     assert str(intervals.Interval(-0.2, -0.25, -0.15, 300, 3, "length")) == "-0.20 [-0.25, -0.15]"
+    assert str(intervals.Interval(0.5, 0.4, 193 / 200 + 1e-15, 200, 3)) == str(
+        intervals.Interval(0.5, 0.4, 0.965, 200, 3)
+    )  # kept with four digits
 
 
 def test_loss_on_plain_text_weighs_every_token_the_same(tiny_base):

@@ -25,7 +25,9 @@ class Interval:
 
     def __str__(self) -> str:
         sign = "+" if self.unit.startswith("difference") else "-"
-        return f"{self.estimate:{sign}z.2f} [{self.low:{sign}z.2f}, {self.high:{sign}z.2f}]"
+        # Four digits first, as claims are kept: else 0.9650000000001 is 0.97 in a notebook and 0.96 in README.
+        estimate, low, high = (f"{round(value, 4):{sign}z.2f}" for value in (self.estimate, self.low, self.high))
+        return f"{estimate} [{low}, {high}]"
 
 
 def is_share(values: pd.DataFrame) -> bool:
