@@ -49,7 +49,9 @@ def scripted(monkeypatch, base):
     seen = []
 
     def script(*replies, mode):
-        def reply(model, tokenizer, prompts, max_new_tokens, batch_size, stop):
+        def reply(model, tokenizer, prompts, max_new_tokens, batch_size, stop, *, expected):
+            references = [evaluate.said(row["messages"][-1]) for row in ROWS]
+            assert expected == [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in references]
             seen.extend(tokenizer.decode(prompt) for prompt in prompts)
             return [
                 dataclasses.replace(each, text=each.text[: generate.cut(each.text, stop or [])]) for each in replies

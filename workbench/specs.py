@@ -37,7 +37,7 @@ class SFTSpec:
     batch_size: int = 16
     """Rows an optimizer step."""
     micro_batch_size: int | None = None
-    """Rows at a time, if fewer than batch_size: the same gradient with less memory and more time."""
+    """Rows at a time, if fewer than batch_size: the same gradient. None takes what is fast on a CPU, and what memory holds on a GPU."""
     max_length: int = 512
     """Tokens a row; what is longer is cut at the end and loses its end token (the doctor warns)."""
     warmup: float = 0.05
