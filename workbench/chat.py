@@ -103,17 +103,11 @@ def encode(
     tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
 ) -> tuple[list[int], list[int]]:
     """Token ids of a whole conversation, and a mask of the same length: 1 on every answer and the token that ends it."""
-    quiet = {
-        "verbose": False
-    }  # of a long row it says that it cannot be used; here rows are cut, and the doctor counts them
+    # Not verbose: of a long row it would say that it cannot be used. Here rows are cut, and the doctor counts them.
     encoded = tokenizer.apply_chat_template(
-        messages,
-        tools=tools,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-        tokenizer_kwargs=quiet,
-    )
+        messages, tools=tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
+        tokenizer_kwargs={"verbose": False},
+    )  # fmt: skip
     return encoded["input_ids"], encoded["assistant_masks"]
 
 
