@@ -1,5 +1,7 @@
 """TRL trains what we say and nothing else, the same each time, and an interrupted training ends where an undisturbed one does."""
 
+import dataclasses
+import functools
 import gc
 import os
 import signal
@@ -17,7 +19,7 @@ from datasets import Dataset
 
 from workbench import chat, memory, models, runs, supervised, train
 from workbench.errors import InputError
-from workbench.specs import SFTSpec
+from workbench.specs import DPOSpec, SFTSpec
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {}}}}}]
 MIXED = [
@@ -373,3 +375,10 @@ def test_a_length_beyond_the_context_of_the_base_is_refused(tiny_base, tmp_path)
 def test_learning_rate_follows_the_method_unless_given():
     assert SFTSpec("b", method="full").learning_rate < SFTSpec("b", method="lora").learning_rate
     assert SFTSpec("b", learning_rate=1e-5).learning_rate == 1e-5
+
+
+@pytest.mark.parametrize("spec", [functools.partial(SFTSpec, "b"), DPOSpec])
+def test_equal_specs_have_one_name(spec):
+    whole, fraction = spec(epochs=1, learning_rate=1, warmup=0), spec(epochs=1.0, learning_rate=1.0, warmup=0.0)
+    assert whole == fraction
+    assert runs.digest(dataclasses.asdict(whole)) == runs.digest(dataclasses.asdict(fraction))

@@ -103,10 +103,20 @@ def _fitted(sizes: np.ndarray, means: np.ndarray) -> Curve:
     def curve(size, top, drop, rate):
         return top - drop * (size / first) ** -rate
 
+    def slopes(size, _, drop, rate):
+        part = (size / first) ** -rate
+        return np.stack([np.ones_like(part), -part, drop * part * np.log(size / first)], axis=1)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizeWarning)  # of the covariance, for which draws are taken here
         (top, drop, rate), _ = curve_fit(
-            curve, sizes, means, p0=(means.max(), rise, 0.7), bounds=([0, 0, 0.1], [1.5, 1.5, 4]), max_nfev=2_000
+            curve,
+            sizes,
+            means,
+            p0=(means.max(), rise, 0.7),
+            bounds=([0, 0, 0.1], [1.5, 1.5, 4]),
+            jac=slopes,
+            max_nfev=2_000,
         )
     return Curve(float(first), float(last), float(top), float(drop), float(rate))
 

@@ -60,6 +60,7 @@ class SFTSpec:
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATE[self.method])
         _positive(self, "rank", "learning_rate", "epochs", "batch_size", "max_length")
+        _fractions(self)
         if self.max_tokens is not None:
             _positive(self, "max_tokens")
             if self.max_steps is not None:
@@ -121,6 +122,7 @@ class DPOSpec:
     def __post_init__(self):
         _among(self, loss=LOSSES, scheduler=SCHEDULERS)
         _positive(self, "beta", "learning_rate", "epochs", "batch_size", "max_length")
+        _fractions(self)
 
 
 def _among(spec, **known: tuple[str, ...]) -> None:
@@ -137,3 +139,11 @@ def _positive(spec, *fields: str) -> None:
             raise InputError(f"{field} is {getattr(spec, field)}; it must be more than 0")
     if spec.batch_size % (spec.micro_batch_size or spec.batch_size):
         raise InputError(f"batch_size {spec.batch_size} is no multiple of micro_batch_size {spec.micro_batch_size}")
+
+
+def _fractions(spec) -> None:
+    """One pass is 1.0 passes: whole numbers in fields for floats become floats, so that equal specs have one name."""
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, int) and field.type in (float, float | None):
+            object.__setattr__(spec, field.name, float(value))
