@@ -30,7 +30,7 @@ run: $(if $(filter pocket,$(PROFILE)),environment,extras)  ## run all notebooks 
 
 test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
 	$(UNIT)
-	$(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 --dist loadscope \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 --dist loadscope \
 	  --numprocesses $$($(BIN)/python -c 'from workbench import notebooks; print(notebooks.at_once())')
 
 lab: environment  ## open JupyterLab on the first notebook (on a server: make lab LAB="--no-browser --ip=0.0.0.0")

@@ -1,8 +1,13 @@
 """Notebooks are found, checked, run, forked, reported and compared."""
 
 import re
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
+import nbformat
+import psutil
 import pytest
 import series
 
@@ -80,6 +85,49 @@ def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypa
     assert good.path == root / "build" / "notebooks" / "01_first.ipynb"
     assert done.cells[2].outputs[0].text == "pocket [0.0, 0.1] 25\n"
     assert first().cells[2].outputs[0].text == "pocket"  # the committed one is as it was
+
+
+def write(root, **cells):
+    """Notebooks of one cell each, by name; the series of the fixture goes."""
+    for path in (root / "notebooks").glob("*.ipynb"):
+        path.unlink()
+    for name, source in cells.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+
+
+def test_two_at_once_share_the_cores(root, monkeypatch):
+    monkeypatch.setattr(notebooks, "at_once", lambda: 2)
+    monkeypatch.setattr(notebooks, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    write(root, a="import os; print(os.environ['OMP_NUM_THREADS'])", b="1")
+    done = min(notebooks.run(), key=lambda outcome: outcome.name)
+    assert notebooks.read(done.path).cells[0].outputs[0].text == "3\n"
+
+
+def test_killed_it_leaves_no_notebook_at_work(root):
+    """Not even by a signal that it cannot catch."""
+    busy = "import os, pathlib, time; pathlib.Path(f'{os.getpid()}.pid').touch(); time.sleep(300)"
+    write(root, a=busy, b=busy)
+    code = f"from workbench import notebooks; notebooks.ROOT = __import__('pathlib').Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run()]"
+    script = root / "main.py"  # a process that is spawned reads the script of its parent again
+    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    main = subprocess.Popen([sys.executable, script])
+    try:
+        kernels = until(lambda: [*(root / "notebooks").glob("*.pid")], lambda found: len(found) == 2)
+    finally:
+        main.kill()
+        main.wait()
+    pids = [int(path.stem) for path in kernels]
+    assert until(lambda: [pid for pid in pids if psutil.pid_exists(pid)], lambda alive: not alive) == []
+
+
+def until(look, enough, seconds=60):
+    """What is seen once it is enough, or after so long."""
+    end = time.monotonic() + seconds
+    while not enough(found := look()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
 
 
 @pytest.mark.parametrize(("cores", "gib", "expected"), [(2, 8, 1), (2, 10, 2), (8, 10, 1), (8, 64, 2)])
