@@ -62,7 +62,7 @@ def test_settings_take_the_type_of_the_parameter(given, value):
     ("given", "message"),
     [
         ({"nosie": 1}, "01_first has no parameter 'nosie'; did you mean 'noise'.* known: profile, name, noise, size"),
-        ({"size": "many"}, "parameter size: 'many' is no int; give a int like 25"),
+        ({"size": "many"}, "parameter size: 'many' is no int; give one like 25"),
         ({"size": "2.5"}, "parameter size: '2.5' is no int"),
         ({"size": "True"}, "parameter size: 'True' is no int"),
         ({"noise": "0.3"}, "parameter noise: '0.3' is no list"),

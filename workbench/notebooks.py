@@ -129,7 +129,7 @@ def _like(notebook: str, key: str, given: object, default: object) -> object:
             return value
         return type(default)(_like(notebook, key, item, default[0]) for item in value)
     kind = type(default).__name__
-    raise InputError(f"notebook {notebook}, parameter {key}: {given!r} is no {kind}; give a {kind} like {default!r}")
+    raise InputError(f"notebook {notebook}, parameter {key}: {given!r} is no {kind}; give one like {default!r}")
 
 
 def run(
