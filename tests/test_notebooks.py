@@ -107,19 +107,33 @@ def test_two_at_once_share_the_cores(root, monkeypatch):
 
 def test_killed_it_leaves_no_notebook_at_work(root):
     """Not even by a signal that it cannot catch."""
-    busy = "import os, pathlib, time; pathlib.Path(f'{os.getpid()}.pid').touch(); time.sleep(300)"
+    busy = (
+        "import os, pathlib, subprocess, sys, time\n"
+        "worker = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
+        "for pid in (os.getpid(), worker.pid): pathlib.Path(f'{pid}.pid').touch()\n"
+        "time.sleep(300)"
+    )
     write(root, a=busy, b=busy)
     code = f"from workbench import notebooks; notebooks.ROOT = __import__('pathlib').Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run()]"
     script = root / "main.py"  # a process that is spawned reads the script of its parent again
     script.write_text(f"if __name__ == '__main__':\n    {code}\n")
     main = subprocess.Popen([sys.executable, script])
     try:
-        kernels = until(lambda: [*(root / "notebooks").glob("*.pid")], lambda found: len(found) == 2)
+        busy = until(lambda: [*(root / "notebooks").glob("*.pid")], lambda found: len(found) == 4)
     finally:
         main.kill()
         main.wait()
-    pids = [int(path.stem) for path in kernels]
-    assert until(lambda: [pid for pid in pids if psutil.pid_exists(pid)], lambda alive: not alive) == []
+    assert len(busy) == 4
+    pids = [int(path.stem) for path in busy]
+    assert until(lambda: [pid for pid in pids if at_work(pid)], lambda left: not left) == []
+
+
+def at_work(pid):
+    """Whether a process runs; one that has ended and that nobody has asked about yet does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def until(look, enough, seconds=60):

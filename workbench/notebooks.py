@@ -1,6 +1,7 @@
 """Notebooks as things to run and to fork: found by name, with parameters that are checked before anything is executed."""
 
 import ast
+import contextlib
 import difflib
 import multiprocessing
 import os
@@ -192,8 +193,11 @@ def _begin(lock, threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever kills `workbench run` is not to find its notebooks at work an hour later; a kernel ends with its parent by itself."""
+    """Whoever kills `workbench run` is not to find its kernels and their workers at work. What they have saved is gone on with."""
     multiprocessing.parent_process().join()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
     os._exit(1)
 
 
