@@ -88,9 +88,7 @@ def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypa
 
 
 def write(root, **cells):
-    """Notebooks of one cell each, by name; the series of the fixture goes."""
-    for path in (root / "notebooks").glob("*.ipynb"):
-        path.unlink()
+    """Notebooks of one cell each, by name."""
     for name, source in cells.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
         nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
@@ -98,10 +96,10 @@ def write(root, **cells):
 
 def test_two_at_once_share_the_cores(root, monkeypatch):
     monkeypatch.setattr(notebooks, "at_once", lambda: 2)
-    monkeypatch.setattr(notebooks, "cpu_count", lambda: 6)
+    monkeypatch.setattr(notebooks.profiles, "cpu_count", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     write(root, a="import os; print(os.environ['OMP_NUM_THREADS'])", b="1")
-    done = min(notebooks.run(), key=lambda outcome: outcome.name)
+    done = min(notebooks.run("ab"), key=lambda outcome: outcome.name)
     assert notebooks.read(done.path).cells[0].outputs[0].text == "3\n"
 
 
@@ -114,17 +112,17 @@ def test_killed_it_leaves_no_notebook_at_work(root):
         "time.sleep(300)"
     )
     write(root, a=busy, b=busy)
-    code = f"from workbench import notebooks; notebooks.ROOT = __import__('pathlib').Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run()]"
+    code = f"from workbench import notebooks; notebooks.ROOT = __import__('pathlib').Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run('ab')]"
     script = root / "main.py"  # a process that is spawned reads the script of its parent again
     script.write_text(f"if __name__ == '__main__':\n    {code}\n")
     main = subprocess.Popen([sys.executable, script])
     try:
-        busy = until(lambda: [*(root / "notebooks").glob("*.pid")], lambda found: len(found) == 4)
+        begun = until(lambda: [*(root / "notebooks").glob("*.pid")], lambda found: len(found) == 4)
     finally:
         main.kill()
         main.wait()
-    assert len(busy) == 4
-    pids = [int(path.stem) for path in busy]
+    assert len(begun) == 4
+    pids = [int(path.stem) for path in begun]
     assert until(lambda: [pid for pid in pids if at_work(pid)], lambda left: not left) == []
 
 

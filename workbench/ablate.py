@@ -15,7 +15,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from workbench import data, evaluate, measures, models, progress, runs, train
+from workbench import data, evaluate, measures, models, profiles, progress, runs, train
 from workbench.errors import InputError
 from workbench.runs import Run, Store
 from workbench.specs import DPOSpec, SFTSpec
@@ -171,7 +171,7 @@ def _here(jobs: dict, parallel: int) -> Iterator[tuple]:
     A worker that is killed takes the whole pool with it, and its job cannot be told from those beside it. So the jobs that were
     under way are run again, each in a pool of its own, where it is clear whose worker dies; then the rest.
     """
-    threads = progress.threads(parallel)
+    threads = profiles.threads(parallel)
     waves = [dict(jobs)]
     while waves:
         left, begun = waves.pop(), []

@@ -174,7 +174,7 @@ def at_once() -> int:
 def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:
     """Execute jobs in so many processes. Ctrl-C reaches all of them: each ends its kernel, and nothing more is begun."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(together, context, _begin, (context.RLock(), max(1, cpu_count() // together))) as pool:
+    with ProcessPoolExecutor(together, context, _begin, (context.RLock(), profiles.threads(together))) as pool:
         try:
             for done in as_completed([pool.submit(_execute, *job) for job in jobs]):
                 yield done.result()
@@ -185,7 +185,7 @@ def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:
 def _begin(lock, threads: int) -> None:
     """Each process draws a line of its own on the terminal, ends with the one that began it, and gives its kernels their share of the cores.
 
-    Two kernels with as many threads as cores each wait for each other: short replies took two to four times as long.
+    Two kernels with as many threads as cores each wait for each other: short replies took twice to forty times as long.
     """
     tqdm.set_lock(lock)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))

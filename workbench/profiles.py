@@ -22,6 +22,11 @@ def workers() -> int:
     return max(1, min(cpu_count(), int(psutil.virtual_memory().available / WORKER)))
 
 
+def threads(parallel: int) -> int:
+    """Of each of so many processes: its share of the cores."""
+    return max(1, cpu_count() // parallel)
+
+
 @dataclass(frozen=True)
 class Profile:
     """Base model, data and settings of a whole series of notebooks."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from IPython import get_ipython
 from IPython.display import display
-from joblib import Parallel, cpu_count
+from joblib import Parallel
 from tqdm.std import tqdm
 
-from workbench import runs
+from workbench import profiles, runs
 
 
 class _Line(tqdm):
@@ -32,11 +32,6 @@ def bar(total: int, text: str, quiet: bool = False) -> tqdm:
     shell = get_ipython()
     in_notebook = shell is not None and "IPKernelApp" in shell.config
     return (_Line if in_notebook else tqdm)(total=total, desc=text, disable=quiet, ncols=100)
-
-
-def threads(parallel: int) -> int:
-    """Of each of so many worker processes: its share of the cores."""
-    return max(1, cpu_count() // parallel)
 
 
 def kept(calls: Mapping) -> Iterator[tuple]:
@@ -65,7 +60,7 @@ def parallel(calls: Sequence, workers: int, text: str, *, stored: bool = False) 
             found[number] = result
             shown.update()
         left = [number for number in range(len(calls)) if number not in found]
-        work = Parallel(workers, return_as="generator", inner_max_num_threads=threads(workers))
+        work = Parallel(workers, return_as="generator", inner_max_num_threads=profiles.threads(workers))
         for number, result in zip(left, work(calls[number] for number in left), strict=True):
             found[number] = result
             shown.update()
