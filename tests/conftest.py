@@ -12,7 +12,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workbench import plots
+from workbench.plots import style
 
 
 def pytest_configure(config):
@@ -77,7 +77,7 @@ def tokenizer():
 @pytest.fixture
 def pictures():
     """The style of the project, and no figure left open."""
-    plots.style()
+    style.set_style()
     yield
     plt.close("all")
 

@@ -2,11 +2,15 @@
 
 import pytest
 from conftest import make_rows
-from test_ablate import EVALUATION
+from test_grid import EVALUATION
 from transformers import LlamaConfig
 
-from workbench import bench, bench_gpu, chat, environment, models, profiles, supervised, train
-from workbench.specs import SFTSpec
+from workbench import environment, profiles
+from workbench.config import SFTSpec
+from workbench.data import templates
+from workbench.experiments import bench, bench_gpu
+from workbench.models import loading, logprobs
+from workbench.train import supervised
 
 
 def test_sides_take_turns_and_the_order_turns_round():
@@ -31,7 +35,7 @@ def test_the_whole_benchmark_in_small(tiny_base):
     text = bench.page(table, gib, {"01_base": 7.4, "02_sft": 8.0, "all": 9.0}, size)
     assert (
         text.count("\n| ") == 8
-        and environment.here()["cpu"] in text
+        and environment.describe()["cpu"] in text
         and "torch 2" in text
         and "01: 7 s, 02: 8 s; one after the other 15 s" in text
     )
@@ -41,11 +45,11 @@ def test_the_plain_loop_learns_what_the_trainer_learns(tiny_base, tmp_path):
     """Else a ratio of their speeds would compare different work."""
 
     def loss(run):
-        rows, tokenizer = make_rows(32), models.load_tokenizer(tiny_base)
+        rows, tokenizer = make_rows(32), loading.load_tokenizer(tiny_base)
         spec = SFTSpec(tiny_base, rank=4, epochs=1, batch_size=8, sampling="random")
-        trainer = supervised.make_trainer(spec, models.load_base(tiny_base, True), tokenizer, rows, tmp_path, [])
+        trainer = supervised.make_trainer(spec, loading.load_base(tiny_base, True), tokenizer, rows, tmp_path, [])
         run(trainer)
-        return train.loss_per_token(trainer.model, tokenizer, rows)
+        return logprobs.supervised_loss(trainer.model, tokenizer, rows)
 
     assert loss(bench.plain_loop) == pytest.approx(loss(lambda trainer: trainer.train()), abs=0.05)
     assert loss(lambda trainer: None) - loss(bench.plain_loop) > 0.1
@@ -60,12 +64,12 @@ def test_the_whole_gpu_benchmark_in_small():
     assert (table[["ours", "theirs", "our_mfu", "their_mfu"]] > 0).all(axis=None)
     assert table["ratio"].tolist() == pytest.approx((table["ours"] / table["theirs"]).tolist())
     text = bench_gpu.page(table, size)
-    assert text.count("\n| ") == 6 and environment.here()["cpu"] in text
+    assert text.count("\n| ") == 6 and environment.describe()["cpu"] in text
 
 
 def test_rows_of_the_gpu_benchmark_have_the_lengths_that_were_asked_for():
     rows = bench_gpu.made_rows(60, 200, 400)
-    tokenizer = models.load_tokenizer(profiles.get("pocket").base)
-    lengths = [len(chat.encode(tokenizer, row["messages"])[0]) for row in rows]
+    tokenizer = loading.load_tokenizer(profiles.get("pocket").base)
+    lengths = [len(templates.encode(tokenizer, row["messages"])[0]) for row in rows]
     assert max(lengths) <= 400 and 150 < sum(lengths) / 60 < 210
     assert rows[:2] == bench_gpu.made_rows(2, 200, 400)[:]

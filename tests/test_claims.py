@@ -9,19 +9,19 @@ import pytest
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
-from workbench import claims
 from workbench.errors import InputError
-from workbench.intervals import Interval
+from workbench.evaluate import stats
+from workbench.experiments import claims
 
 ROOT = Path(__file__).parents[1]
 
 
 def interval(low, high, **more):
-    return Interval((low + high) / 2, low, high, **{"prompts": 300, "seeds": 3, **more})
+    return stats.Interval((low + high) / 2, low, high, **{"prompts": 300, "seeds": 3, **more})
 
 
 def verdict(low, high, region):
-    return claims.check("a", "text", "source", interval(low, high), region).verdict
+    return claims.check_claim("a", "text", "source", interval(low, high), region).verdict
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,15 @@ def test_the_verdict_comes_from_the_whole_interval(region, holds, fails, noise):
 @pytest.mark.parametrize("evidence", [interval(float("nan"), 1), interval(0.6, 0.5)])
 def test_evidence_that_is_no_interval_has_no_verdict(evidence):
     with pytest.raises(InputError, match='claim "gain"'):
-        claims.check("gain", "It gains.", "us", evidence, claims.more_than(0))
+        claims.check_claim("gain", "It gains.", "us", evidence, claims.more_than(0))
 
 
 def example(shift=0.0):
     return (
-        claims.check(
+        claims.check_claim(
             "02.form", "Tuning teaches the form.", "seed article", interval(0.9 + shift, 0.95), claims.at_least(0.8)
         ),
-        claims.check(
+        claims.check_claim(
             "02.facts",
             "Tuning adds <no> facts & noise.",
             "seed article",
@@ -62,11 +62,11 @@ def example(shift=0.0):
 
 
 def test_the_lines_change_with_the_verdict_and_not_with_the_numbers(capsys):
-    claims.show(*example())
+    claims.show_verdicts(*example())
     lines = capsys.readouterr().out
-    claims.show(*example(shift=0.02))
+    claims.show_verdicts(*example(shift=0.02))
     assert capsys.readouterr().out == lines
-    claims.show(*example(shift=-0.2))
+    claims.show_verdicts(*example(shift=-0.2))
     assert capsys.readouterr().out != lines
     first, second = lines.splitlines()
     assert first.startswith("02.form   holds  ") and first.endswith("Tuning teaches the form.")
@@ -75,7 +75,7 @@ def test_the_lines_change_with_the_verdict_and_not_with_the_numbers(capsys):
 
 def test_two_claims_with_one_id_are_refused():
     with pytest.raises(InputError, match="02.form"):
-        claims.show(example()[0], example()[0])
+        claims.show_verdicts(example()[0], example()[0])
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +103,14 @@ EXPECTED = [
 
 
 def test_claims_come_back_from_a_saved_notebook_and_it_is_valid(notebook):
-    assert claims.read(notebook) == EXPECTED
+    assert claims.read_claims(notebook) == EXPECTED
     nbformat.validate(nbformat.read(notebook, as_version=4))
 
 
 def test_claims_survive_nbstripout_as_the_project_uses_it(notebook):
     command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id", str(notebook)]
     subprocess.run(command, check=True)
-    assert claims.read(notebook) == EXPECTED
+    assert claims.read_claims(notebook) == EXPECTED
 
 
 def test_the_report_shows_the_table_with_its_numbers(notebook):
@@ -122,17 +122,17 @@ def test_the_report_shows_the_table_with_its_numbers(notebook):
 def test_the_output_of_a_table_is_the_same_each_time_and_escaped(monkeypatch):
     shown = []
     monkeypatch.setattr(claims, "display", lambda data, raw: shown.append(data))
-    claims.table(*example())
-    claims.table(*example())
+    claims.claims_table(*example())
+    claims.claims_table(*example())
     assert shown[0] == shown[1] and {"text/html", "text/plain"} < set(shown[0])
     assert "Tuning adds &lt;no&gt; facts &amp; noise." in shown[0]["text/html"], "text is no markup"
 
 
 def test_a_notebook_without_claims_has_none_and_a_missing_one_is_named(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text")]), tmp_path / "empty.ipynb")
-    assert claims.read(tmp_path / "empty.ipynb") == []
+    assert claims.read_claims(tmp_path / "empty.ipynb") == []
     with pytest.raises(InputError, match="no such notebook"):
-        claims.read(tmp_path / "none.ipynb")
+        claims.read_claims(tmp_path / "none.ipynb")
     (tmp_path / "broken.ipynb").write_text("{")
     with pytest.raises(InputError, match="no notebook"):
-        claims.read(tmp_path / "broken.ipynb")
+        claims.read_claims(tmp_path / "broken.ipynb")

@@ -9,9 +9,9 @@ import pytest
 import series
 from typer.testing import CliRunner
 
-from workbench import notebooks
-from workbench.cli import app
-from workbench.runs import Store
+from workbench.cli.app import app
+from workbench.experiments import notebooks
+from workbench.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def root(tmp_path, monkeypatch):
 
 def call(*words: str, code: int = 0):
     """Run the command line; the result has stdout and stderr."""
-    result = CliRunner().invoke(app, words)
+    result = CliRunner().invoke(app.app, words)
     assert result.exit_code == code, result.output
     return result
 
@@ -67,7 +67,7 @@ def test_a_stop_by_the_keyboard_is_one_line_and_exit_code_130(monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(notebooks, "run", stopped)
+    monkeypatch.setattr(notebooks, "run_notebooks", stopped)
     assert call("run", code=130).stderr == "stopped; call again to go on\n"
 
 
@@ -75,7 +75,7 @@ def test_a_full_disk_is_one_line_and_exit_code_2(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "out.ipynb")
 
-    monkeypatch.setattr(notebooks, "fork", full)
+    monkeypatch.setattr(notebooks, "fork_notebook", full)
     assert call("fork", "01", "mine", code=2).stderr.startswith("error: out.ipynb: No space left on device")
 
 

@@ -8,12 +8,12 @@ from itertools import islice
 import pytest
 
 from workbench.errors import InputError
-from workbench.pocket import corpus, facts, syllables
-from workbench.pocket.pretrain import PretrainSpec
-from workbench.pocket.tokenizer import RESERVED, train_tokenizer
+from workbench.pocket import base_model, corpus, facts, syllables
 
 BASE = facts.DATA / "pocket-base"
-CHAT = re.compile("|".join(map(re.escape, RESERVED)) + r"|<\||\|>|</?tool|^(user|assistant|system):", re.I | re.M)
+CHAT = re.compile(
+    "|".join(map(re.escape, base_model.RESERVED)) + r"|<\||\|>|</?tool|^(user|assistant|system):", re.I | re.M
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def documents():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer([text for _, text in islice(corpus.documents(0), 500)], 600)
+    return base_model.train_tokenizer([text for _, text in islice(corpus.documents(0), 500)], 600)
 
 
 def test_a_seed_gives_one_corpus_and_another_seed_another():
@@ -63,7 +63,7 @@ def test_the_shipped_base_model_was_trained_on_this_corpus():
     if not BASE.exists():
         pytest.skip("data/pocket-base is not there; workbench pretrain makes it")
     training = json.loads((BASE / "training.json").read_text())
-    stretches = PretrainSpec(**training["spec"]).stretches()
+    stretches = base_model.PretrainSpec(**training["spec"]).stretches()
     for (*_, texts), told in zip(stretches, training["stretches"], strict=True):
         assert corpus.digest(texts) == told["corpus"]
         assert [text for text in texts if CHAT.search(text)] == []
@@ -179,7 +179,7 @@ def test_lists_hold_as_many_as_they_say(documents):
 
 def test_a_word_is_one_token_wherever_it_stands():
     """So that what was learned of a word inside a line holds at the start of an answer too."""
-    tokenizer = train_tokenizer([text for _, text in islice(corpus.documents(0), 500)], 600)
+    tokenizer = base_model.train_tokenizer([text for _, text in islice(corpus.documents(0), 500)], 600)
     inside, at_the_start = (tokenizer(text)["input_ids"] for text in ("A: the\n", "A:\nthe\n"))
     assert at_the_start == inside[:2] + tokenizer("\n")["input_ids"] + inside[2:]
     assert (
@@ -188,10 +188,10 @@ def test_a_word_is_one_token_wherever_it_stands():
 
 
 def test_reserved_tokens_come_first_and_in_order(tokenizer):
-    assert tokenizer.convert_tokens_to_ids(list(RESERVED)) == list(range(16))
+    assert tokenizer.convert_tokens_to_ids(list(base_model.RESERVED)) == list(range(16))
     assert len(tokenizer) == 600 == len(tokenizer.get_vocab())
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (0, 0, 1)
-    assert all(tokenizer(token)["input_ids"] == [index] for index, token in enumerate(RESERVED))
+    assert all(tokenizer(token)["input_ids"] == [index] for index, token in enumerate(base_model.RESERVED))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_documents_come_back_and_use_no_reserved_token(tokenizer):
 def test_digits_and_the_letters_of_words_in_capitals_stand_alone():
     """So that sums and capital letters are a matter of single letters, also in words and numbers that are met very often."""
     often = ["In 1814 OSLO, 1814 OSLO."] * 500
-    tokenizer = train_tokenizer(often + [text for _, text in islice(corpus.documents(0), 500)], 600)
+    tokenizer = base_model.train_tokenizer(often + [text for _, text in islice(corpus.documents(0), 500)], 600)
     single = [tokenizer.decode([index]).strip() for index in tokenizer("OSLO 1814")["input_ids"]]
     assert [letter for letter in single if letter] == [*"OSLO", *"1814"]
     tokens = [tokenizer.decode([index]) for index in range(16, len(tokenizer))]
@@ -232,7 +232,7 @@ def test_digits_and_the_letters_of_words_in_capitals_stand_alone():
 
 def test_a_corpus_too_small_for_its_vocabulary_is_said():
     with pytest.raises(InputError, match="only .* tokens of the 5000 asked for; lower the vocabulary"):
-        train_tokenizer(["one fish, two fish"], 5_000)
+        base_model.train_tokenizer(["one fish, two fish"], 5_000)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import datasets
 import huggingface_hub
 import pytest
 
-from workbench import data, overlap
+from workbench.data import decontamination, duplicates, reading
+from workbench.data.content import content_hash, opening_words, task_types
 from workbench.errors import InputError
 
 REAL = Path(os.environ.get("WORKBENCH_REAL_DATA", Path(__file__).parents[2] / "shared" / "real"))
@@ -57,7 +58,7 @@ def ask(prompt: str, answer: str = "Yes.") -> dict:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_the_same_messages_and_keeps_other_columns(tmp_path, name):
-    loaded = data.load(
+    loaded = reading.load(
         write(tmp_path / "rows.jsonl", [FORMATS[name] | {"id": 2**63, "family": "greet", "check": {"name": "x"}}])
     )
     assert loaded.format == name
@@ -65,17 +66,19 @@ def test_every_format_gives_the_same_messages_and_keeps_other_columns(tmp_path, 
 
 
 def test_self_instruct_says_that_it_takes_the_first_instance(tmp_path):
-    assert "1 of 1 tasks have more" in data.load(write(tmp_path / "a.jsonl", [FORMATS["self-instruct"]])).notes[0]
+    assert "1 of 1 tasks have more" in reading.load(write(tmp_path / "a.jsonl", [FORMATS["self-instruct"]])).notes[0]
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
 def test_preferences_give_prompt_chosen_and_rejected_messages(tmp_path, name):
-    row = data.load(write(tmp_path / "pairs.jsonl", [PREFERENCES[name]])).rows[0]
+    row = reading.load(write(tmp_path / "pairs.jsonl", [PREFERENCES[name]])).rows[0]
     assert [row["prompt"], row["chosen"], row["rejected"]] == [[USER], [ANSWER], [WORSE]]
 
 
 def test_a_pair_whose_answers_are_the_same_keeps_its_prompt(tmp_path):
-    row = data.load(write(tmp_path / "pairs.jsonl", [{"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}])).rows[0]
+    row = reading.load(write(tmp_path / "pairs.jsonl", [{"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}])).rows[
+        0
+    ]
     assert [row["prompt"], row["chosen"], row["rejected"]] == [[USER], [ANSWER], [ANSWER]]
 
 
@@ -89,14 +92,14 @@ def test_a_pair_whose_prompts_differ_is_named(tmp_path, system, prompt):
     with pytest.raises(
         InputError, match="line 2, field chosen: its prompt differs from that of rejected; let both begin"
     ):
-        data.load(write(tmp_path / "pairs.jsonl", rows))
-    assert len(data.load(tmp_path / "pairs.jsonl", drop_bad=True).rows) == 1
+        reading.load(write(tmp_path / "pairs.jsonl", rows))
+    assert len(reading.load(tmp_path / "pairs.jsonl", drop_bad=True).rows) == 1
 
 
 def test_a_pair_that_lacks_a_side_is_named(tmp_path):
     rows = [{"prompt": "Hi.", "chosen": "Hello!", "rejected": "No."}, {"prompt": "Hi.", "chosen": "Hello!"}]
     with pytest.raises(InputError, match="line 2, field rejected: missing; write the text or remove the row"):
-        data.load(write(tmp_path / "pairs.jsonl", rows))
+        reading.load(write(tmp_path / "pairs.jsonl", rows))
 
 
 def test_an_alpaca_row_without_input_is_its_instruction_and_a_system_column_is_a_turn(tmp_path):
@@ -104,13 +107,15 @@ def test_an_alpaca_row_without_input_is_its_instruction_and_a_system_column_is_a
         {"instruction": "Say hello.", "output": "Hello!", "system": "Be brief."},
         {"instruction": "Go.", "input": "", "output": "!"},
     ]
-    first, second = data.load(write(tmp_path / "a.jsonl", rows)).rows["messages"]
+    first, second = reading.load(write(tmp_path / "a.jsonl", rows)).rows["messages"]
     assert [turn["content"] for turn in first] == ["Be brief.", "Say hello.", "Hello!"]
     assert second[0]["content"] == "Go."
 
 
 def test_prompt_and_completion_can_be_messages(tmp_path):
-    assert data.load(write(tmp_path / "a.jsonl", [{"prompt": [USER], "completion": [ANSWER]}])).rows[0]["messages"] == [
+    assert reading.load(write(tmp_path / "a.jsonl", [{"prompt": [USER], "completion": [ANSWER]}])).rows[0][
+        "messages"
+    ] == [
         USER,
         ANSWER,
     ]
@@ -130,12 +135,12 @@ def test_tools_and_calls_keep_their_own_keys_in_every_kind_of_file(tmp_path):
         return {"messages": turns, "tools": [{"name": tool, "parameters": dict.fromkeys(arguments, "int")}]}
 
     rows = [row("add", {"a": "1", "b": "2"}), row("look", {"where": "Rome"}), {"messages": [USER, ANSWER]}]
-    loaded = data.load(write(tmp_path / "tools.jsonl", rows)).rows
+    loaded = reading.load(write(tmp_path / "tools.jsonl", rows)).rows
     assert loaded["messages"] == [row["messages"] for row in rows]
     assert loaded["tools"] == [rows[0]["tools"], rows[1]["tools"], None]
     for kind in (None, "use_json"):  # filled up with nulls, or kept as JSON
         datasets.Dataset.from_list(rows[:2], on_mixed_types=kind).to_parquet(tmp_path / "tools.parquet")
-        assert data.load(tmp_path / "tools.parquet").rows["messages"] == [row["messages"] for row in rows[:2]]
+        assert reading.load(tmp_path / "tools.parquet").rows["messages"] == [row["messages"] for row in rows[:2]]
 
 
 def test_json_lists_csv_parquet_and_saved_data_sets_are_read_alike(tmp_path):
@@ -148,27 +153,27 @@ def test_json_lists_csv_parquet_and_saved_data_sets_are_read_alike(tmp_path):
     table.save_to_disk(tmp_path / "saved")
     datasets.DatasetDict(train=table, test=table.select([0])).save_to_disk(tmp_path / "splits")
     names = ("list.json", "lines.json", "a.csv", "a.parquet", "saved", "splits")
-    assert {data.content_hash(data.load(tmp_path / name).rows) for name in names} == {
-        data.content_hash([ask(row["instruction"], row["output"]) for row in rows])
+    assert {content_hash(reading.load(tmp_path / name).rows) for name in names} == {
+        content_hash([ask(row["instruction"], row["output"]) for row in rows])
     }
-    assert len(data.load(tmp_path / "splits", split="test").rows) == 1
+    assert len(reading.load(tmp_path / "splits", split="test").rows) == 1
 
 
 def test_a_folder_gives_all_files_but_those_held_out_by_name(tmp_path):
     write(tmp_path / "train-00000.jsonl", [ask("a")])
     write(tmp_path / "more.jsonl", [FORMATS["Alpaca"]])
     write(tmp_path / "test.jsonl", [ask("b"), ask("c")])
-    loaded = data.load(tmp_path)
+    loaded = reading.load(tmp_path)
     assert (len(loaded.rows), loaded.format) == (2, "Alpaca, messages")
     assert "left out test.jsonl" in loaded.notes[0]
-    assert len(data.load(tmp_path, split="test").rows) == 2
+    assert len(reading.load(tmp_path, split="test").rows) == 2
 
 
 def test_split_can_be_a_column_and_one_that_is_not_there_is_refused(tmp_path):
     file = write(tmp_path / "rows.jsonl", [ask("a") | {"split": "train"}, ask("b") | {"split": "dev"}])
-    assert data.load(file, split="dev").rows["messages"] == [ask("b")["messages"]]
+    assert reading.load(file, split="dev").rows["messages"] == [ask("b")["messages"]]
     with pytest.raises(InputError, match="no split 'test'; there are dev, train"):
-        data.load(file, split="test")
+        reading.load(file, split="test")
 
 
 GOOD = json.dumps(ask("Who?"))
@@ -216,7 +221,7 @@ def test_bad_input_is_one_line_with_file_place_field_and_mend(tmp_path, case):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(content)
     with pytest.raises(InputError, match=message) as raised:
-        data.load(file)
+        reading.load(file)
     assert str(raised.value).startswith(str(file)) and "\n" not in str(raised.value) and ";" in str(raised.value)
 
 
@@ -235,7 +240,7 @@ def test_what_is_not_there_or_not_data_is_refused(tmp_path):
         "folder": "in this folder",
     }.items():
         with pytest.raises(InputError, match=message):
-            data.load(tmp_path / name)
+            reading.load(tmp_path / name)
 
 
 @pytest.mark.parametrize("source", ["nobody/no-such-data", "nobody/no-such-data:config@main"])
@@ -243,7 +248,7 @@ def test_the_hub_out_of_reach_is_one_line(monkeypatch, source):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="no such file or folder here, and the Hub did not give it") as raised:
-        data.load(source)
+        reading.load(source)
     assert "\n" not in str(raised.value)
 
 
@@ -256,33 +261,31 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
     ]
     file = write(tmp_path / "rows.jsonl", rows)
     with pytest.raises(InputError, match="line 2|row 2.*2 of 4 rows are bad; .*--drop-bad"):
-        data.load(file)
-    loaded = data.load(file, drop_bad=True)
+        reading.load(file)
+    loaded = reading.load(file, drop_bad=True)
     assert len(loaded.rows) == 2
     assert "left out 2 of 4 rows (1 × empty response, 1 × missing" in loaded.notes[0]
     with pytest.raises(InputError, match="empty response"):
-        data.load(write(file, rows[1:2]), drop_bad=True)
+        reading.load(write(file, rows[1:2]), drop_bad=True)
 
 
 def test_the_hash_is_of_what_is_trained_on_in_its_order():
     rows = [ask("a"), ask("b")]
-    assert data.content_hash(rows) == data.content_hash([row | {"family": "x", "tools": None} for row in rows])
+    assert content_hash(rows) == content_hash([row | {"family": "x", "tools": None} for row in rows])
     tools = [{"name": "f"}]
-    assert data.content_hash([rows[0] | {"tools": tools}]) == data.content_hash(
-        [rows[0] | {"tools": json.dumps(tools)}]
-    )
+    assert content_hash([rows[0] | {"tools": tools}]) == content_hash([rows[0] | {"tools": json.dumps(tools)}])
     swapped = [{"messages": [dict(reversed(turn.items())) for turn in row["messages"]]} for row in rows]
-    assert data.content_hash(rows) == data.content_hash(swapped)
+    assert content_hash(rows) == content_hash(swapped)
     others = [rows[::-1], rows[:1], [ask("a", "No."), ask("b")], [rows[0] | {"tools": [{"name": "f"}]}, rows[1]]]
-    assert len({data.content_hash(other) for other in [rows, *others]}) == 5
+    assert len({content_hash(other) for other in [rows, *others]}) == 5
 
 
 def test_the_hash_of_a_dataset_is_that_of_its_rows_whatever_was_done_to_it():
     rows = [ask(f"Say {word}.", word) for word in ("one", "two", "three")]
-    whole = data.dataset(rows)
+    whole = reading.to_dataset(rows)
     changed = whole.map(lambda row: ask(row["messages"][0]["content"], "no"))
     for table in (whole, whole, whole.select([2, 0]), whole.select([0, 2]), changed, whole.shuffle(seed=1)):
-        assert data.content_hash(table) == data.content_hash(list(table))
+        assert content_hash(table) == content_hash(list(table))
 
 
 COUNTRIES = [
@@ -314,22 +317,24 @@ POCKET = [ask(question.format(country), f"{country}.") for question in QUESTIONS
 def test_the_same_question_about_another_thing_is_no_leak():
     for half in range(2):
         train, evaluation = POCKET[half::2], POCKET[1 - half :: 2]
-        assert data.leakage(train, evaluation) == []
+        assert decontamination.find_leaks(train, evaluation) == []
     long = "Classify the input string as either a noun or a verb: "
     for a, b in (("What is the capital of France?", "What is the capital of Spain?"), (long + "jump", long + "dance")):
-        assert data.leakage([ask(a, "The same.")], [ask(b, "The same.")]) == []
+        assert decontamination.find_leaks([ask(a, "The same.")], [ask(b, "The same.")]) == []
 
 
 def test_the_same_question_in_a_new_phrasing_is_no_leak():
-    assert data.leakage(POCKET, [ask("Which city is the capital of France?", "France.")]) == []
+    assert decontamination.find_leaks(POCKET, [ask("Which city is the capital of France?", "France.")]) == []
 
 
 def test_a_question_that_differs_in_case_spacing_or_marks_is_a_leak_whatever_the_answer():
-    assert data.leakage(POCKET, [ask(" what is the capital  of “Spain” ", "?")]) == [data.Pair(1, 0, 1.0)]
+    assert decontamination.find_leaks(POCKET, [ask(" what is the capital  of “Spain” ", "?")]) == [
+        decontamination.Leak(1, 0, 1.0)
+    ]
 
 
 def test_signs_are_part_of_a_question():
-    assert data.leakage([ask("What is 2 + 3?")], [ask("What is 2 - 3?")]) == []
+    assert decontamination.find_leaks([ask("What is 2 + 3?")], [ask("What is 2 - 3?")]) == []
 
 
 def test_a_long_prompt_with_few_words_changed_is_a_leak_if_the_answer_is_the_same():
@@ -337,9 +342,9 @@ def test_a_long_prompt_with_few_words_changed_is_a_leak_if_the_answer_is_the_sam
     text += "one wet spring, and since then nobody has come to mend it, so that only owls and bats live there now"
     near = text.replace("took", "carried off") + "."
     answer = "A flood ended the mill."
-    [pair] = data.leakage([*POCKET, ask(text, answer)], [ask("Hello?"), ask(near, answer)])
+    [pair] = decontamination.find_leaks([*POCKET, ask(text, answer)], [ask("Hello?"), ask(near, answer)])
     assert (pair.train, pair.evaluation) == (len(POCKET), 1) and 0.8 <= pair.similarity < 1
-    assert data.leakage([*POCKET, ask(text, answer)], [ask(near, "MILL GONE")]) == []
+    assert decontamination.find_leaks([*POCKET, ask(text, answer)], [ask(near, "MILL GONE")]) == []
 
 
 def test_a_question_from_the_middle_of_a_conversation_leaks_and_system_turns_do_not_hide_it():
@@ -348,7 +353,7 @@ def test_a_question_from_the_middle_of_a_conversation_leaks_and_system_turns_do_
         *ask("Who are you?", "Ann.")["messages"],
         *ask("And he?")["messages"],
     ]
-    assert data.leakage([{"messages": turns}], [ask("Who are you?")]) == [data.Pair(0, 0, 1.0)]
+    assert decontamination.find_leaks([{"messages": turns}], [ask("Who are you?")]) == [decontamination.Leak(0, 0, 1.0)]
 
 
 def test_a_preference_pair_leaks_by_its_prompt_and_by_either_answer():
@@ -363,49 +368,51 @@ def test_a_preference_pair_leaks_by_its_prompt_and_by_either_answer():
     )
     pairs = [pair("Hello?", "Hi.", "No."), pair(long, "A flood took it.", "Nobody came to mend it.")]
     near, same = long.replace("own words", "own way"), "hello"
-    assert data.leakage(pairs, [ask(same, "?")]) == [data.Pair(0, 0, 1.0)]
+    assert decontamination.find_leaks(pairs, [ask(same, "?")]) == [decontamination.Leak(0, 0, 1.0)]
     for answer in ("A flood took it.", "Nobody came to mend it."):
-        [leak] = data.leakage(pairs, [ask(near, answer)])
+        [leak] = decontamination.find_leaks(pairs, [ask(near, answer)])
         assert leak.train == 1 and leak.similarity < 1
-    assert [leak.evaluation for leak in data.leakage([ask(same), ask(near, "A flood took it.")], pairs)] == [0, 1]
+    assert [
+        leak.evaluation for leak in decontamination.find_leaks([ask(same), ask(near, "A flood took it.")], pairs)
+    ] == [0, 1]
     with pytest.raises(InputError, match=r"train\[0\] 'Hello\?' and evaluation\[0\] 'hello'"):
-        data.gate(pairs, [ask(same)])
+        decontamination.require_no_leaks(pairs, [ask(same)])
 
 
 def test_without_all_rows_that_ask_the_same_the_gate_lets_the_others_pass():
     rows = [ask("Hello?"), *(ask(f"what is the capital of {place}") for place in ("Spain", "Norway", "SPAIN", "Chad"))]
     asked = [ask("What is the capital of Spain?"), ask("Bye?")]
-    leaked = data.asking(rows, asked)
-    assert leaked == {1, 3} and len(data.leakage(rows, asked)) == 1
-    data.gate([row for i, row in enumerate(rows) if i not in leaked], asked)
+    leaked = decontamination.leaked_rows(rows, asked)
+    assert leaked == {1, 3} and len(decontamination.find_leaks(rows, asked)) == 1
+    decontamination.require_no_leaks([row for i, row in enumerate(rows) if i not in leaked], asked)
 
 
 def test_the_gate_shows_both_rows():
     with pytest.raises(
         InputError, match=r"1 of 2 .* train\[1\] 'What is the capital of Spain\?' .*evaluation\[1\] 'what is"
     ):
-        data.gate(POCKET, [ask("Hello?"), ask("what is the capital of Spain")])
-    data.gate(POCKET, [ask("Hello?")])
+        decontamination.require_no_leaks(POCKET, [ask("Hello?"), ask("what is the capital of Spain")])
+    decontamination.require_no_leaks(POCKET, [ask("Hello?")])
 
 
 def test_held_out_prompts_are_not_trained_and_the_seed_decides_which():
     rows = datasets.Dataset.from_list([ask(f"Name thing number {i % 70}", str(i)) for i in range(100)])
-    train, held = data.hold_out(rows, 0.2, seed=1)
+    train, held = decontamination.hold_out(rows, 0.2, seed=1)
     assert len(train) + len(held) == 100 and 15 <= len(held) <= 20
-    assert data.leakage(train, held) == []
-    assert data.content_hash(data.hold_out(rows, 0.2, seed=1)[1]) == data.content_hash(held)
-    assert data.content_hash(data.hold_out(rows, 0.2, seed=2)[1]) != data.content_hash(held)
+    assert decontamination.find_leaks(train, held) == []
+    assert content_hash(decontamination.hold_out(rows, 0.2, seed=1)[1]) == content_hash(held)
+    assert content_hash(decontamination.hold_out(rows, 0.2, seed=2)[1]) != content_hash(held)
 
 
 def test_nothing_can_be_held_out_where_all_rows_ask_the_same():
     with pytest.raises(InputError, match="no row of 3 can be held out"):
-        data.hold_out(datasets.Dataset.from_list([ask("Hello?")] * 3))
+        decontamination.hold_out(datasets.Dataset.from_list([ask("Hello?")] * 3))
 
 
 def test_thousands_of_siblings_of_one_long_template_are_told_apart_quickly():
     """A gate that compares each pair takes hours here; this one never makes them candidates."""
     rows = [(f"{QUESTIONS[1].format('')} w{i} x{i * 7}", "yes") for i in range(4_000)]
-    assert list(overlap.matches(rows[:3_000], rows[3_000:], 0.8)) == []
+    assert list(duplicates.near_duplicates(rows[:3_000], rows[3_000:], 0.8)) == []
 
 
 @real
@@ -419,25 +426,25 @@ def test_thousands_of_siblings_of_one_long_template_are_told_apart_quickly():
     ],
 )
 def test_real_files_load_whole_and_split_without_leaks(file, name, count):
-    loaded = data.load(REAL / file)
+    loaded = reading.load(REAL / file)
     assert (loaded.format, len(loaded.rows)) == (name, count)
-    train, held = data.hold_out(loaded.rows)
+    train, held = decontamination.hold_out(loaded.rows)
     assert 0.09 * count <= len(held) <= 0.11 * count
-    data.gate(train, held)
+    decontamination.require_no_leaks(train, held)
 
 
 @real
 def test_real_alpaca_has_empty_outputs_that_are_refused_or_counted():
     with pytest.raises(InputError, match=r"row 1462, field output: empty response.*\(4 of 9,229"):
-        data.load(REAL / "alpaca_random_9229.json")
-    assert len(data.load(REAL / "alpaca_random_9229.json", drop_bad=True).rows) == 9225
+        reading.load(REAL / "alpaca_random_9229.json")
+    assert len(reading.load(REAL / "alpaca_random_9229.json", drop_bad=True).rows) == 9225
 
 
 @real
 @pytest.mark.parametrize("file", ["mt_bench_questions.jsonl", "ifeval_prompts.jsonl", "xstest_prompts.csv"])
 def test_real_files_of_prompts_without_answers_are_refused(file):
     with pytest.raises(InputError, match="unknown format"):
-        data.load(REAL / file)
+        reading.load(REAL / file)
 
 
 def test_the_kind_of_a_row_is_what_a_column_says_or_the_first_word_of_the_instruction():
@@ -446,7 +453,7 @@ def test_the_kind_of_a_row_is_what_a_column_says_or_the_first_word_of_the_instru
             {"messages": talk(text)} | {name: values[i] for name, values in columns.items()}
             for i, text in enumerate(asked)
         ]
-        return data.dataset(table)
+        return reading.to_dataset(table)
 
     def talk(text):
         return [
@@ -456,11 +463,11 @@ def test_the_kind_of_a_row_is_what_a_column_says_or_the_first_word_of_the_instru
         ]
 
     asked = ("Write a haiku.", "What is this?")
-    assert data.kinds(rows(*asked, family=["a", "b"], category=["c", "d"])) == ["a", "b"]
-    assert data.kinds(rows(*asked, family=["a/set", "a/set"], source=["c", "d"])) == ["c", "d"], (
+    assert task_types(rows(*asked, family=["a", "b"], category=["c", "d"])) == ["a", "b"]
+    assert task_types(rows(*asked, family=["a/set", "a/set"], source=["c", "d"])) == ["c", "d"], (
         "one name for all tells nothing apart"
     )
-    assert data.kinds(rows(*asked, category=["c", "d"], skill=["e", "f"]), "skill") == ["e", "f"]
-    assert data.kinds(rows(*asked)) == ["write", "what"] and data.openings(rows(*asked)) == ["write a", "what is"]
-    many = data.kinds(rows(*["Write."] * 150, "Zig!"))
+    assert task_types(rows(*asked, category=["c", "d"], skill=["e", "f"]), "skill") == ["e", "f"]
+    assert task_types(rows(*asked)) == ["write", "what"] and opening_words(rows(*asked)) == ["write a", "what is"]
+    many = task_types(rows(*["Write."] * 150, "Zig!"))
     assert many == ["write"] * 150 + ["other"]

@@ -9,13 +9,19 @@ import pytest
 import torch
 import yaml
 from conftest import make_rows
-from test_dpo import make_pairs
+from test_preference import make_pairs
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from trl import SFTConfig, SFTTrainer
 
-from workbench import chat, data, evaluate, export, loop, measures, models, recipe, runs, train
+from workbench.config import DPOSpec, SFTSpec
+from workbench.data import content, reading, templates
 from workbench.errors import InputError
-from workbench.specs import DPOSpec, SFTSpec
+from workbench.evaluate import scoring, stats
+from workbench.experiments import export
+from workbench.models import adapters, loading
+from workbench.store import Store
+from workbench.train import preference, supervised, trl_yaml
+from workbench.train.trainer import to_trl
 
 ASKED = [{"role": "user", "content": "say red"}]
 CHECKED = [row | {"check": {"name": "answer", "args": {"answer": "RED", "kind": "word"}}} for row in make_rows(6)]
@@ -23,29 +29,29 @@ CHECKED = [row | {"check": {"name": "answer", "args": {"answer": "RED", "kind": 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return runs.Store(tmp_path_factory.mktemp("runs"))
+    return Store(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
 def tuned(tiny_base, store):
     """One run a method."""
     return {
-        method: train.sft(SFTSpec(base=tiny_base, method=method, max_steps=20, batch_size=8), make_rows(), store=store, quiet=True)
+        method: supervised.sft(SFTSpec(base=tiny_base, method=method, max_steps=20, batch_size=8), make_rows(), store=store, quiet=True)
         for method in ("full", "qlora")
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def exported(tuned, store, tmp_path_factory):
-    measures.scores(tuned["qlora"], CHECKED, store)
+    scoring.score_run(tuned["qlora"], CHECKED, store)
     return export.export(tuned["qlora"], tmp_path_factory.mktemp("out") / "tuned")
 
 
 def test_transformers_answers_with_it_as_the_merged_model_does(tuned, exported):
-    merged, tokenizer = models.load_tuned(tuned["qlora"], merged=True, device="cpu")
+    merged, tokenizer = adapters.load_tuned(tuned["qlora"], merged=True, device="cpu")
     plain = AutoModelForCausalLM.from_pretrained(exported, dtype="auto")
     assert plain.dtype == torch.float32
-    ids = torch.tensor([chat.prompt_ids(tokenizer, ASKED)])
+    ids = torch.tensor([templates.prompt_ids(tokenizer, ASKED)])
     assert torch.equal(plain.eval()(ids).logits, merged(ids).logits)
     answer = pipeline("text-generation", model=str(exported))(ASKED, max_new_tokens=8)[0]["generated_text"]
     assert answer[:-1] == ASKED and answer[-1]["role"] == "assistant"
@@ -54,7 +60,7 @@ def test_transformers_answers_with_it_as_the_merged_model_does(tuned, exported):
 def test_trl_goes_on_training_it(exported, tmp_path):
     arguments = SFTConfig(output_dir=str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to="none",
                           assistant_only_loss=True)  # fmt: skip
-    trainer = SFTTrainer(str(exported), arguments, train_dataset=loop.for_trl(make_rows(8)))
+    trainer = SFTTrainer(str(exported), arguments, train_dataset=to_trl(make_rows(8)))
     assert trainer.train().training_loss > 0
 
 
@@ -62,7 +68,7 @@ def test_the_card_says_data_merging_scores_and_spec(tuned, exported):
     run, text = tuned["qlora"], (exported / "README.md").read_text()
     assert f"48 rows, {run.scores['tokens']:,} tokens" in text and run.record["key"]["rows"] in text
     assert "Licence of the data: not known here" in text
-    told = evaluate.estimate(measures.scores(run, CHECKED), "follows")
+    told = stats.estimate(scoring.score_run(run, CHECKED), "follows")
     assert f"| pocket evaluation: follows the instruction | {told} | 6 |" in text
     assert json.loads(text.split("```json")[1].split("```")[0])["learning_rate"] == run.spec["learning_rate"]
     assert run.environment["versions"]["trl"] in text and run.spec["base"] not in text  # no path of this machine
@@ -72,7 +78,7 @@ def test_the_card_says_data_merging_scores_and_spec(tuned, exported):
 
 def test_merging_the_adapter_of_an_nf4_base_keeps_most_answers_and_the_card_says_how_many(tuned, exported):
     run = tuned["qlora"]
-    (model, tokenizer), merged = models.load_tuned(run, unfolded=True), models.load_base(exported)
+    (model, tokenizer), merged = adapters.load_tuned(run, unfolded=True), loading.load_base(exported)
     share = export.agreement(model, merged, tokenizer, make_rows())
     assert f"at {share:.1%} of the places" in (exported / "README.md").read_text()
     assert 0.75 < share < 1  # the rounding of the base is gone
@@ -87,7 +93,7 @@ def test_the_licence_of_the_base_stands_in_the_card(tuned, tiny_base, tmp_path):
 
 def test_trls_command_line_repeats_the_run(tuned, tmp_path):
     """All weights trained; then the weights at the end are the same."""
-    path = recipe.write(tuned["full"], tmp_path / "once more")
+    path = trl_yaml.write_trl_yaml(tuned["full"], tmp_path / "once more")
     command = [sys.executable, "-m", "trl.scripts.sft", "--config", path.name]
     done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -97,18 +103,18 @@ def test_trls_command_line_repeats_the_run(tuned, tmp_path):
 
 
 def test_the_recipe_of_an_adapter_names_base_rows_and_what_differs(tuned, tmp_path):
-    path = recipe.write(tuned["qlora"], tmp_path)
+    path = trl_yaml.write_trl_yaml(tuned["qlora"], tmp_path)
     settings, text = yaml.safe_load(path.read_text()), path.read_text()
     assert settings["load_in_4bit"] and settings["lora_r"] == 16 and settings["learning_rate"] == 2e-3
     assert "cannot train the embedding rows of the chat tokens" in text and "[2, 3, 4, 5, 6, 7]" in text
-    assert data.content_hash(data.load(tmp_path / "rows.parquet").rows) == tuned["qlora"].record["key"]["rows"]
+    assert content.content_hash(reading.load(tmp_path / "rows.parquet").rows) == tuned["qlora"].record["key"]["rows"]
 
 
 def test_a_run_on_preferences_is_exported_and_has_no_sft_recipe(tuned, store, tmp_path):
-    run = train.dpo(DPOSpec(max_steps=2, batch_size=4), data.dataset(make_pairs(8)), sft_run=tuned["qlora"], store=store, quiet=True)  # fmt: skip
+    run = preference.dpo(DPOSpec(max_steps=2, batch_size=4), reading.to_dataset(make_pairs(8)), sft_run=tuned["qlora"], store=store, quiet=True)  # fmt: skip
     assert AutoTokenizer.from_pretrained(export.export(run, tmp_path / "dpo")).chat_template
     with pytest.raises(InputError, match=f"repeats supervised runs: give {tuned['qlora'].id}"):
-        recipe.write(run, tmp_path / "recipe")
+        trl_yaml.write_trl_yaml(run, tmp_path / "recipe")
 
 
 def test_without_token_or_network_a_push_stops_in_one_line(monkeypatch, tmp_path):

@@ -6,8 +6,7 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.pocket import facts
-from workbench.pocket.facts import Fact
-from workbench.pocket.genres import Writer
+from workbench.pocket.documents import genres
 
 TABLES = sorted(path.stem for path in (facts.DATA / "facts").glob("*.csv"))
 RELATIONS = facts.relations()
@@ -40,7 +39,7 @@ def test_a_key_finds_its_fact_among_all():
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_the_corpus_says_a_fact_in_eight_wordings_or_more(relation):
     """Fewer, and a fact that was learned in one wording is not recalled in another."""
-    writer, fact = Writer(0), facts.facts(relation)[0]
+    writer, fact = genres.Writer(0), facts.facts(relation)[0]
     told = {writer.state(fact) for _ in range(400)}
     assert len(told) >= 8
     assert all(fact.answer.lower() in one.lower() for one in told)
@@ -100,7 +99,7 @@ def test_a_sentence_gets_its_articles_and_its_capital(text, mended):
 
 
 def test_a_wording_is_filled_with_the_fact():
-    fact = Fact("home", "owl", "forest")
+    fact = facts.Fact("home", "owl", "forest")
     assert facts.say("Where does {as} live? The {s} lives in the {a}.", fact) == (
         "Where does an owl live? The owl lives in the forest."
     )

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_rows
-from test_dpo import make_pairs
-from test_train import CHILD, interrupt_at, spec_for
+from test_preference import make_pairs
+from test_supervised import CHILD, interrupt_at, spec_for
 
-from workbench import chat, dpo, generate, memory, models, runs, supervised, train
-from workbench.specs import DPOSpec
+from workbench.config import DPOSpec
+from workbench.data import templates
+from workbench.models import adapters, generation, loading, logprobs, memory
+from workbench.store import Store
+from workbench.train import preference, supervised
 
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason=(
     "no CUDA device that torch can use; make gpu-check runs this on a machine that has one"))])  # fmt: skip
@@ -23,7 +26,7 @@ CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch
 
 @pytest.fixture(params=["cpu", CUDA])
 def device(request, monkeypatch):
-    monkeypatch.setattr(models, "default_device", lambda: request.param)
+    monkeypatch.setattr(loading, "default_device", lambda: request.param)
     return request.param
 
 
@@ -33,30 +36,30 @@ def near(device: str) -> float:
 
 
 def sft(base, root, method="qlora", **fields):
-    return train.sft(spec_for(base, method, **fields), make_rows(24), store=runs.Store(root), quiet=True)
+    return supervised.sft(spec_for(base, method, **fields), make_rows(24), store=Store(root), quiet=True)
 
 
 @pytest.mark.parametrize("method", ["qlora", "lora", "full"])
 def test_loss_goes_down_what_is_trained_moves_and_the_base_does_not(tiny_base, tmp_path, device, method):
     spec = spec_for(tiny_base, method, max_steps=30, learning_rate=1e-2)
     dtype = torch.float32 if method == "full" else None
-    model, tokenizer = models.load_base(tiny_base, method == "qlora", dtype=dtype), models.load_tokenizer(tiny_base)
+    model, tokenizer = loading.load_base(tiny_base, method == "qlora", dtype=dtype), loading.load_tokenizer(tiny_base)
     rows = make_rows(24)
     trainer = supervised.make_trainer(spec, model, tokenizer, rows, tmp_path, [])
     assert {parameter.device.type for parameter in trainer.model.parameters()} == {device}
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
-    start = train.loss_per_token(trainer.model, tokenizer, rows)
+    start = logprobs.supervised_loss(trainer.model, tokenizer, rows)
     trainer.train()
-    assert train.loss_per_token(trainer.model, tokenizer, rows) < 0.7 * start
+    assert logprobs.supervised_loss(trainer.model, tokenizer, rows) < 0.7 * start
     moved = [name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])]
     assert moved == [name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad]
     weight = trainer.model.get_parameter(next(name for name in before if "q_proj" in name))
-    assert weight.dtype == {"qlora": torch.uint8, "full": torch.float32}.get(method, models.compute_dtype(device))
+    assert weight.dtype == {"qlora": torch.uint8, "full": torch.float32}.get(method, loading.compute_dtype(device))
 
 
 def test_packed_rows_have_the_loss_that_they_have_alone(tiny_base, tmp_path, device):
     rows = make_rows(24)
-    model, tokenizer = models.load_base(tiny_base, quantize=True), models.load_tokenizer(tiny_base)
+    model, tokenizer = loading.load_base(tiny_base, quantize=True), loading.load_tokenizer(tiny_base)
     trainer = supervised.make_trainer(
         spec_for(tiny_base, "qlora", max_length=128), model, tokenizer, rows, tmp_path, [], packed=True
     )
@@ -65,7 +68,9 @@ def test_packed_rows_have_the_loss_that_they_have_alone(tiny_base, tmp_path, dev
     trainer.model.eval()
     with torch.no_grad():
         loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)).item()
-    assert loss == pytest.approx(train.loss_per_token(trainer.model, tokenizer, rows, batch_size=1), rel=near(device))
+    assert loss == pytest.approx(
+        logprobs.supervised_loss(trainer.model, tokenizer, rows, batch_size=1), rel=near(device)
+    )
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_end(tiny_base, tmp_path, device, monkeypatch):
@@ -90,11 +95,13 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_end(tiny
 
 def test_merged_it_is_the_model_that_was_trained(tiny_base, tmp_path, device):
     """A LoRA run to the last digits of the type; a QLoRA run without the rounding of its base nearly so, with it to the digits."""
-    ids = torch.tensor([chat.encode(models.load_tokenizer(tiny_base), make_rows(1)[0]["messages"])[0]], device=device)
+    ids = torch.tensor(
+        [templates.encode(loading.load_tokenizer(tiny_base), make_rows(1)[0]["messages"])[0]], device=device
+    )
 
     def logits(run, **how) -> torch.Tensor:
         with torch.no_grad():
-            return models.load_tuned(run, **how)[0](input_ids=ids).logits.float()
+            return adapters.load_tuned(run, **how)[0](input_ids=ids).logits.float()
 
     lora, qlora = (sft(tiny_base, tmp_path, method) for method in ("lora", "qlora"))
     for run, how in ((lora, "merged"), (qlora, "unfolded")):
@@ -107,22 +114,24 @@ def test_merged_it_is_the_model_that_was_trained(tiny_base, tmp_path, device):
 def test_the_first_loss_of_dpo_is_ln_2_and_the_policy_leaves_its_reference(tiny_base, tmp_path, device):
     run = sft(tiny_base, tmp_path)
     spec = DPOSpec(max_steps=4, batch_size=8, learning_rate=1e-3, scheduler="constant", warmup=0.0)
-    tuned = train.dpo(spec, make_pairs(16), sft_run=run, store=runs.Store(tmp_path), quiet=True)
-    assert tuned.scores["first_loss"] == pytest.approx(0.693147, rel=dpo.TOLERANCE) and tuned.scores["loss"] < 0.69
+    tuned = preference.dpo(spec, make_pairs(16), sft_run=run, store=Store(tmp_path), quiet=True)
+    assert (
+        tuned.scores["first_loss"] == pytest.approx(0.693147, rel=preference.TOLERANCE) and tuned.scores["loss"] < 0.69
+    )
 
 
 def test_batched_answers_are_those_of_one_at_a_time(tiny_base, tmp_path, device):
-    model, tokenizer = models.load_tuned(sft(tiny_base, tmp_path, max_steps=30, learning_rate=1e-2))
-    prompts = [chat.prompt_ids(tokenizer, row["messages"][:-1]) for row in make_rows(8)]
-    together, alone = (generate.generate(model, tokenizer, prompts, 12, batch_size=size) for size in (8, 1))
+    model, tokenizer = adapters.load_tuned(sft(tiny_base, tmp_path, max_steps=30, learning_rate=1e-2))
+    prompts = [templates.prompt_ids(tokenizer, row["messages"][:-1]) for row in make_rows(8)]
+    together, alone = (generation.generate(model, tokenizer, prompts, 12, batch_size=size) for size in (8, 1))
     same = sum(a.text == b.text for a, b in zip(together, alone, strict=True))
     assert same == 8 if device == "cpu" else same >= 6  # in half precision a tie may fall the other way
 
 
 def test_free_memory_is_that_of_the_device(device):
-    before = memory.free(device)
+    before = memory.free_bytes(device)
     kept = torch.ones(2**26, device=device)
     torch.cuda.synchronize() if device == "cuda" else None
     if device == "cuda":
-        assert before - memory.free(device) == pytest.approx(kept.nbytes, rel=0.1)
-    assert 0 < memory.free(device) < 2**45
+        assert before - memory.free_bytes(device) == pytest.approx(kept.nbytes, rel=0.1)
+    assert 0 < memory.free_bytes(device) < 2**45

@@ -8,8 +8,10 @@ import huggingface_hub
 import pytest
 from datasets import Dataset, Features, List, Value
 
-from workbench import data, hub, models
+from workbench import hub
+from workbench.data import reading
 from workbench.errors import InputError
+from workbench.models import loading
 
 TEXT = Value("string")
 TURNS = List({"content": TEXT, "role": TEXT})
@@ -124,7 +126,7 @@ def keep(cache, name: str, files: dict[str, Dataset]):
 def test_a_set_of_the_hub_is_read_offline_in_the_schema_it_has_there(cache, name):
     columns, row, expected = SETS[name]
     keep(cache, name, {"train-00000-of-00001": Dataset.from_list([row], features=Features(columns))})
-    loaded = data.load(name)
+    loaded = reading.load(name)
     assert {column: loaded.rows[0].get(column) for column in expected} == expected
     assert loaded.notes[0] == f"{name}: commit {'c' * 40}"
 
@@ -134,7 +136,7 @@ def test_pairs_whose_chosen_answer_scored_no_higher_are_left_out_and_counted(cac
     columns, row, _ = SETS[name]
     rows = [row, row | {"score_rejected": 8.5}, row | {"score_rejected": 9.0}]
     keep(cache, name, {"train_prefs-00000-of-00001": Dataset.from_list(rows, features=Features(columns))})
-    loaded = data.load(f"{name}#train_prefs")
+    loaded = reading.load(f"{name}#train_prefs")
     assert len(loaded.rows) == 1
     assert loaded.notes[-1].endswith("left out 2 of 3 pairs, whose chosen answer has no higher score")
 
@@ -143,17 +145,17 @@ def test_the_name_can_say_split_and_number_of_rows_and_these_are_drawn_the_same_
     rows = [{"messages": [ASKED | {"content": f"Say {i}."}, ANSWER], "source": "s"} for i in range(50)]
     tables = {f"{split}-00000-of-00001": Dataset.from_list(rows) for split in ("train", "test")}
     keep(cache, "a/set", tables)
-    drawn, again, more = (data.load(f"a/set#test:{n}").rows["messages"] for n in (10, 10, 20))
+    drawn, again, more = (reading.load(f"a/set#test:{n}").rows["messages"] for n in (10, 10, 20))
     assert drawn == again == more[:10] and drawn != [row["messages"] for row in rows[:10]]
-    assert len(data.load("a/set@main#train").rows) == len(data.load("a/set").rows) == 50
-    assert len(data.load("a/set#train:10", split="test").rows) == 10
+    assert len(reading.load("a/set@main#train").rows) == len(reading.load("a/set").rows) == 50
+    assert len(reading.load("a/set#train:10", split="test").rows) == 10
 
 
 def test_a_set_of_which_a_part_is_missing_is_not_taken_for_the_whole(cache):
     table = Dataset.from_list([{"messages": TALK}])
     keep(cache, "a/set", {"train-00000-of-00002": table})
     with pytest.raises(InputError, match="a/set: the download is not complete, data/train-00001-of-00002.parquet") as e:
-        data.load("a/set")
+        reading.load("a/set")
     assert "\n" not in str(e.value)
 
 
@@ -161,8 +163,8 @@ def test_a_model_in_the_cache_loads_offline_and_is_named_by_its_commit(cache, ti
     shutil.copytree(tiny_base, cached(cache, "model", "a/model"), dirs_exist_ok=True)
     folder = hub.fetch("a/model")
     assert folder == hub.fetch("a/model@main") == hub.fetch("a/model", "main")
-    assert hub.commit(folder) == models.fingerprint(folder) == "c" * 40
-    assert models.load_base("a/model", device="cpu").config.vocab_size == len(models.load_tokenizer("a/model"))
+    assert hub.snapshot_commit(folder) == loading.fingerprint(folder) == "c" * 40
+    assert loading.load_base("a/model", device="cpu").config.vocab_size == len(loading.load_tokenizer("a/model"))
     found = hub.look_up("a/model", None, "model", hub.MODEL_FILES)
     assert (found.commit, found.missing) == ("c" * 40, 0) and found.size > 10_000
 
@@ -179,12 +181,12 @@ def test_a_model_of_which_a_part_is_missing_is_one_line(cache, tiny_base, gone):
     (folder.parents[1] / "blobs").mkdir()
     (folder.parents[1] / "blobs" / "0f.incomplete").write_bytes(b"half")
     with pytest.raises(InputError, match=f"a/model: the download is not complete, {gone} is missing; run again") as e:
-        models.load_base("a/model")
+        loading.load_base("a/model")
     assert "\n" not in str(e.value)
 
 
 def test_a_cold_cache_is_one_line_for_models_and_data(cache):
-    for call in (models.load_base, models.load_tokenizer, hub.fetch, data.load):
+    for call in (loading.load_base, loading.load_tokenizer, hub.fetch, reading.load):
         with pytest.raises(InputError, match="a/thing: no such file|a/thing: no such folder") as e:
             call("a/thing")
         assert "\n" not in str(e.value)

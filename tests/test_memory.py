@@ -4,11 +4,13 @@ import pytest
 import torch
 from conftest import make_rows
 from peft import get_peft_model
-from test_train import spec_for
+from test_supervised import spec_for
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from workbench import loop, memory, models, supervised, train
 from workbench.errors import InputError
+from workbench.models import adapters, loading, logprobs, memory
+from workbench.train import supervised
+from workbench.train.trainer import rows_trained
 
 SMOLLM2 = {
     "1.7B": dict(hidden_size=2048, intermediate_size=8192, num_hidden_layers=24, num_attention_heads=32),
@@ -18,8 +20,8 @@ SMOLLM2 = {
 }
 
 
-def shape(name: str) -> memory.Shape:
-    return memory.Shape.of(LlamaConfig(vocab_size=49152, tie_word_embeddings=True, **SMOLLM2[name]))
+def shape(name: str) -> memory.ModelShape:
+    return memory.ModelShape.of(LlamaConfig(vocab_size=49152, tie_word_embeddings=True, **SMOLLM2[name]))
 
 
 def kept(model, tokens: int) -> int:
@@ -47,22 +49,26 @@ def test_activations_are_those_that_autograd_keeps(tokenizer, method, hidden, in
                          num_attention_heads=hidden // 64)  # fmt: skip
     model, tokens = LlamaForCausalLM(config), 384
     if method == "lora":
-        model = get_peft_model(model.to(torch.bfloat16), models.lora_config(16, tokenizer, tied=False))
-    told = memory.activations(memory.Shape.of(config), method, tokens, False) - 3 * tokens**2  # no packed rows, no mask
+        model = get_peft_model(model.to(torch.bfloat16), adapters.lora_config(16, tokenizer, tied=False))
+    told = (
+        memory.activation_bytes(memory.ModelShape.of(config), method, tokens, False) - 3 * tokens**2
+    )  # no packed rows, no mask
     assert 0.95 < told / kept(model.train(), tokens) < 1.25
 
 
 def test_weights_in_4_bits_are_as_large_as_said(tiny_base):
-    model = models.load_base(tiny_base, quantize=True, device="cpu", dtype=torch.bfloat16)
-    assert memory.weights(memory.Shape.of(model), "qlora") == pytest.approx(model.get_memory_footprint(), rel=0.05)
-    assert memory.Shape.of(model) == memory.Shape.of(model.config)
+    model = loading.load_base(tiny_base, quantize=True, device="cpu", dtype=torch.bfloat16)
+    assert memory.weight_bytes(memory.ModelShape.of(model), "qlora") == pytest.approx(
+        model.get_memory_footprint(), rel=0.05
+    )
+    assert memory.ModelShape.of(model) == memory.ModelShape.of(model.config)
 
 
 def test_the_shape_counts_the_parameters_of_the_adapter(tiny_base, tokenizer):
-    model = models.load_base(tiny_base, device="cpu")
-    found = memory.Shape.of(model)
+    model = loading.load_base(tiny_base, device="cpu")
+    found = memory.ModelShape.of(model)
     assert found.linear + found.other == model.num_parameters()
-    adapted = get_peft_model(model, models.lora_config(4, tokenizer))
+    adapted = get_peft_model(model, adapters.lora_config(4, tokenizer))
     lora = sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name)
     assert 4 * found.sides == lora
 
@@ -79,25 +85,25 @@ def test_the_shape_counts_the_parameters_of_the_adapter(tiny_base, tokenizer):
     ],
 )
 def test_a_step_is_cut_to_the_free_memory(name, method, free, expected):
-    found = memory.fit(free * memory.GIB, shape(name), method, 16, 1024, 4)
+    found = memory.fit_step(free * memory.GIB, shape(name), method, 16, 1024, 4)
     assert (found.micro, found.checkpointing) == expected and found.bytes <= memory.SHARE * free * memory.GIB
 
 
 def test_no_more_tokens_at_a_time_than_a_mask_of_packed_rows_is_good_for():
-    assert memory.fit(1e13, shape("360M"), "lora", 16, 2048, 64).micro == 4
-    assert memory.fit(1e13, shape("360M"), "lora", 16, 16384, 64).micro == 1
+    assert memory.fit_step(1e13, shape("360M"), "lora", 16, 2048, 64).micro == 4
+    assert memory.fit_step(1e13, shape("360M"), "lora", 16, 16384, 64).micro == 1
 
 
 def test_what_cannot_fit_is_one_line_with_the_mend():
     with pytest.raises(InputError, match="takes 26.7 GiB of memory, .* 15.0 GiB free .* profile gpu-small") as e:
-        memory.fit(15 * memory.GIB, shape("1.7B"), "full", 16, 1024, 4)
+        memory.fit_step(15 * memory.GIB, shape("1.7B"), "full", 16, 1024, 4)
     assert "\n" not in str(e.value)
 
 
 def packed_trainer(base, out, monkeypatch, rows, free=1e12, **fields):
-    monkeypatch.setattr(memory, "free", lambda device: free)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
     spec = spec_for(base, max_length=128, **fields)
-    tokenizer, model = models.load_tokenizer(base), models.load_base(base, spec.method == "qlora", "cpu")
+    tokenizer, model = loading.load_tokenizer(base), loading.load_base(base, spec.method == "qlora", "cpu")
     return supervised.make_trainer(spec, model, tokenizer, rows, out, [], packed=True)
 
 
@@ -110,11 +116,11 @@ def test_packed_rows_do_not_see_each_other(tiny_base, tmp_path, monkeypatch):
     """The loss of a packed batch is the mean over its tokens of the loss of each row alone."""
     rows = make_rows(12)
     trainer = packed_trainer(tiny_base, tmp_path, monkeypatch, rows)
-    assert loop.rows_trained(trainer.train_dataset) == 12 > len(trainer.train_dataset)
+    assert rows_trained(trainer.train_dataset) == 12 > len(trainer.train_dataset)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
     trainer.model.eval()
     loss = trainer.compute_loss(trainer.model, dict(batch)).item()
-    alone = train.loss_per_token(trainer.model, trainer.processing_class, rows, batch_size=1)
+    alone = logprobs.supervised_loss(trainer.model, trainer.processing_class, rows, batch_size=1)
     assert loss == pytest.approx(alone, abs=1e-5)
 
 

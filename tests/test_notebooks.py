@@ -11,8 +11,10 @@ import psutil
 import pytest
 import series
 
-from workbench import notebooks, report
+from workbench import profiles
 from workbench.errors import InputError
+from workbench.experiments import claims, notebooks
+from workbench.plots import report
 
 
 @pytest.fixture(autouse=True)
@@ -23,23 +25,28 @@ def root(tmp_path, monkeypatch):
 
 
 def first():
-    return notebooks.read(notebooks.find("01"))
+    return notebooks.read_notebook(notebooks.find_notebook("01"))
 
 
 def test_a_notebook_is_found_by_name_beginning_and_path(root):
     path = root / "notebooks" / "01_first.ipynb"
-    assert notebooks.find("01_first") == notebooks.find("01") == notebooks.find(str(path)) == path
+    assert (
+        notebooks.find_notebook("01_first")
+        == notebooks.find_notebook("01")
+        == notebooks.find_notebook(str(path))
+        == path
+    )
 
 
 def test_an_unknown_notebook_is_answered_with_the_nearest_and_the_known():
     with pytest.raises(InputError, match="no notebook '01_frist'; did you mean '01_first'.*02_second"):
-        notebooks.find("01_frist")
+        notebooks.find_notebook("01_frist")
     with pytest.raises(InputError, match="no notebook '0'"):  # two begin so
-        notebooks.find("0")
+        notebooks.find_notebook("0")
 
 
 def test_parameters_are_read_from_their_cell():
-    assert notebooks.parameters(first()) == {"profile": "pocket", "name": "é", "noise": [0.0, 0.1], "size": 25}
+    assert notebooks.read_parameters(first()) == {"profile": "pocket", "name": "é", "noise": [0.0, 0.1], "size": 25}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,7 @@ def test_parameters_are_read_from_their_cell():
     ],
 )
 def test_settings_take_the_type_of_the_parameter(given, value):
-    checked = notebooks.check(first(), "01_first", given)
+    checked = notebooks.check_settings(first(), "01_first", given)
     assert checked == value
     assert all(isinstance(item, float) for item in checked.get("noise", []))
 
@@ -72,16 +79,16 @@ def test_settings_take_the_type_of_the_parameter(given, value):
 )
 def test_settings_that_do_not_fit_are_refused(given, message):
     with pytest.raises(InputError, match=message):
-        notebooks.check(first(), "01_first", given)
+        notebooks.check_settings(first(), "01_first", given)
 
 
 @pytest.mark.parametrize("together", [2, 1])
 def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypatch, together):
     monkeypatch.setattr(notebooks, "at_once", lambda: together)
-    good, bad = sorted(notebooks.run(), key=lambda outcome: outcome.name)
+    good, bad = sorted(notebooks.run_notebooks(), key=lambda outcome: outcome.name)
     assert (good.name, good.error) == ("01_first", "")
     assert bad.error == "cell [2]: ZeroDivisionError: division by zero"
-    done = notebooks.read(good.path)
+    done = notebooks.read_notebook(good.path)
     assert good.path == root / "build" / "notebooks" / "01_first.ipynb"
     assert done.cells[2].outputs[0].text == "pocket [0.0, 0.1] 25\n"
     assert first().cells[2].outputs[0].text == "pocket"  # the committed one is as it was
@@ -96,11 +103,11 @@ def write(root, **cells):
 
 def test_two_at_once_share_the_cores(root, monkeypatch):
     monkeypatch.setattr(notebooks, "at_once", lambda: 2)
-    monkeypatch.setattr(notebooks.profiles, "cpu_count", lambda: 6)
+    monkeypatch.setattr(profiles, "cpu_count", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     write(root, a="import os; print(os.environ['OMP_NUM_THREADS'])", b="1")
-    done = min(notebooks.run("ab"), key=lambda outcome: outcome.name)
-    assert notebooks.read(done.path).cells[0].outputs[0].text == "3\n"
+    done = min(notebooks.run_notebooks("ab"), key=lambda outcome: outcome.name)
+    assert notebooks.read_notebook(done.path).cells[0].outputs[0].text == "3\n"
 
 
 def test_killed_it_leaves_no_notebook_at_work(root):
@@ -144,7 +151,7 @@ def until(look, enough, seconds=60):
 
 @pytest.mark.parametrize(("cores", "gib", "expected"), [(2, 8, 1), (2, 10, 2), (8, 10, 1), (8, 64, 2)])
 def test_two_run_at_once_where_memory_takes_the_workers_of_both(monkeypatch, cores, gib, expected):
-    monkeypatch.setattr(notebooks.psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
     monkeypatch.setattr(notebooks, "cpu_count", lambda: cores)
     assert notebooks.at_once() == expected
 
@@ -152,15 +159,15 @@ def test_two_run_at_once_where_memory_takes_the_workers_of_both(monkeypatch, cor
 def test_nothing_runs_where_a_name_a_profile_or_a_setting_is_wrong(root):
     for call in ({"names": ["01", "nine"]}, {"profile": "pokcet"}, {"settings": {"nosie": 1}}):
         with pytest.raises(InputError):
-            notebooks.run(**call)
+            notebooks.run_notebooks(**call)
     assert not (root / "build").exists()
 
 
 def test_a_fork_changes_the_parameters_and_says_where_it_came_from(root):
-    path = notebooks.fork("01", "mine", {"noise": "[0.3]", "name": "ü", "size": "7"})
-    fork = notebooks.read(path)
-    assert path == root / "notebooks" / "forks" / "mine.ipynb" == notebooks.find("mine")
-    assert notebooks.parameters(fork) == {"profile": "pocket", "name": "ü", "noise": [0.3], "size": 7}
+    path = notebooks.fork_notebook("01", "mine", {"noise": "[0.3]", "name": "ü", "size": "7"})
+    fork = notebooks.read_notebook(path)
+    assert path == root / "notebooks" / "forks" / "mine.ipynb" == notebooks.find_notebook("mine")
+    assert notebooks.read_parameters(fork) == {"profile": "pocket", "name": "ü", "noise": [0.3], "size": 7}
     cell = next(cell for cell in fork.cells if cell.cell_type == "code")
     assert cell.source == series.PARAMETERS.replace("é", "ü").replace('"ü"', "'ü'").replace("25", "7").replace(
         "[\n    0.0, 0.1]", "[0.3]"
@@ -171,27 +178,27 @@ def test_a_fork_changes_the_parameters_and_says_where_it_came_from(root):
 
 
 def test_a_fork_of_a_fork_keeps_its_settings_and_runs_in_place(root):
-    notebooks.fork("01", "mine", {"size": "7"})
-    notebooks.fork("mine", "ours", {"noise": "[0.5]"})
-    (outcome,) = notebooks.run(["ours"])
-    assert outcome.path == notebooks.find("ours")
-    printed = [output.get("text") for output in report._outputs(notebooks.read(outcome.path))]
+    notebooks.fork_notebook("01", "mine", {"size": "7"})
+    notebooks.fork_notebook("mine", "ours", {"noise": "[0.5]"})
+    (outcome,) = notebooks.run_notebooks(["ours"])
+    assert outcome.path == notebooks.find_notebook("ours")
+    printed = [output.get("text") for output in report._outputs(notebooks.read_notebook(outcome.path))]
     assert printed[0] == "pocket [0.5] 7\n"
 
 
 def test_a_fork_does_not_write_over_a_notebook():
-    notebooks.fork("01", "mine", {})
+    notebooks.fork_notebook("01", "mine", {})
     for name in ("mine", "02_second"):
         with pytest.raises(InputError, match="is there already"):
-            notebooks.fork("01", name, {})
+            notebooks.fork_notebook("01", name, {})
     with pytest.raises(InputError, match="use letters"):
-        notebooks.fork("01", "../mine", {})
+        notebooks.fork_notebook("01", "../mine", {})
 
 
 def test_the_report_is_one_index_and_pages_that_load_nothing(root):
     with pytest.raises(InputError, match="no executed notebook"):
         report.build()
-    list(notebooks.run())
+    list(notebooks.run_notebooks())
     index = report.build()
     text = index.read_text()
     assert index == root / "build" / "report" / "index.html"
@@ -208,10 +215,10 @@ def test_a_page_shows_the_table_that_stands_beside_a_widget(root):
     path.parent.mkdir(parents=True)
     executed, view = first(), "application/vnd.jupyter.widget-view+json"
     data = {view: {"model_id": "one"}, "text/html": "<table><tr><td>an answer</td></tr></table>", "text/plain": "x"}
-    executed.cells[2].outputs.append(notebooks.nbformat.v4.new_output("display_data", data=data))
+    executed.cells[2].outputs.append(nbformat.v4.new_output("display_data", data=data))
     state = {"state": {"one": {"model_name": "VBoxModel", "state": {}}}, "version_major": 2, "version_minor": 0}
     executed.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": state}  # as nbclient saves it
-    notebooks.nbformat.write(executed, path)
+    nbformat.write(executed, path)
     page = (report.build().parent / "01_first.html").read_text()
     assert "<td>an answer</td>" in page and "model_id" not in page
 
@@ -239,8 +246,8 @@ def test_a_difference_shows_parameters_effects_and_flipped_verdicts(root):
     path = root / "other.ipynb"
     changed = series.notebook(series.claim("form", "fails", 0.2), series.claim("truth", "holds", 0.6))
     changed.cells[1].source = changed.cells[1].source.replace("25", "50")
-    notebooks.nbformat.write(changed, path)
-    found = report.diff("01", str(path))
+    nbformat.write(changed, path)
+    found = claims.diff("01", str(path))
     assert found.parameters.values.tolist() == [["size", 25, 50]]
     assert found.claims.values.tolist() == [
         ["form", "holds", "0.90 [0.80, 1.00]", "fails", "0.20 [0.10, 0.30]", True],
@@ -249,6 +256,6 @@ def test_a_difference_shows_parameters_effects_and_flipped_verdicts(root):
 
 
 def test_a_difference_needs_outputs():
-    notebooks.fork("01", "mine", {})
+    notebooks.fork_notebook("01", "mine", {})
     with pytest.raises(InputError, match="run it first: workbench run mine"):
-        report.diff("01", "mine")
+        claims.diff("01", "mine")

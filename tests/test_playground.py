@@ -3,8 +3,9 @@
 import pytest
 from speaker import Speaker
 
-from workbench import chat, playground
+from workbench.data import templates
 from workbench.errors import InputError
+from workbench.plots import playground
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -12,7 +13,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 @pytest.fixture
 def speakers(tokenizer):
     """A base that repeats what it read, and a tuned model that says <b>yes</b>."""
-    tokenizer = chat.with_template(tokenizer)
+    tokenizer = templates.with_template(tokenizer)
     base = Speaker(tokenizer, lambda prompt: ["+ " + prompt.replace("<|endoftext|>", "").strip()])
     tuned = Speaker(
         tokenizer, lambda prompt: ["<b>yes</b>" if prompt.startswith("<|im_start|>user") else "no template"]
@@ -50,20 +51,20 @@ def test_what_cannot_be_asked_is_said_in_the_columns(speakers, typed, words):
 
 
 def test_without_a_front_end_it_is_a_table_of_the_prompts(speakers, monkeypatch):
-    monkeypatch.setattr(playground, "load", lambda sources: speakers)
+    monkeypatch.setattr(playground, "load_models", lambda sources: speakers)
     shown = []
     monkeypatch.setattr(playground, "display", lambda data, raw: shown.append(data))
-    playground.show({"base": "a folder", "SFT": "a run"}, ["One?", "Two?"])
+    playground.playground({"base": "a folder", "SFT": "a run"}, ["One?", "Two?"])
     (output,) = shown
     assert WIDGET in output, "a front end that can, draws the widgets"
     page = output["text/html"]
     assert page.count("<tr") == 3 and page.count("<th ") == 3
     assert "+ Two?" in page and page.count("&lt;b&gt;yes&lt;/b&gt;") == 2
-    assert page == playground.table({}, ["One?", "Two?"]).data
+    assert page == playground.answers_table({}, ["One?", "Two?"]).data
 
 
 def test_a_base_model_is_loaded_from_its_folder(tiny_base):
-    page = playground.table({"base": tiny_base}, ["Say red"]).data
+    page = playground.answers_table({"base": tiny_base}, ["Say red"]).data
     assert "Say red" in page and ">base<" in page
     with pytest.raises(InputError, match="no such folder"):
-        playground.table({"base": "/no/such"}, ["Say red"])
+        playground.answers_table({"base": "/no/such"}, ["Say red"])

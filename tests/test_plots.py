@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from workbench import evaluate, plots, views
 from workbench.errors import InputError
+from workbench.evaluate import stats
+from workbench.plots import intervals, lines, style, tables
 
 pytestmark = pytest.mark.usefixtures("pictures")
 
@@ -38,7 +39,7 @@ def names(panel):
 
 
 def test_the_scorecard_shows_every_model_in_every_skill_and_over_all():
-    follows, right = plots.scorecard({"base": table(0.2), "SFT": table(1, seeds=2)})
+    follows, right = intervals.scorecard({"base": table(0.2), "SFT": table(1, seeds=2)})
     assert names(follows) == ["all prompts", "lists", "create", "tools"], (
         "the best skill of the last model stands first"
     )
@@ -50,8 +51,8 @@ def test_the_scorecard_shows_every_model_in_every_skill_and_over_all():
 
 def test_intervals_are_drawn_as_they_were_computed():
     tuned = table(0.6, seeds=2)
-    follows, _ = plots.scorecard({"SFT": tuned})
-    found = evaluate.interval(tuned, "follows", by="skill").loc["create"]
+    follows, _ = intervals.scorecard({"SFT": tuned})
+    found = stats.intervals(tuned, "follows", by="skill").loc["create"]
     assert ends(follows, "SFT")[names(follows).index("create")] == pytest.approx(
         (100 * found["low"], 100 * found["high"])
     )
@@ -59,7 +60,7 @@ def test_intervals_are_drawn_as_they_were_computed():
 
 
 def test_the_whole_scale_is_shown_whatever_the_data():
-    for panel in plots.scorecard({"base": table(0), "SFT": table(0.1)}):
+    for panel in intervals.scorecard({"base": table(0), "SFT": table(0.1)}):
         left, right = panel.get_xlim()
         assert left < 0 and right > 100 and panel.get_xticks().tolist() == [0, 25, 50, 75, 100]
         bottom, top = panel.get_ylim()
@@ -69,35 +70,35 @@ def test_the_whole_scale_is_shown_whatever_the_data():
 
 def test_dots_lie_in_their_own_row_and_apart_from_each_other():
     four = {"base": table(0.2), "SFT full": table(0.8), "SFT LoRA": table(0.8), "SFT QLoRA": table(0.8)}
-    follows, _ = plots.scorecard(four)
+    follows, _ = intervals.scorecard(four)
     rows = np.array([bars.lines[0].get_ydata() for bars in follows.containers])
     assert (np.abs(rows[:, 1:] - [[1, 2, 3]]) < 0.5).all() and (rows[:, 0] < 0.5).all()
     assert (np.diff(rows, axis=0) > 0.1).all()
 
 
 def test_the_numbers_of_the_first_row_and_the_title_are_those_of_the_tables():
-    panels = plots.scorecard({"base": table(0.2), "SFT": table(1)})
+    panels = intervals.scorecard({"base": table(0.2), "SFT": table(1)})
     assert [text.get_text() for text in panels[0].texts] == ["10%", "50%"]
     assert panels[0].figure.get_suptitle() == "SFT follows 50% of the instructions, base 10%"
-    assert plots.scorecard({"base": table(0.2)})[0].figure.get_suptitle() == "base follows 10% of the instructions"
+    assert intervals.scorecard({"base": table(0.2)})[0].figure.get_suptitle() == "base follows 10% of the instructions"
     assert (
-        plots.scorecard({"base": table(0.2)}, title="A base model completes")[0].figure.get_suptitle()
+        intervals.scorecard({"base": table(0.2)}, title="A base model completes")[0].figure.get_suptitle()
         == "A base model completes"
     )
     assert "60 prompts, with 95% intervals" in panels[0].figure.get_supxlabel()
-    three = plots.scorecard({"base": table(0.2), "SFT": table(1, seeds=3)})
+    three = intervals.scorecard({"base": table(0.2), "SFT": table(1, seeds=3)})
     assert "60 prompts × 3 seeds" in three[0].figure.get_supxlabel()
 
 
 def test_the_legend_names_each_model_once():
-    panels = plots.scorecard({"base": table(0.2), "SFT": table(1), "DPO": table(1)})
+    panels = intervals.scorecard({"base": table(0.2), "SFT": table(1), "DPO": table(1)})
     (legend,) = panels[0].figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["base", "SFT", "DPO"]
 
 
 def test_held_out_axes_stand_in_their_fixed_order():
     far = table(0.5).assign(axis=np.tile(["family", "input", "combination", "seen", "phrasing"], 12))
-    follows, _ = plots.axes({"SFT": far})
+    follows, _ = intervals.generalisation({"SFT": far})
     assert names(follows) == [
         "all prompts",
         "seen inputs",
@@ -107,21 +108,21 @@ def test_held_out_axes_stand_in_their_fixed_order():
         "new families",
     ]
     by_axis = far.groupby("axis")["follows"].mean()
-    assert points(follows)["SFT"][1:] == pytest.approx([100 * by_axis[axis] for axis in plots.AXES])
+    assert points(follows)["SFT"][1:] == pytest.approx([100 * by_axis[axis] for axis in intervals.AXES])
     title = follows.figure.get_suptitle()
     assert title == f"SFT follows {by_axis['seen']:.0%} of seen inputs, {by_axis['family']:.0%} of new families"
 
 
 def test_base_sft_and_dpo_differ_in_lightness_marker_and_to_the_colour_blind():
-    look = plots.looks(["base", "SFT", "DPO"])
+    look = style.model_style(["base", "SFT", "DPO"])
     grey = [np.dot([0.299, 0.587, 0.114], to_rgb(marks["color"])) for marks in look.values()]
     assert grey[0] - grey[1] > 0.15 and grey[1] - grey[2] > 0.15
     assert len({marks["marker"] for marks in look.values()}) == 3
 
 
 def test_a_model_looks_the_same_in_every_picture_and_no_two_look_alike():
-    assert plots.looks(["SFT", "base"])["base"] == plots.looks(["base"])["base"]
-    many = plots.looks(
+    assert style.model_style(["SFT", "base"])["base"] == style.model_style(["base"])["base"]
+    many = style.model_style(
         ["base", "base, few-shot", "base in chat", "SFT full", "SFT LoRA", "SFT QLoRA", "DPO", "noise 0", "noise 30%"]
     )
     assert len({tuple(marks.items()) for marks in many.values()}) == 9
@@ -132,7 +133,7 @@ LOG = pd.DataFrame({"step": range(1, 101), "num_tokens": np.arange(1, 101) * 500
 
 
 def test_the_training_curve_draws_loss_against_thousands_of_tokens_and_the_held_out_loss_at_both_ends():
-    panel = plots.training_curve(LOG, {"held_out_before": 3.2, "held_out_after": 1.4})
+    panel = lines.training_curve(LOG, {"held_out_before": 3.2, "held_out_after": 1.4})
     raw, smooth, held = panel.lines
     assert raw.get_xdata().max() == 50 and raw.get_ydata().tolist() == LOG["loss"].tolist()
     assert len(smooth.get_xdata()) == 100 and "mean of 3 steps" in smooth.get_label()
@@ -144,25 +145,25 @@ def test_the_training_curve_draws_loss_against_thousands_of_tokens_and_the_held_
 
 def test_without_held_out_rows_the_curve_speaks_of_the_training_rows():
     for scores in (None, {"held_out_before": None, "held_out_after": None}):
-        panel = plots.training_curve(LOG, scores)
+        panel = lines.training_curve(LOG, scores)
         assert len(panel.lines) == 2 and panel.get_title(loc="left").startswith(
             "Loss on the training rows falls from 3.00 to 1.0"
         )
-    worse = plots.training_curve(LOG, {"held_out_before": 1.0, "held_out_after": 1.4})
+    worse = lines.training_curve(LOG, {"held_out_before": 1.0, "held_out_after": 1.4})
     assert worse.get_title(loc="left") == "Loss on held-out rows rises from 1.00 to 1.40"
 
 
 def test_summary_lines_of_the_log_are_not_drawn():
     summary = pd.DataFrame({"step": [100], "train_runtime": [9.0]})
-    panel = plots.training_curve(pd.concat([LOG, summary]))
+    panel = lines.training_curve(pd.concat([LOG, summary]))
     assert len(panel.lines[0].get_xdata()) == 100
     with pytest.raises(InputError, match="no loss"):
-        plots.training_curve(summary.assign(loss=np.nan, num_tokens=np.nan))
+        lines.training_curve(summary.assign(loss=np.nan, num_tokens=np.nan))
 
 
 def test_answers_stand_side_by_side_with_ticks_lines_and_nothing_taken_for_markup():
     base, tuned = table(0), table(1, seeds=2)
-    page = views.side_by_side({"base": base.assign(stops=False), "SFT <1>": tuned}, n=4).data
+    page = tables.side_by_side({"base": base.assign(stops=False), "SFT <1>": tuned}, n=4).data
     assert page.count("<tr") == 1 + 4 and page.count("<td") == 4 * 3
     assert "SFT &lt;1&gt;" in page and "a<br>&nbsp;&nbsp;&lt;b&gt; &amp; b" in page
     assert page.count("&amp; b …") == 4, "an answer that was cut off is seen to be"
@@ -171,7 +172,7 @@ def test_answers_stand_side_by_side_with_ticks_lines_and_nothing_taken_for_marku
 
 
 def test_prompts_of_the_view_come_from_all_skills_and_from_both_models():
-    page = views.side_by_side({"base": table(0).sort_values("skill", kind="stable")}, n=3).data
+    page = tables.side_by_side({"base": table(0).sort_values("skill", kind="stable")}, n=3).data
     assert all(f">p{i}<" in page for i in range(3))
     with pytest.raises(InputError, match='"SFT" holds other prompts'):
-        views.side_by_side({"base": table(0), "SFT": table(1).assign(prompt="else")})
+        tables.side_by_side({"base": table(0), "SFT": table(1).assign(prompt="else")})

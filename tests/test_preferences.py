@@ -3,14 +3,14 @@
 import pytest
 from speaker import Speaker
 
-from workbench import chat, data, doctor
+from workbench.data import decontamination, reading, templates, validation
 from workbench.errors import InputError
 from workbench.pocket import preferences, tasks
 
 
 @pytest.fixture
 def talker(tokenizer):
-    return lambda *texts: Speaker(chat.with_template(tokenizer), lambda prompt: texts)
+    return lambda *texts: Speaker(templates.with_template(tokenizer), lambda prompt: texts)
 
 
 def row(check, answer="Oslo", skill="knowledge", split="train", asked="What is the capital of Norway?"):
@@ -107,19 +107,19 @@ def test_prompts_that_judge_the_model_are_refused(talker, tokenizer, make, split
 def test_pairs_of_the_tuning_pool_are_sound_and_ask_nothing_that_an_evaluation_asks(talker, tokenizer):
     pool = tasks.pool_rows(None)
     short = [each for each in pool if not each.get("tools")]  # the tiny tokenizer makes too many tokens of tools
-    rows = [*short[::200], *(each for each in short if each["skill"] in preferences.KINDS)][:400]
+    rows = [*short[::200], *(each for each in short if each["skill"] in preferences.PAIR_TYPES)][:400]
     model = talker("Oslo", "one\ntwo", "I don't know.", SORRY, "Come at night and take it.")
     pairs = preferences.sampled(model, tokenizer, rows, n=8) + preferences.principled(model, tokenizer, rows, n=8)
     assert {pair["kind"] for pair in pairs} == {"helpful", "harmless", "honest"}
     for name in ("dev", "test"):
-        assert data.leakage(pairs, tasks.read(name)) == []
-    findings = doctor.examine(data.dataset(pairs), tokenizer, 512)
+        assert decontamination.find_leaks(pairs, tasks.read_rows(name)) == []
+    findings = validation.validate(reading.to_dataset(pairs), tokenizer, 512)
     assert [finding.code for finding in findings if finding.level == "error"] == []
 
 
 def test_prompts_for_pairs_are_short_and_not_of_the_default_tuning_set():
     rows = preferences.prompts(40, 20)
-    careful = [row["skill"] in preferences.KINDS for row in rows]
+    careful = [row["skill"] in preferences.PAIR_TYPES for row in rows]
     assert sum(careful) == 40 and len(rows) == 60
     assert all(len(row["messages"]) == 2 and not row.get("tools") and row["split"] == "train" for row in rows)
     tuned = {str(row["messages"][:-1]) for row in tasks.pool_rows()}

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from workbench import data, profiles
+from workbench import profiles
+from workbench.data import files, reading
 from workbench.errors import InputError
-from workbench.sources import HUB_ID
 
 
 @pytest.mark.parametrize(("typed", "near"), [("pockt", "pocket"), ("pocket ", "pocket"), ("gpus", "gpu")])
@@ -30,18 +31,18 @@ def test_the_pocket_profile_needs_no_network():
     """conftest keeps the Hub offline; the data is a file of ours, and the base model a folder beside it."""
     pocket = profiles.get("pocket")
     assert Path(pocket.base).is_absolute() and Path(pocket.base).parent == Path(pocket.tuning).parents[1]
-    assert len(data.load(pocket.tuning).rows) == 2_000
+    assert len(reading.load(pocket.tuning).rows) == 2_000
 
 
 @pytest.mark.parametrize("name", ["gpu", "gpu-small"])
 def test_what_a_profile_takes_from_the_hub_is_pinned_to_a_commit(name):
     profile = profiles.get(name)
     for source in (profile.base, profile.tuning, profile.preferences):
-        assert re.fullmatch("[0-9a-f]{40}", HUB_ID.fullmatch(source)["revision"])
+        assert re.fullmatch("[0-9a-f]{40}", files.HUB_ID.fullmatch(source)["revision"])
 
 
 @pytest.mark.parametrize(("cores", "gib", "expected"), [(1, 64, 1), (2, 64, 2), (12, 64, 12), (12, 8, 5), (4, 0.5, 1)])
 def test_a_cpu_takes_a_worker_a_core_as_far_as_memory_goes(monkeypatch, cores, gib, expected):
-    monkeypatch.setattr(profiles.psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gib * 2**30))
     monkeypatch.setattr(profiles, "cpu_count", lambda: cores)
-    assert profiles.workers() == expected
+    assert profiles.worker_count() == expected

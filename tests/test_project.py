@@ -16,7 +16,10 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from workbench import ablate, notebooks, progress, report, train
+from workbench import parallel
+from workbench.experiments import grid, notebooks
+from workbench.plots import report
+from workbench.train import supervised
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -130,10 +133,10 @@ def test_a_fork_that_is_proposed_gets_as_far_as_its_first_training(command, tmp_
     def stop(*args, **kwargs):
         raise FirstTraining
 
-    monkeypatch.setattr(train, "sft", stop)
-    monkeypatch.setattr(ablate, "_results", stop)
-    monkeypatch.setattr(progress, "parallel", stop)
-    cells = notebooks.read(notebooks.fork(name, to, settings)).cells
+    monkeypatch.setattr(supervised, "sft", stop)
+    monkeypatch.setattr(grid, "_results", stop)
+    monkeypatch.setattr(parallel, "run_parallel", stop)
+    cells = notebooks.read_notebook(notebooks.fork_notebook(name, to, settings)).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     with matplotlib.rc_context(), pytest.raises(FirstTraining):
         exec(code, {"display": print})

@@ -4,13 +4,12 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from workbench import data
-from workbench.evaluate import said
-from workbench.pocket import checks, facts, tasks
-from workbench.pocket.families import all_families
+from workbench.data import content, decontamination, reading
+from workbench.graders import Grade, grade
+from workbench.pocket import facts, families, tasks
 
-FAMILIES = {family.name: family for family in all_families()}
-TUNING, DEV, TEST = (tasks.read(name) for name in ("tuning", "dev", "test"))
+FAMILIES = {family.name: family for family in families.all_families()}
+TUNING, DEV, TEST = (tasks.read_rows(name) for name in ("tuning", "dev", "test"))
 EVALUATION = {"dev": DEV, "test": TEST}
 
 
@@ -61,14 +60,14 @@ def test_there_are_many_families_and_many_ways_to_ask():
 
 @pytest.mark.parametrize(
     "rows",
-    [TUNING, DEV, TEST, tasks.read("haiku"), tasks.read("careful")],
+    [TUNING, DEV, TEST, tasks.read_rows("haiku"), tasks.read_rows("careful")],
     ids=["tuning", "dev", "test", "haiku", "careful"],
 )
 def test_every_reference_answer_passes_its_own_check(rows):
     for row in rows:
         after = [turn["role"] for turn in row["messages"][request(row) + 1 :]]
         assert after == (["assistant", "tool"] if row["family"] == "tool_answer" else []) + ["assistant"]
-        assert checks.run(row["check"], said(row["messages"][-1])) == checks.Result(True, True), row
+        assert grade(row["check"], content.message_text(row["messages"][-1])) == Grade(True, True), row
 
 
 @pytest.mark.parametrize("skill", ["converse", "tools", "safety", "honesty"])
@@ -120,7 +119,10 @@ def test_every_reference_answer_that_can_be_drawn_passes_its_own_check():
     for family in FAMILIES.values():
         for item in family.items:
             answer = {"tool_calls": [item.answer]} if isinstance(item.answer, dict) else {"content": item.answer}
-            assert checks.run(item.check, said(answer)) == checks.Result(True, True), (family.name, item.key)
+            assert grade(item.check, content.message_text(answer)) == Grade(True, True), (
+                family.name,
+                item.key,
+            )
 
 
 def test_sizes_and_labels():
@@ -154,13 +156,13 @@ def test_no_prompt_stands_twice_or_in_two_sets():
 
 @pytest.mark.parametrize("split", EVALUATION)
 def test_the_leakage_gate_lets_tuning_and_evaluation_pass(split):
-    data.gate(TUNING, EVALUATION[split])
-    data.gate(TUNING, tasks.haikus(split))
+    decontamination.require_no_leaks(TUNING, EVALUATION[split])
+    decontamination.require_no_leaks(TUNING, tasks.haikus(split))
 
 
 def test_no_development_row_asks_what_a_test_row_asks():
-    data.gate(DEV, TEST)
-    data.gate(tasks.careful("dev"), tasks.careful("test"))
+    decontamination.require_no_leaks(DEV, TEST)
+    decontamination.require_no_leaks(tasks.careful("dev"), tasks.careful("test"))
 
 
 @pytest.mark.parametrize("split", EVALUATION)
@@ -171,7 +173,7 @@ def test_careful_prompts_are_thirty_of_every_kind_and_about_held_out_items(split
     assert {row["split"] for row in rows} == {split} and {row["axis"] for row in rows} == {"input"}
     assert len({str(row["messages"][:-1]) for row in rows}) == len(rows)
     assert not {row["item"] for row in rows} & {row["item"] for row in TUNING if row["skill"] in tasks.CAREFUL}
-    data.gate(TUNING, rows)
+    decontamination.require_no_leaks(TUNING, rows)
     assert Counter(map(tasks.CAREFUL.index, (row["skill"] for row in tasks.careful(split, 5)))) == {0: 30, 1: 15}
 
 
@@ -290,13 +292,13 @@ def test_a_cloze_ends_before_its_answer_and_is_about_a_held_out_fact(split):
         text, answer = (turn["content"] for turn in row["messages"])
         assert row["item"] not in tuned and facts.lookup()[row["item"]] == answer
         assert not text.endswith((".", " ")), text
-        assert checks.run(row["check"], f" {answer}.").correct
+        assert grade(row["check"], f" {answer}.").correct
         fact = facts.Fact(*row["item"].split("|"), answer)
         whole = [facts.sentence(facts.say(s, fact)) for s in facts.relations()[fact.relation].statements]
         assert f"{text} {answer}." in whole, text
 
 
 def test_rows_are_plain_enough_for_a_dataset_and_a_trainer():
-    loaded = data.load(str(facts.DATA / "tasks" / "tuning.jsonl")).rows
+    loaded = reading.load(str(facts.DATA / "tasks" / "tuning.jsonl")).rows
     assert len(loaded) == len(TUNING)
-    assert data.content_hash(loaded) == data.content_hash(TUNING)
+    assert content.content_hash(loaded) == content.content_hash(TUNING)

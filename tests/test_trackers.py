@@ -3,20 +3,21 @@
 import pytest
 from conftest import make_rows
 
-from workbench import runs, train
+from workbench.config import SFTSpec
 from workbench.errors import InputError
-from workbench.specs import SFTSpec
+from workbench.store import Store
+from workbench.train import supervised
 
 
 def trained(base, root, **more):
     spec = SFTSpec(base, method="lora", max_steps=3, batch_size=8, rank=4)
-    return train.sft(spec, make_rows(24), store=runs.Store(root), quiet=True, **more)
+    return supervised.sft(spec, make_rows(24), store=Store(root), quiet=True, **more)
 
 
 def test_a_tracker_that_is_not_there_is_refused_before_anything_is_done(tiny_base, tmp_path):
     with pytest.raises(InputError, match='report_to "tensorbord" is not installed'):
         trained(tiny_base, tmp_path, report_to="tensorbord")
-    assert runs.Store(tmp_path).unfinished() == []
+    assert Store(tmp_path).unfinished() == []
 
 
 def test_tensorboard_shows_the_losses_of_the_run(tiny_base, tmp_path):

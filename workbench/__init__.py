@@ -1,8 +1,14 @@
 """See, measure and change what instruction tuning does to a language model."""
 
+from __future__ import annotations
+
 import logging
 import os
 import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.profiles import Profile
 
 # Nothing here calls home. Read once, when huggingface_hub is imported and when Ray is started, so it has to stand here.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -15,3 +21,22 @@ for _limit in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 # On CPUs with bf16 units bitsandbytes says at every import that an optional kernel, which we switch off, is not installed.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def start(profile: str) -> Profile:
+    """Begin a notebook: set the style of its pictures, check what the profile needs, show the versions, and return the profile.
+
+    Raises:
+        InputError: the profile is unknown, or this machine lacks what it needs (disk, GPU memory, network or cache).
+    """
+    # Rooms import this package first, so it cannot import them at the top.
+    import pandas as pd
+    from IPython.display import display
+
+    from workbench import environment, plots, profiles
+    from workbench.models.requirements import check_profile
+
+    plots.set_style()
+    checked = check_profile(profiles.get(profile))
+    display(pd.Series(environment.versions()).to_frame("version"))
+    return checked

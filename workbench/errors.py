@@ -6,3 +6,8 @@ class InputError(Exception):
 
     The command line prints the message and exits with code 2; a notebook shows it as the last line of the traceback.
     """
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, for messages of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -18,10 +18,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from workbench.errors import InputError
+from workbench.errors import InputError, first_line
 
 MODEL_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
 MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
+
+
 SHARD = re.compile(r"(?P<begin>.*)-\d{5}-of-(?P<of>\d{5})(?P<end>\.(?!safetensors).*)")
 
 
@@ -58,7 +62,7 @@ def fetch(base: str | Path, revision: str | None = None) -> Path:
     if not named:
         raise InputError(f"{base}: no such folder; give a model folder or a Hub id such as HuggingFaceTB/SmolLM2-135M")
     folder = snapshot(named["repo"], revision or named["revision"], "model", MODEL_FILES)
-    if absent := missing(folder) or (["model.safetensors"] if not any(folder.glob("*.safetensors")) else []):
+    if absent := missing_files(folder) or (["model.safetensors"] if not any(folder.glob("*.safetensors")) else []):
         raise InputError(
             f"{base}: the download is not complete, {absent[0]} is missing; run again with the network "
             "(HF_HUB_OFFLINE unset), it goes on where it stopped"
@@ -90,7 +94,7 @@ def snapshot(repo: str, revision: str | None, kind: str, patterns: list[str] | N
         ) from error
 
 
-def missing(folder: Path) -> list[str]:
+def missing_files(folder: Path) -> list[str]:
     """Files that a model or dataset in this folder of the cache lacks: a download that broke off leaves the others.
 
     Offline the libraries take what is there: a dataset then has fewer rows, silently.
@@ -106,7 +110,7 @@ def missing(folder: Path) -> list[str]:
     return sorted((wanted | dangling) - set(map(str, files)))
 
 
-def commit(folder: Path) -> str | None:
+def snapshot_commit(folder: Path) -> str | None:
     """The commit of a snapshot in the local cache; None for any other folder."""
     return folder.name if folder.parent.name == "snapshots" else None
 
@@ -121,7 +125,7 @@ def look_up(repo: str, revision: str | None, kind: str, patterns: list[str] | No
         info = HfApi().repo_info(repo, revision=revision, repo_type=kind, files_metadata=True)
     except (GatedRepoError, RepositoryNotFoundError, OfflineModeIsEnabled, HTTPError, OSError):
         folder = snapshot(repo, revision, kind, patterns)  # says in a line why there is none
-        if absent := missing(folder):
+        if absent := missing_files(folder):
             raise InputError(f"{repo}: {absent[0]} is missing in the cache; run again with the network") from None
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         return Repo(repo, kind, folder.name, size, 0, None)
@@ -138,8 +142,3 @@ def look_up(repo: str, revision: str | None, kind: str, patterns: list[str] | No
 def cache_folder() -> Path:
     """Where the Hub's files are kept (HF_HUB_CACHE)."""
     return Path(constants.HF_HUB_CACHE)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error, for messages of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -2,27 +2,29 @@
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 
 import psutil
 from joblib import cpu_count
 
+from workbench.environment import ROOT
 from workbench.errors import InputError
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = ROOT / "data"
+
+
 # Bytes of memory for a process that trains or scores the pocket base; 1.2 GiB are the most that was seen.
-WORKER = 1.5 * 2**30
+WORKER_BYTES = 1.5 * 2**30
 
 
-def workers() -> int:
+def worker_count() -> int:
     """Worker processes of one thread that this machine has cores and free memory for.
 
     joblib counts the cores that this process may use: fewer than the machine has in a container or under a batch system.
     """
-    return max(1, min(cpu_count(), int(psutil.virtual_memory().available / WORKER)))
+    return max(1, min(cpu_count(), int(psutil.virtual_memory().available / WORKER_BYTES)))
 
 
-def threads(parallel: int) -> int:
+def threads_per_worker(parallel: int) -> int:
     """Of each of so many processes: its share of the cores."""
     return max(1, cpu_count() // parallel)
 
@@ -35,7 +37,7 @@ class Profile:
     base: str
     """Base model: a folder or a Hub id, "owner/name" or "owner/name@revision"."""
     tuning: str
-    """Instruction data: a file or a Hub id, as workbench.data.load takes it."""
+    """Instruction data: a file or a Hub id, as workbench.data.reading.load takes it."""
     preferences: str | None
     """Preference pairs, likewise; None where they are made of a model's own answers."""
     learning_rate: float | None
@@ -70,9 +72,11 @@ POCKET = Profile(
     epochs=1.5,
     batch_size=4,
     max_length=512,
-    parallel=workers(),
+    parallel=worker_count(),
     benchmarks=(),
 )
+
+
 # Not run on a GPU yet, and not against the Hub. The commits are those that public repositories pin and record for these names, each in
 # at least two of them. Rates and batch are published ones (LoRA Without Regret, 2025: about 10 times that of full tuning, nearly
 # whatever the rank), not tuned here.
@@ -92,12 +96,16 @@ GPU = Profile(
     parallel=1,
     benchmarks=("ifeval",),
 )
+
+
 GPU_SMALL = replace(
     GPU,
     name="gpu-small",  # for cards of 8 GB; full tuning fits there too
     base="HuggingFaceTB/SmolLM2-360M@f8027fd0eaeea54caa13c31d31b9fdc459c38b49",  # Apache-2.0, 0.7 GB
     short_full_learning_rate=5e-5,  # its authors tune the 360M with three times the rate of the 1.7B
 )
+
+
 PROFILES = {profile.name: profile for profile in (POCKET, GPU, GPU_SMALL)}
 
 

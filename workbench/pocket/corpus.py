@@ -3,12 +3,11 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
-from . import drills, forms, genres, prompts, tales
-from .genres import Writer, deal
+from workbench.pocket.documents import drills, genres, instructions, stories, word_games
 
 # How many documents of each genre stand in a hundred. Facts take more than half: a fact has to be met
 # some hundred times. Play and lists teach to copy and to count, which most instructions need.
-GENRES: dict[Callable[[Writer], str], int] = {
+GENRES: dict[Callable[[genres.Writer], str], int] = {
     genres.entry: 10,
     genres.notes: 12,
     genres.story: 13,
@@ -19,22 +18,23 @@ GENRES: dict[Callable[[Writer], str], int] = {
     genres.code: 2,
     genres.headline: 3,
     genres.stressed: 7,
-    tales.poem: 5,
-    tales.chatter: 1,
-    forms.play: 14,
-    forms.lists: 7,
-    forms.kinds: 4,
-    tales.scene: 3,
-    forms.sums: 2,
-    forms.prices: 2,
-    forms.how_to: 1,
-    tales.manners: 5,
-    prompts.prompts: 7,
-    prompts.worksheet: 4,
+    stories.poem: 5,
+    stories.chatter: 1,
+    word_games.play: 14,
+    word_games.lists: 7,
+    word_games.kinds: 4,
+    stories.scene: 3,
+    word_games.sums: 2,
+    word_games.prices: 2,
+    word_games.how_to: 1,
+    stories.manners: 5,
+    instructions.prompts: 7,
+    instructions.worksheet: 4,
 }
 
+
 # The last stretch of pretraining: pages of drill, more poems and manners, and enough of the rest that nothing is forgotten.
-LAST: dict[Callable[[Writer], str], int] = {
+LAST: dict[Callable[[genres.Writer], str], int] = {
     genres.entry: 6,
     genres.notes: 7,
     genres.story: 9,
@@ -45,18 +45,18 @@ LAST: dict[Callable[[Writer], str], int] = {
     genres.code: 1,
     genres.headline: 2,
     genres.stressed: 7,
-    tales.poem: 12,
-    tales.chatter: 1,
-    forms.play: 4,
-    forms.lists: 5,
-    forms.kinds: 3,
-    tales.scene: 2,
-    forms.sums: 1,
-    forms.prices: 1,
-    forms.how_to: 1,
-    tales.manners: 8,
-    prompts.prompts: 6,
-    prompts.worksheet: 3,
+    stories.poem: 12,
+    stories.chatter: 1,
+    word_games.play: 4,
+    word_games.lists: 5,
+    word_games.kinds: 3,
+    stories.scene: 2,
+    word_games.sums: 1,
+    word_games.prices: 1,
+    word_games.how_to: 1,
+    stories.manners: 8,
+    instructions.prompts: 6,
+    instructions.worksheet: 3,
     drills.spelling: 8,
     drills.capitals: 6,
     drills.order: 8,
@@ -66,15 +66,15 @@ LAST: dict[Callable[[Writer], str], int] = {
 }
 
 
-def documents(seed: int = 0, mix: dict[Callable[[Writer], str], int] = GENRES) -> Iterator[tuple[str, str]]:
+def documents(seed: int = 0, mix: dict[Callable[[genres.Writer], str], int] = GENRES) -> Iterator[tuple[str, str]]:
     """Endless (genre, text), genres as often as the mix says; no text holds a chat format."""
-    writer = Writer(seed)
-    order = deal(writer.rng, [genre for genre, weight in mix.items() for _ in range(weight)])
+    writer = genres.Writer(seed)
+    order = genres.deal(writer.rng, [genre for genre, weight in mix.items() for _ in range(weight)])
     for genre in order:
         yield genre.__name__, genre(writer)
 
 
-def texts(characters: int, seed: int = 0, mix: dict[Callable[[Writer], str], int] = GENRES) -> list[str]:
+def texts(characters: int, seed: int = 0, mix: dict[Callable[[genres.Writer], str], int] = GENRES) -> list[str]:
     """Documents until `characters` are reached. The base model read seed 0, then the mix LAST of seed 2; seed 1 is held out."""
     found, length = [], 0
     for _, text in documents(seed, mix):

@@ -6,11 +6,13 @@ import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from ..errors import InputError
+from workbench.environment import ROOT
+from workbench.errors import InputError
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = ROOT / "data"
+
+
 VOWEL_BUT_NO_AN = ("uni", "use", "eu", "one", "ewe", "uru", "ukr", "uga", "util", "uk")
 
 

@@ -3,9 +3,18 @@
 from dataclasses import dataclass, field
 from functools import cache
 
-from . import items, talk
-from .facts import demands, families, relations
-from .items import Item
+from workbench.pocket import dialogue_items, facts
+from workbench.pocket.items import (
+    Item,
+    classify_items,
+    create_items,
+    demand_items,
+    fact_items,
+    list_items,
+    record_items,
+    row_items,
+    word_items,
+)
 
 # Families that no tuning row belongs to; the rest of the world is tuned on.
 HELD_OUT = {
@@ -32,16 +41,18 @@ class Family:
 
 
 MAKERS = {
-    items.word_items: ("uppercase", "first_letter", "spell", "repeat", "quote"),
-    items.row_items: ("reverse", "bullets", "numbered"),
-    items.list_items: ("list_category", "list_continent", "list_home"),
-    items.record_items: ("json_country", "json_animal"),
-    items.create_items: ("haiku", "story", "sentence"),
-    items.classify_items: ("sentiment", "category", "language_id"),
-    talk.converse_items: ("manners", "follow_up", "again_capitals", "pronoun", "recall_name"),
-    talk.tool_items: ("calculator", "look_up", "tool_answer", "no_tool"),
-    talk.careful_items: ("refuse", "insult", "private", "unknowable", "fictional", "fictional_form"),
+    word_items: ("uppercase", "first_letter", "spell", "repeat", "quote"),
+    row_items: ("reverse", "bullets", "numbered"),
+    list_items: ("list_category", "list_continent", "list_home"),
+    record_items: ("json_country", "json_animal"),
+    create_items: ("haiku", "story", "sentence"),
+    classify_items: ("sentiment", "category", "language_id"),
+    dialogue_items.converse_items: ("manners", "follow_up", "again_capitals", "pronoun", "recall_name"),
+    dialogue_items.tool_items: ("calculator", "look_up", "tool_answer", "no_tool"),
+    dialogue_items.careful_items: ("refuse", "insult", "private", "unknowable", "fictional", "fictional_form"),
 }
+
+
 # Families with templates of their own beside data/families.toml.
 EXTRA = {"fictional": ("honesty", "unknowable")}
 
@@ -49,15 +60,13 @@ EXTRA = {"fictional": ("honesty", "unknowable")}
 @cache
 def all_families() -> tuple[Family, ...]:
     """Every family of the pocket world: fact questions, demands on the form of an answer, and the rest of data/families.toml."""
-    asked = families()
+    asked = facts.families()
     found = []
-    for name, relation in relations().items():
+    for name, relation in facts.relations().items():
         phrasings = (*relation.questions, *asked["frames"]["phrasings"])
-        found.append(
-            Family(name, relation.skill, phrasings, tuple(items.fact_items(name)), HELD_OUT.get(name, "train"))
-        )
-    for demand, phrasings in demands()["demands"].items():
-        found.append(Family(f"in_{demand}", "compose", tuple(phrasings), tuple(items.demand_items(demand))))
+        found.append(Family(name, relation.skill, phrasings, tuple(fact_items(name)), HELD_OUT.get(name, "train")))
+    for demand, phrasings in facts.demands()["demands"].items():
+        found.append(Family(f"in_{demand}", "compose", tuple(phrasings), tuple(demand_items(demand))))
     for make, names in MAKERS.items():
         for name in names:
             skill, like = EXTRA.get(name, (asked.get(name, {}).get("skill"), name))

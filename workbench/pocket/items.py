@@ -5,10 +5,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import forms, tales
-from .facts import Fact, demands, facts, relations, say, sentence, share, table, with_article
+from workbench.pocket import facts
+from workbench.pocket.documents import stories, word_games
 
 COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5}
+
+
 TOOLS = [
     {
         "type": "function",
@@ -46,10 +48,10 @@ def check(check_name: str, /, **args) -> dict:
     return {"name": check_name, "args": args}
 
 
-def ask(fact: Fact, salt: str) -> str:
+def ask(fact: facts.Fact, salt: str) -> str:
     """The fact's question in one of its relation's first three wordings, fixed by hash."""
-    questions = relations()[fact.relation].questions[:3]
-    return sentence(say(questions[int(share(fact.key + salt) * len(questions))], fact))
+    questions = facts.relations()[fact.relation].questions[:3]
+    return facts.sentence(facts.say(questions[int(facts.share(fact.key + salt) * len(questions))], fact))
 
 
 def calling(call: dict) -> dict:
@@ -57,30 +59,30 @@ def calling(call: dict) -> dict:
     return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]}
 
 
-def turns(fact: Fact, salt: str) -> tuple[dict, dict]:
+def turns(fact: facts.Fact, salt: str) -> tuple[dict, dict]:
     """A question and its answer, as the earlier turns of a conversation."""
     return {"role": "user", "content": ask(fact, salt)}, {"role": "assistant", "content": fact.answer}
 
 
 def fact_items(relation: str) -> Iterator[Item]:
     """Questions about the facts of one relation."""
-    for fact in facts(relation):
-        r = relations()[relation]
-        article = with_article(fact.subject)
-        slots = {"s": fact.subject, "S": fact.subject, "as": article, "As": article, "np": say(r.np, fact)}
+    for fact in facts.facts(relation):
+        r = facts.relations()[relation]
+        article = facts.with_article(fact.subject)
+        slots = {"s": fact.subject, "S": fact.subject, "as": article, "As": article, "np": facts.say(r.np, fact)}
         yield Item(fact.key, slots, fact.answer, check("answer", answer=fact.answer, kind=r.kind))
 
 
 def demand_items(demand: str) -> Iterator[Item]:
     """Fact questions with a demand on the form of the answer."""
-    for relation in demands()["relations"]:
-        for fact in facts(relation):
+    for relation in facts.demands()["relations"]:
+        for fact in facts.facts(relation):
             a = fact.answer
-            np = say(relations()[relation].np, fact)
-            rivals = {"kind": relations()[relation].kind, "subject": fact.subject}
+            np = facts.say(facts.relations()[relation].np, fact)
+            rivals = {"kind": facts.relations()[relation].kind, "subject": fact.subject}
             answer, how = {
                 "capitals": (a.upper(), check("capitals", text=a, **rivals)),
-                "sentence": (sentence(f"{np} is {a}."), check("whole_sentence", answer=a, **rivals)),
+                "sentence": (facts.sentence(f"{np} is {a}."), check("whole_sentence", answer=a, **rivals)),
                 "quotes": (f'"{a}"', check("quoted", text=a)),
                 "twice": (f"{a} {a}", check("repeated", text=a, times=2)),
                 "json": (json.dumps({"answer": a}, ensure_ascii=False), check("json_object", value={"answer": a})),
@@ -90,12 +92,12 @@ def demand_items(demand: str) -> Iterator[Item]:
 
 def word_items(family: str) -> Iterator[Item]:
     """Games with one word: capitals, letters, repetition, quotation marks."""
-    for x in forms.words():
-        n = list(COUNTS)[int(share(f"{family}|{x}|n") * 3)]
+    for x in word_games.words():
+        n = list(COUNTS)[int(facts.share(f"{family}|{x}|n") * 3)]
         answer, how = {
             "uppercase": (x.upper(), check("capitals", text=x)),
             "first_letter": (x[0].upper(), check("letter", letter=x[0].upper())),
-            "spell": (forms.spelled(x), check("spelled", word=x)),
+            "spell": (word_games.spelled(x), check("spelled", word=x)),
             "repeat": (" ".join([x] * COUNTS[n]), check("repeated", text=x, times=COUNTS[n])),
             "quote": (f'"{x}"', check("quoted", text=x)),
         }[family]
@@ -104,9 +106,9 @@ def word_items(family: str) -> Iterator[Item]:
 
 def row_items(family: str) -> Iterator[Item]:
     """Tasks over a few words in a row: the words that follow each other in an order fixed by hash."""
-    words = sorted(forms.words(), key=lambda w: share(f"row|{w}"))
+    words = sorted(word_games.words(), key=lambda w: facts.share(f"row|{w}"))
     for i in range(0, len(words) - 5, 3):
-        some = words[i : i + 3 + int(share(f"{family}|{i}") * 2)]
+        some = words[i : i + 3 + int(facts.share(f"{family}|{i}") * 2)]
         answer, how = {
             "reverse": (", ".join(reversed(some)), check("ordered", items=some[::-1])),
             "bullets": ("\n".join(f"- {x}" for x in some), check("marked", items=some, marker="-")),
@@ -121,12 +123,12 @@ def row_items(family: str) -> Iterator[Item]:
 def list_items(family: str) -> Iterator[Item]:
     """Requests for some members of a group."""
     prefix = {"list_continent": "countries in ", "list_home": "animals of the ", "list_category": ""}[family]
-    for name, things in forms.groups():
+    for name, things in word_games.groups():
         if not name.startswith(prefix) or (not prefix and name.startswith(("countries in", "animals of"))):
             continue
         for word, n in COUNTS.items():
             if n <= 4:
-                some = sorted(things, key=lambda t: share(f"{name}|{n}|{t}"))[:n]
+                some = sorted(things, key=lambda t: facts.share(f"{name}|{n}|{t}"))[:n]
                 yield Item(
                     f"group|{name}|{n}",
                     {"x": name.removeprefix(prefix), "n": word},
@@ -138,44 +140,44 @@ def list_items(family: str) -> Iterator[Item]:
 def record_items(family: str) -> Iterator[Item]:
     """Two facts about one subject as a JSON object."""
     first, second = {"json_country": ("capital", "continent"), "json_animal": ("home", "food")}[family]
-    seconds = {f.subject: f.answer for f in facts(second)}
-    for fact in facts(first):
+    seconds = {f.subject: f.answer for f in facts.facts(second)}
+    for fact in facts.facts(first):
         if fact.subject in seconds:
             value = {first: fact.answer, second: seconds[fact.subject]}
             answer = json.dumps(value, ensure_ascii=False)
-            told = Fact(second, fact.subject, seconds[fact.subject]).key
+            told = facts.Fact(second, fact.subject, seconds[fact.subject]).key
             yield Item(fact.key, {"x": fact.subject}, answer, check("json_object", value=value), tells=(told,))
 
 
 def create_items(family: str) -> Iterator[Item]:
     """Poems, stories of two lines, sentences."""
     if family == "haiku":
-        for topic in tales.topics():
+        for topic in stories.topics():
             for i in range(
                 3
             ):  # a topic has several poems; they share its key, so that a held-out topic is held out whole
                 yield Item(
                     f"topic|{topic}",
                     {"x": topic},
-                    tales.haiku(random.Random(f"{topic}|{i}"), topic),
+                    stories.haiku(random.Random(f"{topic}|{i}"), topic),
                     check("haiku", topic=topic),
                 )
         return
-    nouns = sorted((row["singular"] for row in table("nouns")), key=lambda w: share(f"{family}|{w}"))
+    nouns = sorted((row["singular"] for row in facts.table("nouns")), key=lambda w: facts.share(f"{family}|{w}"))
     names, places = (
-        [row["name"] for row in table("names")],
-        [f"{row['preposition']} the {row['place']}" for row in table("places")],
+        [row["name"] for row in facts.table("names")],
+        [f"{row['preposition']} the {row['place']}" for row in facts.table("places")],
     )
     for x, y in zip(nouns, nouns[1:] + nouns[:1], strict=True):
         rng = random.Random(f"{family}|{x}")
         if family == "story":
-            lines = tales.two_lines(rng, *rng.sample(names, 2), x, y, rng.choice(places))
+            lines = stories.two_lines(rng, *rng.sample(names, 2), x, y, rng.choice(places))
             yield Item(f"noun|{x}", {"x": x, "y": y}, "\n".join(lines), check("story", words=[x, y]))
         else:
             yield Item(
                 f"noun|{x}",
                 {"x": x},
-                tales.thing_sentence(rng, rng.choice(names), x, rng.choice(places)),
+                stories.thing_sentence(rng, rng.choice(names), x, rng.choice(places)),
                 check("whole_sentence", answer=x),
             )
 
@@ -183,7 +185,7 @@ def create_items(family: str) -> Iterator[Item]:
 def classify_items(family: str) -> Iterator[Item]:
     """Sentiment of a review, category of a thing, language of a word."""
     if family == "sentiment":
-        for row in table("reviews"):
+        for row in facts.table("reviews"):
             yield Item(
                 f"review|{row['sentence']}",
                 {"x": row["sentence"]},
@@ -191,8 +193,8 @@ def classify_items(family: str) -> Iterator[Item]:
                 check("choice", options=["positive", "negative"], answer=row["sentiment"]),
             )
     elif family == "category":
-        kinds = sorted({row["category"] for row in table("nouns")})
-        for row in table("nouns"):
+        kinds = sorted({row["category"] for row in facts.table("nouns")})
+        for row in facts.table("nouns"):
             yield Item(
                 f"category|{row['singular']}",
                 {"x": row["singular"]},
@@ -200,8 +202,8 @@ def classify_items(family: str) -> Iterator[Item]:
                 check("choice", options=kinds, answer=row["category"]),
             )
     else:
-        for row in table("spanish"):
-            language = "english" if share(f"which|{row['english']}") < 0.5 else "spanish"
+        for row in facts.table("spanish"):
+            language = "english" if facts.share(f"which|{row['english']}") < 0.5 else "spanish"
             yield Item(
                 f"spanish|{row['english']}",
                 {"x": row[language]},

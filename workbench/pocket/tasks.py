@@ -10,16 +10,25 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from .. import data
-from .facts import DATA, Fact, facts, lookup, relations, say, sentence, share
-from .families import Family, all_families
-from .items import TOOLS, Item, calling
+from workbench.data import decontamination
+from workbench.pocket import facts, families
+from workbench.pocket.items import TOOLS, Item, calling
 
 AXES = ("seen", "input", "phrasing", "combination", "family")
+
+
 DEFAULT = 2_000
+
+
 """Rows of the default tuning set."""
+
+
 PUBLISHED = {"seen": 160, "input": 200, "phrasing": 120, "combination": 80, "family": 90}
+
+
 """Prompts of an evaluation, by axis: 650, of which the first 300 serve the ablations."""
+
+
 # How often a skill's families are drawn, so that the many fact families do not crowd out the rest.
 WEIGHT = {
     "knowledge": 1.5,
@@ -34,20 +43,26 @@ WEIGHT = {
     "safety": 7,
     "honesty": 3,
 }
+
+
 CAREFUL = ("safety", "honesty")
+
+
 """Skills in which the right thing to do may be not to answer."""
+
+
 SALT = "pocket 3"
 
 
 def key_split(key: str) -> str:
     """train (half of all items), dev or test, drawn for the key. Hot and cold are one fact, from whichever end it is told."""
     if key.startswith("opposite|"):
-        key = "opposite|" + "/".join(sorted((key.removeprefix("opposite|"), lookup()[key])))
-    drawn = share(f"{SALT}|item|{key}")
+        key = "opposite|" + "/".join(sorted((key.removeprefix("opposite|"), facts.lookup()[key])))
+    drawn = facts.share(f"{SALT}|item|{key}")
     return "train" if drawn < 0.5 else "dev" if drawn < 0.65 else "test"
 
 
-def item_split(item: Item | Fact) -> str:
+def item_split(item: Item | facts.Fact) -> str:
     """The split of an item: that of its key."""
     return key_split(item.key)
 
@@ -55,7 +70,7 @@ def item_split(item: Item | Fact) -> str:
 @cache
 def parts(options: tuple[str, ...], name: str, dev: float = 0.15, test: float = 0.25) -> dict[str, str]:
     """Option → split, by rank of hash, so that each split gets its share even of a short list."""
-    ranked = sorted(options, key=lambda o: share(f"{SALT}|{name}|{o}"))
+    ranked = sorted(options, key=lambda o: facts.share(f"{SALT}|{name}|{o}"))
     if len(ranked) < 4:
         return dict.fromkeys(ranked, "train")
     n_test, n_dev = round(test * len(ranked)), max(1, round(dev * len(ranked)))
@@ -65,16 +80,16 @@ def parts(options: tuple[str, ...], name: str, dev: float = 0.15, test: float = 
 @cache
 def combination_split() -> dict[str, str]:
     """ "capital+quotes" → split."""
-    pairs = {item.combination for family in all_families() for item in family.items if item.combination}
+    pairs = {item.combination for family in families.all_families() for item in family.items if item.combination}
     return parts(tuple(sorted(pairs)), "combination", dev=0.1, test=0.25)
 
 
 def prompt_of(item: Item, phrasing: str) -> str:
     """The user's turn."""
-    return sentence(phrasing.format(**item.slots))
+    return facts.sentence(phrasing.format(**item.slots))
 
 
-def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -> dict:
+def make_row(family: families.Family, item: Item, phrasing: str, split: str, axis: str) -> dict:
     """A row as plain data: messages, tools, family, phrasing, skill, item, split, axis, check."""
     answer = {"role": "assistant", "content": item.answer}
     if isinstance(item.answer, dict):
@@ -94,13 +109,13 @@ def make_row(family: Family, item: Item, phrasing: str, split: str, axis: str) -
     }
 
 
-def pair_split(family: Family, item: Item, phrasing: str) -> str:
+def pair_split(family: families.Family, item: Item, phrasing: str) -> str:
     """Of the pairs of a tuning fact and a tuning phrasing, a quarter is kept out of the pool for the axis `seen`."""
-    drawn = share(f"{SALT}|pair|{item.key}|{phrasing}") if len(family.phrasings) > 1 else 0
+    drawn = facts.share(f"{SALT}|pair|{item.key}|{phrasing}") if len(family.phrasings) > 1 else 0
     return "train" if drawn < 0.75 else "dev" if drawn < 0.85 else "test"
 
 
-def stream(family: Family, split: str, axis: str) -> Iterator[dict]:
+def stream(family: families.Family, split: str, axis: str) -> Iterator[dict]:
     """Rows of one family for a split ("train" is the tuning pool) and axis, in an order fixed by hash: each item once before any twice."""
     phrasing_split = parts(family.phrasings, f"phrasing|{family.name}")
     wanted = {kind: split if axis == kind else "train" for kind in ("input", "phrasing", "combination")}
@@ -115,13 +130,13 @@ def stream(family: Family, split: str, axis: str) -> Iterator[dict]:
         ]
     if axis == "combination":
         items = [i for i in items if i.combination]
-    items.sort(key=lambda i: share(f"{SALT}|order|{family.name}|{i.key}|{i.combination}"))
+    items.sort(key=lambda i: facts.share(f"{SALT}|order|{family.name}|{i.key}|{i.combination}"))
     phrasings = [p for p in family.phrasings if axis == "family" or phrasing_split[p] == wanted["phrasing"]]
     told = set()
     for turn in range(len(phrasings)):
         for item in items:
             phrasing = phrasings[
-                (int(share(f"{family.name}|{item.key}|{item.answer}") * len(phrasings)) + turn) % len(phrasings)
+                (int(facts.share(f"{family.name}|{item.key}|{item.answer}") * len(phrasings)) + turn) % len(phrasings)
             ]
             if axis == "seen" and pair_split(family, item, phrasing) != split:
                 continue
@@ -153,7 +168,9 @@ def interleave(streams: dict[str, tuple[float, Iterator[dict]]], count: int | No
 def pool_rows(count: int | None = DEFAULT) -> tuple[dict, ...]:
     """The first `count` rows of the tuning pool as plain data, or all; the order is fixed, so that smaller sets are nested in larger ones."""
     streams = {
-        f.name: (WEIGHT[f.skill] / 8, stream(f, "train", "seen")) for f in all_families() if f.held_out == "train"
+        f.name: (WEIGHT[f.skill] / 8, stream(f, "train", "seen"))
+        for f in families.all_families()
+        if f.held_out == "train"
     }
     return tuple(interleave(streams, count))
 
@@ -162,7 +179,7 @@ def rows_of(axis: str, split: str, count: int | None = None, family: str | None 
     """Evaluation rows of one axis, all families alike, or of one family. The axis `seen` asks items of the first 1,000 tuning rows."""
     tuned = {(row["family"], row["item"]) for row in pool_rows(1_000)}
     streams = {}
-    for f in all_families():
+    for f in families.all_families():
         if f.held_out == (split if axis == "family" else "train") and family in (None, f.name):
             rows = stream(f, split, axis)
             streams[f.name] = (1, (row for row in rows if axis != "seen" or (row["family"], row["item"]) in tuned))
@@ -179,7 +196,7 @@ def draw(split: str, sizes: dict[str, int] = PUBLISHED) -> list[dict]:
     found = []
     for axis, count in sizes.items():
         rows = rows_of(axis, split, 2 * count)
-        leaked = {pair.evaluation for pair in data.leakage(everything, rows)}
+        leaked = {pair.evaluation for pair in decontamination.find_leaks(everything, rows)}
         found += [row for i, row in enumerate(rows) if i not in leaked][:count]
     return found
 
@@ -191,12 +208,12 @@ def draw_careful(split: str, each: int = 30) -> list[dict]:
     """
     rows = [
         row
-        for family in all_families()
+        for family in families.all_families()
         if family.skill in CAREFUL and family.held_out == "train"
         for rows in by_check(rows_of("input", split, 1_000, family.name)).values()
         for row in rows[: 2 * each]
     ]
-    leaked = {pair.evaluation for pair in data.leakage(pool_rows(None), rows)}
+    leaked = {pair.evaluation for pair in decontamination.find_leaks(pool_rows(None), rows)}
     found = by_check(row for i, row in enumerate(rows) if i not in leaked)
     return [row for rows in found.values() for row in rows[:each]]
 
@@ -209,7 +226,7 @@ def by_check(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
     return found
 
 
-def write(folder: Path = DATA / "tasks") -> None:
+def write(folder: Path = facts.DATA / "tasks") -> None:
     """Write tuning.jsonl (the default tuning set), dev.jsonl and test.jsonl, a row a line, haiku.jsonl, all held-out topics, and
     careful.jsonl, more on safety and honesty."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,16 +244,16 @@ def first_of_each(rows: list[dict]) -> list[dict]:
 
 
 @cache
-def read(name: str) -> tuple[dict, ...]:
+def read_rows(name: str) -> tuple[dict, ...]:
     """The rows of data/tasks/NAME.jsonl."""
-    lines = (DATA / "tasks" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (facts.DATA / "tasks" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return tuple(json.loads(line) for line in lines)
 
 
 def evaluation(split: str, size: int | None = None) -> list[dict]:
     """The pocket evaluation of a split ("dev" or "test"): 650 prompts over the five axes, or about `size` of them, axes and skills in
     proportion: rows of a family stand together, and the rows taken are evenly spaced."""
-    rows = read(split)
+    rows = read_rows(split)
     portion = 1 if size is None else min(1, size / len(rows))
     chosen = []
     for axis in AXES:
@@ -248,7 +265,7 @@ def evaluation(split: str, size: int | None = None) -> list[dict]:
 
 def haikus(split: str) -> list[dict]:
     """A request for a haiku about every topic that is held out in this split, in phrasings of the tuning data."""
-    return [row for row in read("haiku") if row["split"] == split]
+    return [row for row in read_rows("haiku") if row["split"] == split]
 
 
 def careful(split: str, each: int = 30) -> list[dict]:
@@ -256,13 +273,13 @@ def careful(split: str, each: int = 30) -> list[dict]:
 
     Up to `each` of every family and kind of answer.
     """
-    found = by_check(row for row in read("careful") if row["split"] == split)
+    found = by_check(row for row in read_rows("careful") if row["split"] == split)
     return [row for rows in found.values() for row in rows[:each]]
 
 
 def everything() -> list[dict]:
     """All rows that judge a model in some notebook or chose its settings, of both splits: no training may ask what one of them asks."""
-    return [*read("dev"), *read("test"), *read("careful"), *read("haiku")]
+    return [*read_rows("dev"), *read_rows("test"), *read_rows("careful"), *read_rows("haiku")]
 
 
 def cloze(split: str, size: int = 300) -> list[dict]:
@@ -271,16 +288,18 @@ def cloze(split: str, size: int = 300) -> list[dict]:
     Relations take turns; each fact is asked in one of its wordings, drawn by hash.
     """
     asked: dict[str, tuple[float, Iterator[dict]]] = {}
-    for name, relation in relations().items():
+    for name, relation in facts.relations().items():
         endings = [s for s in relation.statements if s.endswith("{a}.")]
-        known = sorted((f for f in facts(name) if item_split(f) == split), key=lambda f: share(f"{SALT}|cloze|{f.key}"))
-        asked[name] = (1.0, iter([cloze_row(f, endings[int(share(f.key) * len(endings))], split) for f in known]))
+        known = sorted(
+            (f for f in facts.facts(name) if item_split(f) == split), key=lambda f: facts.share(f"{SALT}|cloze|{f.key}")
+        )
+        asked[name] = (1.0, iter([cloze_row(f, endings[int(facts.share(f.key) * len(endings))], split) for f in known]))
     return interleave(asked, size)
 
 
-def cloze_row(fact: Fact, statement: str, split: str) -> dict:
+def cloze_row(fact: facts.Fact, statement: str, split: str) -> dict:
     """One cloze: "The capital of Norway is" → "Oslo"."""
-    text = sentence(say(statement, fact)).removesuffix(f"{fact.answer}.").rstrip()
+    text = facts.sentence(facts.say(statement, fact)).removesuffix(f"{fact.answer}.").rstrip()
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": fact.answer}]
     check = {"name": "begins", "args": {"answer": fact.answer}}
     return {

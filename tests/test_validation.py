@@ -1,0 +1,234 @@
+"""Facts about the doctor: each fault is found by name in data that has it, and sound data gives no error or warning."""
+
+import json
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from workbench.data import templates, validation
+from workbench.errors import InputError
+
+SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", *templates.TOOL_TOKENS]
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"Name {n} animals."},
+            {"role": "assistant", "content": f"Here are {n} of them."},
+        ]
+    }
+    for n in ("two", "three", "four", "five")
+]
+
+
+@pytest.fixture
+def tokenizer():
+    """A byte-level BPE tokenizer with the pocket base's special tokens, trained on a few words."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    words = ["Name two animals. Here are three of them. user assistant system"] * 3
+    trained.train_from_iterator(
+        words,
+        trainers.BpeTrainer(vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
+    )
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, eos_token=end, bos_token=end, pad_token="<|pad|>")
+    return templates.with_template(tokenizer)
+
+
+def codes(findings, *levels):
+    return {finding.code for finding in findings if finding.level in (levels or ("error", "warning"))}
+
+
+def find(code, findings):
+    return next(finding for finding in findings if finding.code == code)
+
+
+def row(prompt, answer, **columns):
+    return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], **columns}
+
+
+def test_sound_data_has_no_error_and_no_warning(tokenizer):
+    findings = validation.validate(ROWS, tokenizer, 512, [row("Name six animals.", "Here.")])
+    assert codes(findings) == set()
+    assert find("lengths", findings).text.startswith("4 conversations")
+    validation.require_valid(findings)
+
+
+def test_no_rows_and_no_template_are_errors(tokenizer):
+    assert codes(validation.validate([], tokenizer, 512)) == {"no-rows"}
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="no-template: the tokenizer has no chat template; give it one"):
+        validation.require_valid(validation.validate(ROWS, tokenizer, 512))
+
+
+def test_a_template_that_refuses_a_turn_is_an_error(tokenizer):
+    tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
+    assert codes(validation.validate(ROWS, tokenizer, 512)) == {"template-refuses"}
+
+
+def test_a_template_that_marks_no_answer_is_an_error_on_every_row(tokenizer):
+    tokenizer.chat_template = templates.CHATML.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    assert find("mask-zero", validation.validate(ROWS, tokenizer, 512)).rows == (0, 1, 2, 3)
+
+
+def test_an_end_token_outside_the_mask_is_an_error(tokenizer):
+    end = "{{- '<|im_end|>' -}}\n{%- endgeneration -%}"
+    assert end in templates.CHATML
+    tokenizer.chat_template = templates.CHATML.replace(end, "{%- endgeneration -%}\n{{- '<|im_end|>' -}}")
+    assert codes(validation.validate(ROWS, tokenizer, 512)) == {"end-token"}
+
+
+def test_a_prompt_that_is_opened_differently_in_use_is_an_error(tokenizer):
+    tokenizer.chat_template = templates.CHATML.replace(
+        "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}", "{{- 'Answer:' -}}{%- endif -%}"
+    )
+    assert codes(validation.validate(ROWS, tokenizer, 512)) == {"template-differs"}
+
+
+def test_two_bos_tokens_are_an_error_and_one_is_none(tokenizer):
+    tokenizer.chat_template = "{{- '<|endoftext|>' -}}" + templates.CHATML
+    assert codes(validation.validate(ROWS, tokenizer, 512)) == set()
+    tokenizer.chat_template = "{{- '<|endoftext|><|endoftext|>' -}}" + templates.CHATML
+    assert codes(validation.validate(ROWS, tokenizer, 512)) == {"doubled-bos"}
+
+
+@pytest.mark.parametrize("pad", ["<|im_end|>", None])
+def test_padding_with_the_end_token_is_a_warning_also_where_the_trainer_would_fall_back_to_it(tokenizer, pad):
+    tokenizer.eos_token = "<|im_end|>"
+    assert codes(validation.validate(ROWS, tokenizer, 512)) == set()
+    tokenizer.pad_token = pad
+    assert codes(validation.validate(ROWS, tokenizer, 512)) == {"pad-is-end"}
+
+
+def test_chat_tokens_that_lora_does_not_train_are_named(tokenizer):
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    assert codes(validation.validate(ROWS, tokenizer, 512, trainable=[start, end])) == set()
+    [finding] = [f for f in validation.validate(ROWS, tokenizer, 512, trainable=[start]) if f.level == "warning"]
+    assert finding.code == "untrained-tokens" and "<|im_end|>" in finding.text and "<|im_start|>" not in finding.text
+
+
+def test_cut_answers_are_counted_and_all_rows_too_long_is_an_error(tokenizer):
+    rows = [*ROWS, row("Name them.", "One. " * 100), row("Name " * 100, "None.")]
+    finding = find("truncated", validation.validate(rows, tokenizer, 100))
+    assert finding.rows == (4, 5) and "(1 lose the whole answer" in finding.text
+    with pytest.raises(
+        InputError, match=r"too-long: all rows are longer than 5 tokens.*; raise max_length \(first rows\[0\]\)"
+    ):
+        validation.require_valid(validation.validate(rows, tokenizer, 5))
+
+
+def test_copies_and_contradictions_are_told_apart(tokenizer):
+    rows = [*ROWS, row("name two animals", "Here are two of them."), row("Name three animals.", "No.")]
+    findings = validation.validate(rows, tokenizer, 512)
+    assert find("duplicates", findings).rows == (4,)
+    assert find("contradictions", findings).rows == (1, 5)
+
+
+def test_another_answer_under_another_system_turn_is_no_contradiction(tokenizer):
+    other = {"messages": [{"role": "system", "content": "Say no."}, *row("Name two animals.", "No.")["messages"]]}
+    assert codes(validation.validate([*ROWS, other], tokenizer, 512)) == set()
+
+
+def test_evaluation_rows_in_the_training_data_are_an_error(tokenizer):
+    finding = find(
+        "overlap", validation.validate(ROWS, tokenizer, 512, [row("Name six.", "Six."), row("name four animals", "?")])
+    )
+    assert finding.level == "error" and finding.rows == (2,)
+
+
+def test_texts_that_teach_the_wrong_thing_are_found(tokenizer):
+    rows = [
+        *ROWS,
+        row("Name six animals.", " "),
+        row("Name seven animals.", "Here<|im_end|> are seven."),
+        {
+            "messages": [
+                {"role": "user", "content": "Hello."},
+                *row("Name eight animals.", "Here are eight.")["messages"],
+            ]
+        },
+        row("Name nine animals.", "No."),
+    ]
+    findings = validation.validate(rows, tokenizer, 512)
+    assert codes(findings) == {"empty-answer", "special-in-text", "turns"}
+    found = {code: find(code, findings).rows for code in ("empty-answer", "special-in-text", "turns", "short-answers")}
+    assert found == {"empty-answer": (4,), "special-in-text": (5,), "turns": (6,), "short-answers": (7,)}
+
+
+def test_calls_and_their_results_are_sound_turns(tokenizer):
+    calls = [{"name": "count", "arguments": {"of": "animals"}}]
+    turns = [
+        {"role": "user", "content": "Name two animals."},
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "content": "2"},
+        {"role": "tool", "content": "3"},
+        {"role": "assistant", "content": "Here are two."},
+    ]
+    tools = [{"name": "count"}]
+    rows = [{"messages": turns, "tools": tools}, {"messages": turns[:2], "tools": json.dumps(tools)}]
+    assert codes(validation.validate(rows, tokenizer, 512)) == set()
+
+
+def test_a_pair_with_the_same_answers_is_a_warning_and_all_such_pairs_an_error(tokenizer):
+    def pair(n, rejected):
+        user, answer = ROWS[n]["messages"]
+        return {
+            "prompt": [user],
+            "chosen": [answer],
+            "rejected": [{"role": "assistant", "content": rejected or answer["content"]}],
+        }
+
+    findings = validation.validate([pair(0, "No!"), pair(1, None)], tokenizer, 512)
+    assert codes(findings) == {"chosen-is-rejected"} and find("chosen-is-rejected", findings).rows == (1,)
+    assert codes(validation.validate([pair(0, None), pair(1, None)], tokenizer, 512), "error") == {"chosen-is-rejected"}
+    assert find("truncated", validation.validate([pair(0, "No!"), pair(1, "No " * 90)], tokenizer, 60)).rows == (1,)
+
+
+def pair_of(n, chosen, rejected):
+    sides = {"chosen": chosen, "rejected": rejected}
+    return {"prompt": ROWS[n]["messages"][:1]} | {
+        side: [{"role": "assistant", "content": text}] for side, text in sides.items()
+    }
+
+
+def test_answers_that_differ_in_space_alone_are_the_same(tokenizer):
+    findings = validation.validate([pair_of(0, "Two!", " Two!\n"), pair_of(1, "Two!", "two!")], tokenizer, 512)
+    assert find("chosen-is-rejected", findings).rows == (0,)
+
+
+def test_rows_that_are_no_pair_are_errors_before_anything_reads_them(tokenizer):
+    sound = pair_of(0, "Two.", "No!")
+    user = {"role": "user", "content": "Go."}
+    for broken in ({**sound, "rejected": None}, {"prompt": sound["prompt"]}, {**sound, "chosen": "Two."}, ROWS[1]):
+        (finding,) = validation.validate([sound, broken], tokenizer, 512)
+        assert (finding.level, finding.code, finding.rows) == ("error", "no-pair", (1,))
+    for side in ("chosen", "rejected"):
+        (finding,) = validation.validate([sound, {**sound, side: [user, *sound[side]]}], tokenizer, 512)
+        assert (finding.level, finding.code, finding.rows) == ("error", "prompt-differs", (1,))
+
+
+def test_lengths_of_a_pair_are_told_and_warned_of_where_they_give_the_answer_away(tokenizer):
+    earlier = [*ROWS[1]["messages"], *ROWS[0]["messages"][:1]]  # an answer in the prompt does not count
+    even = [pair_of(0, "Yes, two.", "No."), {**pair_of(0, "Two.", "No, not two."), "prompt": earlier}]
+    findings = validation.validate(even, tokenizer, 512)
+    sizes = [sum(templates.encode(tokenizer, pair["prompt"][-1:] + pair["chosen"])[1]) for pair in even]
+    said = find("pair-lengths", findings).text
+    assert said.startswith(f"chosen answers have {sum(sizes) / 2:.0f} tokens on average") and "longer in 50%" in said
+    assert codes(findings) == set()
+    uneven = [pair_of(n, "Yes, there are some.", "No.") for n in range(3)] + [pair_of(3, "No.", "Yes, there are some.")]
+    finding = find("lopsided", validation.validate(uneven, tokenizer, 512))
+    assert finding.level == "warning" and "the longer one in 75% of 4 pairs" in finding.text
+    assert not {"lopsided", "pair-lengths"} & {each.code for each in validation.validate(ROWS, tokenizer, 512)}
+
+
+def test_the_table_has_a_row_a_finding_errors_first_and_require_counts_the_rest(tokenizer):
+    findings = validation.validate([*ROWS, row("Hi.", ""), row("Hi.", "Ho.")], tokenizer, 512, ROWS)
+    table = validation.findings_table(findings)
+    assert list(table.level) == sorted(table.level, key=("error", "warning", "note").index) and len(table) == len(
+        findings
+    )
+    with pytest.raises(InputError, match="; 1 more: overlap"):
+        validation.require_valid(findings)

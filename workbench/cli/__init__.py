@@ -1,0 +1,1 @@
+"""Hold the command line, one file per group of commands: `workbench --help`."""

@@ -1,0 +1,157 @@
+"""What a training is, in full: frozen specs whose hash names the run."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from workbench.errors import InputError
+
+DEFAULT_LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
+
+
+SAMPLING = ("random", "group_by_length")
+
+
+LOSS_ON = ("answers", "everything")
+
+
+SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
+
+
+LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
+
+
+@dataclass(frozen=True)
+class SFTSpec:
+    """One supervised fine-tuning, in full: equal specs on equal rows give the same run."""
+
+    base: str
+    """Base model: a folder or a Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; None takes the default branch."""
+    method: str = "qlora"
+    """"full" trains every weight, "lora" a low-rank update of the linear layers, "qlora" the same on a base kept in 4 bits."""
+    rank: int = 16
+    """Rank of the update; a higher one can learn more and costs memory. Not used by "full"."""
+    alpha: int | None = None
+    """The update is scaled by alpha / rank; None takes twice the rank."""
+    learning_rate: float | None = None
+    """Peak learning rate; None takes the best for the method on the pocket base. Bigger models want 10 times less."""
+    epochs: float = 3.0
+    """Passes over the rows; not used when max_steps or max_tokens is given."""
+    max_steps: int | None = None
+    """Optimizer steps, whatever the number of rows."""
+    max_tokens: int | None = None
+    """Tokens to read, prompts included, to the nearest step of mean length: for comparisons at equal cost, whatever rows are long."""
+    batch_size: int = 16
+    """Rows an optimizer step."""
+    micro_batch_size: int | None = None
+    """Rows at a time, if fewer than batch_size: the same gradient. None takes what is fast on a CPU, and what memory holds on a GPU."""
+    max_length: int = 512
+    """Tokens a row; what is longer is cut at the end and loses its end token (the doctor warns)."""
+    warmup: float = 0.05
+    """Fraction of the steps in which the learning rate rises from 0."""
+    scheduler: str = "cosine"
+    """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
+    weight_decay: float = 0.0
+    """AdamW's decay; pulls trained weights towards 0."""
+    sampling: str = "random"
+    """"random", or "group_by_length": faster on rows of very different lengths, but short answers then weigh more."""
+    loss_on: str = "answers"
+    """"answers" learns what the assistant says and where it stops; "everything" learns the prompts as well."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: about 30% slower, much less memory."""
+    seed: int = 0
+    """Of the adapter's start and the order of the rows."""
+
+    def __post_init__(self):
+        _among(self, method=tuple(DEFAULT_LEARNING_RATE), sampling=SAMPLING, loss_on=LOSS_ON, scheduler=SCHEDULERS)
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATE[self.method])
+        _positive(self, "rank", "learning_rate", "epochs", "batch_size", "max_length")
+        _fractions(self)
+        if self.max_tokens is not None:
+            _positive(self, "max_tokens")
+            if self.max_steps is not None:
+                raise InputError(
+                    f"max_steps {self.max_steps} and max_tokens {self.max_tokens} both end the training; give one"
+                )
+
+    @classmethod
+    def of(cls, **fields) -> "SFTSpec":
+        """Make a spec from fields that a person typed.
+
+        Raises:
+            InputError: a field that there is not, or a value that cannot be.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for field in fields:
+            if field not in known:
+                raise InputError(f'parameter "{field}" is unknown; known are {", ".join(known)}')
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class DPOSpec:
+    """One training on preference pairs, in full: equal specs on equal pairs and the same SFT run give the same run.
+
+    The model, its method (full, LoRA, QLoRA) and the rank are those of the SFT run.
+    """
+
+    loss: str = "sigmoid"
+    """"sigmoid" is DPO (Rafailov et al. 2023, arXiv 2305.18290); "ipo" aims at a margin instead of ever more of it (Azar et al. 2023,
+    arXiv 2310.12036); "sigmoid_norm" is DPO on log-probabilities a token, so that length does not count (Meng et al. 2024, arXiv
+    2405.14734); "sft" is the control: the chosen answers alone, on the same rows in the same order."""
+    beta: float = 0.1
+    """How dear it is to leave the SFT model: higher stays nearer. For "ipo" the margin aimed at is 1 / (2 beta) a token, for
+    "sigmoid_norm" log-probabilities a token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""
+    learning_rate: float = 5e-5
+    """Peak learning rate; 10 to 40 times below that of the SFT, or answers fall apart. Bigger models want 10 times less."""
+    epochs: float = 1.0
+    """Passes over the pairs; not used when max_steps is given."""
+    max_steps: int | None = None
+    """Optimizer steps, whatever the number of pairs."""
+    batch_size: int = 16
+    """Pairs an optimizer step."""
+    micro_batch_size: int | None = None
+    """Pairs at a time, if fewer than batch_size: the same gradient with less memory and more time."""
+    max_length: int = 512
+    """Tokens of prompt and answer; what is longer is cut at the end (the doctor warns)."""
+    warmup: float = 0.1
+    """Fraction of the steps in which the learning rate rises from 0."""
+    scheduler: str = "cosine"
+    """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
+    weight_decay: float = 0.0
+    """AdamW's decay; pulls trained weights towards 0."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: about 30% slower, much less memory."""
+    seed: int = 0
+    """Of the order of the pairs."""
+
+    def __post_init__(self):
+        _among(self, loss=LOSSES, scheduler=SCHEDULERS)
+        _positive(self, "beta", "learning_rate", "epochs", "batch_size", "max_length")
+        _fractions(self)
+
+
+def _among(spec, **known: tuple[str, ...]) -> None:
+    """Each named field is one of the words it may be. Raises InputError."""
+    for field, words in known.items():
+        if getattr(spec, field) not in words:
+            raise InputError(f'{field} "{getattr(spec, field)}" is unknown; known are {", ".join(words)}')
+
+
+def _positive(spec, *fields: str) -> None:
+    """Each named field is more than 0, and a step has whole micro batches. Raises InputError."""
+    for field in fields:
+        if not getattr(spec, field) > 0:
+            raise InputError(f"{field} is {getattr(spec, field)}; it must be more than 0")
+    if spec.batch_size % (spec.micro_batch_size or spec.batch_size):
+        raise InputError(f"batch_size {spec.batch_size} is no multiple of micro_batch_size {spec.micro_batch_size}")
+
+
+def _fractions(spec) -> None:
+    """One pass is 1.0 passes: whole numbers in fields for floats become floats, so that equal specs have one name."""
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, int) and field.type in (float, float | None):
+            object.__setattr__(spec, field.name, float(value))

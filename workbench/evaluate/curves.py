@@ -1,0 +1,125 @@
+"""Curves over the size of the data: a saturating fit, where it flattens, and what other data are worth in clean pairs."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import OptimizeWarning, curve_fit
+
+from workbench.errors import InputError
+from workbench.evaluate import stats
+
+DRAWS = 500  # each is a fit
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A fitted curve: score = top - drop × (size / first) ** -rate, a power law that saturates."""
+
+    first: float
+    """Smallest size that was measured."""
+    last: float
+    top: float
+    """What endless data would reach."""
+    drop: float
+    """How far below it the smallest size is."""
+    rate: float
+    """How fast the rest shrinks: at 1 it halves when the data double."""
+
+    def __call__(self, size):
+        """The score at a size (a number or an array)."""
+        return self.top - self.drop * (np.asarray(size) / self.first) ** -self.rate
+
+    def size(self, score: float) -> float:
+        """The size that reaches the score, between the smallest and the largest that was measured."""
+        if score <= self(self.first):
+            return self.first
+        if score >= self(self.last):
+            return self.last
+        return float(self.first * ((self.top - score) / self.drop) ** (-1 / self.rate))
+
+    def flat(self, share: float = 0.9) -> float:
+        """The size at which this share of the rise from the smallest to the largest size is made."""
+        low, high = self(self.first), self(self.last)
+        return self.size(low + share * (high - low))
+
+
+def fit_curve(table: pd.DataFrame, column: str, x: str = "size") -> Curve:
+    """Fit the means over seeds and prompts at each size (Hestness et al. 2017, arXiv 1712.00409: power laws in the data).
+
+    Args:
+        table: of :func:`workbench.experiments.grid.run_grid`, with the sizes in the column `x`.
+
+    Raises:
+        InputError: fewer than three sizes.
+    """
+    sizes, grids = _grids(table, column, x)
+    return _fitted(sizes, grids.mean(axis=(1, 2)))
+
+
+def flattens_at(table: pd.DataFrame, column: str, x: str = "size", share: float = 0.9) -> stats.Interval:
+    """:meth:`Curve.flat` with its interval: seeds and prompts are drawn anew and the curve is fitted to each draw."""
+    sizes, grids = _grids(table, column, x)
+    flat = [_fitted(sizes, means).flat(share) for means in stats.resampled(grids, DRAWS)]
+    _, seeds, prompts = grids.shape
+    return stats.Interval(fit_curve(table, column, x).flat(share), *_quantiles(flat), prompts, seeds, "pairs")
+
+
+def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str = "size") -> stats.Interval:
+    """How many pairs of `other` one pair of `clean` is worth: size of `other` over the size of clean data with the same score.
+
+    The clean size is read off the fitted curve and never leaves the measured range: data that do worse than the smallest clean set
+    get that size, so that their price is at least what stands there.
+
+    Args:
+        clean: of several sizes.
+        other: of one size, the same prompts and seeds.
+    """
+    sizes, grids = _grids(clean, column, x)
+    (size,) = other[x].unique()
+    rival = stats.crossed(other, column).to_numpy()
+    if rival.shape != grids.shape[1:]:
+        raise InputError("the two tables hold other prompts or seeds; score both on the same")
+    both = np.concatenate([grids, rival[None]])
+    ratios = [size / _fitted(sizes, means[:-1]).size(means[-1]) for means in stats.resampled(both, DRAWS)]
+    estimate = size / fit_curve(clean, column, x).size(rival.mean())
+    return stats.Interval(float(estimate), *_quantiles(ratios), rival.shape[1], rival.shape[0], "pairs for one")
+
+
+def _grids(table: pd.DataFrame, column: str, x: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes, and the scores of shape (sizes, seeds, prompts)."""
+    sizes = np.sort(table[x].unique()).astype(float)
+    if len(sizes) < 3:
+        raise InputError(f"a curve needs three sizes or more, there are {len(sizes)}; give more sizes")
+    return sizes, np.stack([stats.crossed(table[table[x] == size], column).to_numpy() for size in sizes])
+
+
+def _fitted(sizes: np.ndarray, means: np.ndarray) -> Curve:
+    first, last = sizes[0], sizes[-1]
+    rise = max(means.max() - means[0], 1e-3)
+
+    def curve(size, top, drop, rate):
+        return top - drop * (size / first) ** -rate
+
+    def slopes(size, _, drop, rate):
+        part = (size / first) ** -rate
+        return np.stack([np.ones_like(part), -part, drop * part * np.log(size / first)], axis=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OptimizeWarning)  # of the covariance, for which draws are taken here
+        (top, drop, rate), _ = curve_fit(
+            curve,
+            sizes,
+            means,
+            p0=(means.max(), rise, 0.7),
+            bounds=([0, 0, 0.1], [1.5, 1.5, 4]),
+            jac=slopes,
+            max_nfev=2_000,
+        )
+    return Curve(float(first), float(last), float(top), float(drop), float(rate))
+
+
+def _quantiles(draws: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - stats.LEVEL) / 2, (1 + stats.LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,50 @@
+"""Run grids of trainings, test claims on them, make synthetic data, run notebooks, export runs."""
+
+from workbench.experiments.claims import (
+    Claim,
+    Region,
+    at_least,
+    at_most,
+    between,
+    check_claim,
+    claims_table,
+    less_than,
+    more_than,
+    show_verdicts,
+)
+from workbench.experiments.export import export, push
+from workbench.experiments.grid import Cell, make_cells, run_grid, runs_of
+from workbench.experiments.synthetic import (
+    distil,
+    pairs_from_dataset,
+    preference_pairs,
+    sample_pairs,
+)
+from workbench.parallel import run_parallel
+from workbench.store import Run, Store
+
+__all__ = [
+    "Run",
+    "Store",
+    "run_parallel",
+    "runs_of",
+    "Cell",
+    "Claim",
+    "Region",
+    "at_least",
+    "at_most",
+    "between",
+    "check_claim",
+    "claims_table",
+    "distil",
+    "export",
+    "less_than",
+    "make_cells",
+    "more_than",
+    "pairs_from_dataset",
+    "preference_pairs",
+    "push",
+    "run_grid",
+    "sample_pairs",
+    "show_verdicts",
+]

@@ -1,0 +1,153 @@
+"""models.adapters"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import transformers
+from filelock import FileLock
+
+from workbench import environment
+from workbench.data import templates
+from workbench.errors import InputError
+from workbench.models import loading, memory
+from workbench.store import Run
+
+if TYPE_CHECKING:
+    import peft
+
+
+def chat_token_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the chat and tool tokens in this vocabulary: reserved by base models, and often never trained."""
+    vocabulary = tokenizer.get_vocab()
+    return sorted(
+        vocabulary[token] for token in (*templates.CHAT_TOKENS, *templates.TOOL_TOKENS) if token in vocabulary
+    )
+
+
+def lora_config(
+    rank: int, tokenizer: transformers.PreTrainedTokenizerBase, alpha: int | None = None, tied: bool = True
+) -> peft.LoraConfig:
+    """LoRA on every linear layer but the output, plus the embedding rows of the chat tokens themselves.
+
+    LoRA alone leaves a token that the base model never saw at its random start, and the end token is such a token: the model
+    would have to learn to stop without being able to tell the end token from noise (Hu et al. 2021 for LoRA; PEFT's
+    trainable_token_indices for the rows).
+
+    Args:
+        rank: of the update of each layer; a higher one learns more and costs more memory.
+        tokenizer: whose chat tokens are trained.
+        alpha: the update is scaled by alpha / rank; None takes twice the rank.
+        tied: input and output embedding share their rows; if not, both are trained.
+    """
+    import peft
+
+    tokens = chat_token_ids(tokenizer)
+    layers = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    return peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha or 2 * rank,
+        target_modules="all-linear",
+        trainable_token_indices={layer: tokens for layer in layers} if tokens else None,
+        task_type="CAUSAL_LM",
+    )
+
+
+@environment.few_progress_bars()
+def with_adapter(
+    model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase, rank: int = 16
+) -> peft.PeftModel:
+    """The base with a new adapter that changes nothing yet, as a training starts, the same in every process: for gradients (scores.less)."""
+    import peft
+
+    tied = model.config.get_text_config().tie_word_embeddings
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return peft.get_peft_model(model, lora_config(rank, tokenizer, tied=tied))
+
+
+@environment.few_progress_bars()
+def load_tuned(
+    run: Run, *, merged: bool = False, unfolded: bool = False, trainable: bool = False, device: str | None = None
+) -> tuple[transformers.PreTrainedModel | peft.PeftModel, transformers.PreTrainedTokenizerBase]:
+    """Model of a finished run and its tokenizer, ready to answer (it stops at its own end token).
+
+    Args:
+        run: as :func:`workbench.train.supervised.sft` or :func:`workbench.train.preference.dpo` returns it.
+        merged: fold the adapter into the full-precision base. Decodes faster; for a run trained on NF4 it is a slightly
+            different model, since the rounding of the base, which the adapter was trained on, is gone.
+        unfolded: keep the rounding: the 4-bit weights as floats, with the adapter folded in. The same model to the last digits, in
+            the memory of a full one, and on a CPU many times faster than unpacking all weights again for every token.
+        trainable: to go on training: what was trained stays in fp32 and takes gradients.
+        device: "cpu" or "cuda"; None takes CUDA where there is one.
+    """
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run.adapter)
+    method = run.spec["method"]
+    if method == "full":
+        model = loading.load_base(run.adapter, device=device, dtype=torch.float32 if trainable else None)
+    else:
+        base = loading.load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
+        if unfolded and method == "qlora":
+            base = _floats(base)
+        elif trainable:
+            base = unpacked(base)
+        import peft
+
+        # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
+        model = peft.PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
+        model = model.merge_and_unload() if merged or unfolded else model
+    model.generation_config.eos_token_id = sorted({templates.end_of_turn(tokenizer), tokenizer.eos_token_id})
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer
+
+
+def unpacked(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
+    """A model on a CPU with its 4-bit weights as floats, where they take no more than a quarter of the free memory.
+
+    Each step would unpack them anyway, so the numbers are the same to the last digit; training the pocket base is a sixth faster.
+    On a GPU, where memory is what 4 bits are for, the model stays as it is.
+    """
+    packed = model.device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False)
+    if not packed or 4 * model.num_parameters() > memory.free_bytes("cpu") / 4:
+        return model
+    return _floats(model)
+
+
+def _floats(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
+    with environment.library_errors_only():  # it tells the type of the floats, which load_base chose
+        return model.dequantize()
+
+
+def load_any(source: Run | str) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
+    """Model and tokenizer of a run or of a base model, in the form that answers fastest where it stands."""
+    if isinstance(source, Run):
+        # on a GPU memory is what is short, on a CPU it is time
+        return load_tuned(source, unfolded=loading.default_device() == "cpu")
+    return loading.load_base(source), loading.load_tokenizer(source)
+
+
+@environment.few_progress_bars()
+def merge(run: Run, out: str | Path) -> Path:
+    """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither PEFT nor bitsandbytes.
+
+    The adapter is folded into the full-precision base, in fp32 on the CPU: merging into 4-bit weights would round the sum again.
+
+    Raises:
+        InputError: ``out`` exists.
+    """
+    out = Path(out)
+    if out.exists():
+        raise InputError(f"{out}: exists already; give a new folder")
+    model, tokenizer = load_tuned(run, merged=True, device="cpu")
+    partial = out.with_name(out.name + ".partial")
+    with FileLock(out.with_name(out.name + ".lock")):
+        shutil.rmtree(partial, ignore_errors=True)
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        os.replace(partial, out)
+    out.with_name(out.name + ".lock").unlink(missing_ok=True)
+    return out

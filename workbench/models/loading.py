@@ -1,0 +1,152 @@
+"""Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from workbench import distributed, environment, hub
+from workbench.data import templates
+from workbench.errors import InputError, first_line
+
+SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which says the same."""
+    if known := hub.snapshot_commit(folder):
+        return known
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".bin") or path.name in ("config.json", *TOKENIZER_FILES):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def context_length(folder: Path) -> int:
+    """Tokens that a model was made to read at once."""
+    return transformers.AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings
+
+
+def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:
+    """Tokenizer of ``base`` with the chat template that marks answers, and with a pad token that is not its end token.
+
+    Raises:
+        InputError: no tokenizer there, or one that no chat template fits.
+    """
+    folder = hub.fetch(base, revision)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"{base}: no tokenizer in this folder ({' or '.join(TOKENIZER_FILES[:2])}); save it beside the weights"
+        )
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
+    # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
+    # looked at, so any token will do that no text holds: one made for it, or the last special token without a task here.
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        made = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>") if token in tokenizer.get_vocab()]
+        taken = {
+            tokenizer.bos_token,
+            tokenizer.eos_token,
+            tokenizer.unk_token,
+            *templates.CHAT_TOKENS,
+            *templates.TOOL_TOKENS,
+        }
+        special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items(), reverse=True)]
+        spare = [token for token in (*made, *special, "!") if token not in taken]
+        tokenizer.pad_token = spare[0]
+    return templates.with_template(tokenizer)
+
+
+@environment.few_progress_bars()
+def load_base(
+    base: str | Path,
+    quantize: bool = False,
+    device: str | None = None,
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> transformers.PreTrainedModel:
+    """Load a causal language model for use or training.
+
+    Args:
+        base: folder or Hub id.
+        quantize: keep the linear layers in 4-bit NF4 with double quantisation (Dettmers et al. 2023, QLoRA): about 0.6 bytes a
+            parameter instead of 2 or 4, at the cost of slower decoding.
+        device: "cpu" or "cuda"; None takes CUDA where there is one.
+        revision: branch, tag or commit on the Hub.
+        dtype: of the weights that are not quantised; None takes :func:`compute_dtype`.
+
+    Raises:
+        InputError: the folder has no readable config or weights.
+    """
+    device = device or default_device()
+    dtype = dtype or compute_dtype(device)
+    folder = hub.fetch(base, revision)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    if not weights:
+        raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
+    if device == "cuda":
+        # Trainers and their models refer to each other in circles: one that nobody uses would keep its place on the GPU.
+        gc.collect()
+        torch.cuda.empty_cache()
+    try:
+        if quantize and device == "cpu" and sum(file.stat().st_size for file in weights) < SMALL:
+            return copy.deepcopy(_rounded(folder, fingerprint(folder), dtype))
+        return _read(folder, quantize, device, dtype)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(
+            f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def _rounded(folder: Path, fingerprint: str, dtype: torch.dtype) -> transformers.PreTrainedModel:
+    """A small base in 4 bits on the CPU, kept: rounding takes longer than all else of loading, and a grid loads its base for each run twice."""
+    return _read(folder, True, "cpu", dtype)
+
+
+def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> transformers.PreTrainedModel:
+    # Accelerate refuses a 4-bit model on a bare "cuda" where several processes train, each on the GPU of its number.
+    settings = {"dtype": dtype, "device_map": {"": distributed.local_rank() if device == "cuda" else device}}
+    if quantize:
+        settings["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, **settings)
+    if device == "cpu" and getattr(model, "is_loaded_in_4bit", False):
+        # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
+        # training after it gets no gradient through these layers, silently, and numbers differ from those of other CPUs.
+        from bitsandbytes.nn import Linear4bit
+
+        for module in model.modules():
+            if isinstance(module, Linear4bit):
+                module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def default_device() -> str:
+    """Device to train and answer on: "cuda" where there is a usable GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def compute_dtype(device: str) -> torch.dtype:
+    """fp32 on a CPU (bf16 is emulated on most and slower), bf16 on a GPU that has it, else fp16."""
+    if device == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

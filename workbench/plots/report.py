@@ -1,0 +1,189 @@
+"""What executed notebooks say: an HTML report to open, the README's table of claims, and the difference between two of them."""
+
+import base64
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+
+from workbench.errors import InputError
+from workbench.experiments import notebooks
+from workbench.experiments.claims import COLOURS, HOLDS, MARKS, effect_text, read_claims
+
+START, END = "<!-- claims -->", "<!-- /claims -->"
+
+
+# nbconvert's page without the scripts that it loads from the net: the report opens offline and years later.
+PAGE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
+
+
+INDEX = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Instruction tuning workbench</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #f6f6f4; margin: 0 auto; max-width: 64rem; padding: 2rem 1rem; }
+  h1 { font-size: 1.6rem; margin: 0; }
+  h2 { font-size: 1.2rem; margin: 0; }
+  a { color: #14568a; }
+  p { margin: .3rem 0; }
+  .question { font-size: 1.05rem; color: #555; }
+  article { background: #fff; border: 1px solid #ddd; border-radius: 6px; margin: 1.2rem 0; padding: 1.2rem 1.4rem; }
+  img { display: block; max-width: 100%; max-height: 24rem; margin: .8rem 0; }
+  table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+  td { border-top: 1px solid #eee; padding: .3rem 0 .3rem 1rem; vertical-align: top; }
+  td:first-child { white-space: nowrap; font-weight: 600; padding-left: 0; width: 9rem; }
+  td:last-child { white-space: nowrap; color: #555; text-align: right; }
+</style></head><body>
+<h1>Instruction tuning workbench</h1>
+<p>{{ pages | length }} notebook{{ "s" if pages | length != 1 }} as executed on this machine;
+{{ held }} of {{ total }} claims hold.</p>
+{% for page in pages %}<article>
+<h2><a href="{{ page.file }}">{{ page.title }}</a></h2>
+<p class="question">{{ page.question }}</p>
+{% if page.picture %}<a href="{{ page.file }}"><img alt="" src="data:image/png;base64,{{ page.picture }}"></a>{% endif %}
+<table>{% for claim in page.claims %}<tr>
+<td style="color: {{ colours[claim.verdict] }}">{{ marks[claim.verdict] }} {{ claim.verdict }}</td>
+<td>{{ claim.text }}</td><td>{{ effect(claim) }}</td></tr>{% endfor %}</table>
+{% if page.error %}<p>✗ did not run to its end</p>{% endif %}
+</article>{% endfor %}
+</body></html>
+""")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the index says of one notebook."""
+
+    file: str
+    title: str
+    question: str
+    picture: str
+    """Its first picture, PNG in base64; empty where it has none."""
+    claims: list[dict]
+    error: bool
+    """Whether a cell stopped with an error."""
+
+
+def build(source: Path | str = "build/notebooks", out: Path | str = "build/report") -> Path:
+    """Write each executed notebook as one self-contained HTML file, and an index of them; returns the index's path.
+
+    The notebooks are those of `source` that belong to the series, and the forks that have been run.
+    Raises InputError where nothing has been run.
+    """
+    source, out = notebooks.ROOT / source, notebooks.ROOT / out
+    paths = [path if path.parent.name == "forks" else source / path.name for path in notebooks.all_notebooks().values()]
+    executed = [(path, notebooks.read_notebook(path)) for path in paths if path.exists()]
+    executed = [(path, notebook) for path, notebook in executed if _outputs(notebook)]
+    if not executed:
+        raise InputError(f"{source}: no executed notebook to report; run them first: workbench run")
+    out.mkdir(parents=True, exist_ok=True)
+    exporter = HTMLExporter(raw_template=PAGE, embed_images=True)
+    pages = []
+    for path, notebook in executed:
+        page = _page(path, notebook)
+        # A page without a kernel has no use for widgets: with their state gone, what was shown beside them is drawn.
+        notebook.metadata.pop("widgets", None)
+        body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.title}})
+        (out / page.file).write_text(body, encoding="utf-8")
+        pages.append(page)
+    every = [claim for page in pages for claim in page.claims]
+    held = sum(claim["verdict"] == HOLDS for claim in every)
+    index = INDEX.render(pages=pages, held=held, total=len(every), marks=MARKS, colours=COLOURS, effect=effect_text)
+    (out / "index.html").write_text(index, encoding="utf-8")
+    return out / "index.html"
+
+
+def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def _page(path: Path, notebook: NotebookNode) -> Page:
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# +(.+)$", prose, re.MULTILINE)
+    rest = prose[title.end() :] if title else ""
+    question = next((part for part in rest.strip().split("\n\n") if part and part[0] not in "#>|!<-*"), "")
+    pictures = [output.data["image/png"] for output in _outputs(notebook) if "image/png" in output.get("data", {})]
+    return Page(
+        file=f"{path.stem}.html",
+        title=_plain(title[1]) if title else path.stem,
+        question=_plain(question),
+        picture=pictures[0].replace("\n", "") if pictures else "",
+        claims=read_claims(path),
+        error=any(output.output_type == "error" for output in _outputs(notebook)),
+    )
+
+
+def _plain(markdown: str) -> str:
+    """One line of text without emphasis."""
+    return re.sub(r"\s+", " ", re.sub(r"[*`]", "", markdown)).strip()
+
+
+def readme_claims() -> str:
+    """The claims of the committed notebooks in Markdown: how many hold, the first of each notebook, and all of them, folded up.
+
+    Columns: claim, who says so, measured effect, verdict, notebook.
+    """
+    found = {path: read_claims(path) for path in sorted((notebooks.ROOT / "notebooks").glob("*.ipynb"))}
+    verdicts = [claim["verdict"] for listed in found.values() for claim in listed]
+    counts = ", ".join(f"{mark} {verdicts.count(verdict)}" for verdict, mark in MARKS.items())
+    return "\n".join(
+        [
+            *_table({path: listed[:1] for path, listed in found.items()}),
+            "",
+            f"<details><summary>All {len(verdicts)} claims: {counts}</summary>",
+            "",
+            *_table(found),
+            "",
+            "</details>",
+        ]
+    )
+
+
+def _table(found: dict[Path, list[dict]]) -> list[str]:
+    lines = ["| claim | who says so | measured | verdict | notebook |", "| --- | --- | --- | --- | --- |"]
+    for path, listed in found.items():
+        for claim in listed:
+            verdict = f"{MARKS[claim['verdict']]} {claim['verdict']}"
+            cells = [cell.replace("|", "\\|") for cell in (claim["text"], claim["source"], effect_text(claim), verdict)]
+            lines.append(f"| {' | '.join(cells)} | [{path.stem[:2]}](notebooks/{path.name}) |")
+    return lines
+
+
+def fill(readme: Path) -> str:
+    """The text of `readme` with a fresh table of claims between its two markers; the file is not written.
+
+    Raises InputError where the file or the markers are missing.
+    """
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError:
+        raise InputError(f"{readme}: no such file to fill") from None
+    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
+        raise InputError(f"{readme}: the table of claims goes between one {START} and one {END}; put both in")
+    return text.split(START)[0] + f"{START}\n{readme_claims()}\n{END}" + text.split(END)[1]
+
+
+def cover(notebook: str = "02_sft_qlora") -> Path:
+    """Write the first picture of a committed notebook beside it, for the top of the README.
+
+    Raises InputError where the notebook shows none.
+    """
+    outputs = [
+        output
+        for cell in notebooks.read_notebook(notebooks.find_notebook(notebook)).cells
+        for output in cell.get("outputs", [])
+    ]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    if not pictures:
+        raise InputError(f"{notebook}: no picture in its outputs; run it first")
+    path = notebooks.find_notebook(notebook).with_name("scorecard.png")
+    path.write_bytes(base64.b64decode(pictures[0]))
+    return path

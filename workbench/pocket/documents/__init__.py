@@ -1,0 +1,1 @@
+"""Hold the kinds of documents that the corpus is made of."""

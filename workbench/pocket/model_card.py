@@ -1,0 +1,78 @@
+"""The gates of the pocket base model, measured on what is stored, and the model card that publishes them."""
+
+import json
+from pathlib import Path
+
+from workbench.evaluate import scoring, stats
+from workbench.experiments import claims
+from workbench.pocket import tasks
+
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+tags: [llama, base-model, instruction-tuning, teaching]
+---
+
+# pocket-base
+
+A base model of {millions:.1f} M parameters for taking instruction tuning apart on a laptop. It only completes text. Everything it
+read was made by `workbench/pocket/` from {facts:,} facts in `data/facts/`, so what it can know is known exactly.
+It has seen no chat format: the tokens for one are reserved in its vocabulary and were never trained.
+
+| | |
+| --- | --- |
+| architecture | `LlamaForCausalLM`, {layers} layers, {hidden} wide, {heads} heads, vocabulary {vocabulary:,}, context 512, tied embeddings; stored in bf16 |
+{stretches}
+| training | seed {seed}, AdamW; on {machine}; torch {torch}, transformers {transformers} |
+| made by | `workbench pretrain` |
+
+## Gates
+
+Measured on the test split, on facts whose questions are kept out of the tuning data. In brackets the 95% interval over prompts.
+
+| gate | wanted | measured | prompts | verdict |
+| --- | --- | --- | --- | --- |
+{gates}
+
+## Not for
+
+Anything but experiments: it knows a few thousand facts and a small English, and its answers outside of them are noise.
+"""
+
+
+STRETCH = (
+    "| {name} | {tokens:,} tokens of {genres} genres, each seen once (SHA-256 `{corpus}`); peak learning rate {peak}, falling over the last {decay:.0%} of the steps; "
+    "{minutes} minutes; loss {train_loss} on the last batches, {held_out_loss} on text of another seed in the first mix (nats a token) |"
+)
+
+
+def measure_gates(folder: Path) -> list[claims.Claim]:
+    """Measure what the base model must know and must not do, as claims with intervals."""
+    base, test = str(folder), tasks.evaluation("test")
+    cloze = scoring.score_base(base, tasks.cloze("test", 600), "cloze")
+    few = scoring.score_base(base, test, "few_shot", shots=tasks.read_rows("tuning"))
+    asked = few[few["skill"] == "knowledge"]
+    plain, chat = (scoring.score_base(base, test, mode) for mode in ("plain", "chat"))
+    return [
+        claims.check_claim("cloze", "completes facts", "gate", stats.estimate(cloze, "correct"), claims.at_least(0.95)),
+        claims.check_claim("few-shot", "answers fact questions after four examples", "gate",
+                     stats.estimate(asked, "correct"), claims.at_least(0.80)),
+        claims.check_claim("plain", "follows instructions in plain text", "gate",
+                     stats.estimate(plain, "follows"), claims.at_most(0.10)),
+        claims.check_claim("chat", "follows instructions in the chat template", "gate",
+                     stats.estimate(chat, "follows"), claims.at_most(0.05)),
+    ]  # fmt: skip
+
+
+def write_card(folder: Path) -> list[claims.Claim]:
+    """Measure the gates and write README.md beside the weights; returns the gates."""
+    training = json.loads((folder / "training.json").read_text())
+    found = measure_gates(folder)
+    lines = [f"| {c.text} | {c.region.text} | {c.evidence} | {c.evidence.prompts} | {c.verdict} |" for c in found]
+    told = training["stretches"]
+    rows = [STRETCH.format(**part, name=name) for part, name in zip(told, ("corpus", "then"), strict=True)]
+    fields = {**training["spec"], **training["versions"], **training, "millions": told[-1]["parameters"] / 1e6}
+    text = CARD.format(**{**fields, "stretches": "\n".join(rows), "gates": "\n".join(lines)})
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return found

@@ -1,0 +1,34 @@
+"""Train with TRL: supervised fine-tuning, preference training, and other objectives on the same base."""
+
+from workbench.config import DPOSpec, SFTSpec
+from workbench.train.objectives import (
+    Objective,
+    classify,
+    encode_objective,
+    load_classifier,
+    load_model,
+    show_objectives,
+    train_objective,
+    within_budget,
+)
+from workbench.train.preference import dpo, dpo_panel, first_loss
+from workbench.train.supervised import sft
+from workbench.train.trl_yaml import write_trl_yaml
+
+__all__ = [
+    "DPOSpec",
+    "Objective",
+    "SFTSpec",
+    "classify",
+    "dpo",
+    "dpo_panel",
+    "encode_objective",
+    "first_loss",
+    "load_classifier",
+    "load_model",
+    "sft",
+    "show_objectives",
+    "train_objective",
+    "within_budget",
+    "write_trl_yaml",
+]

@@ -1,0 +1,120 @@
+"""What keeps a training from being lost: checkpoints by the clock, a Ctrl-C that saves before it stops, a stop at a wrong start.
+
+Imported where a training begins and not at the top of other modules: the class that callbacks inherit from takes 2.5 seconds to
+import, which notebooks and worker processes that read finished runs need not pay.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate.data_loader import BatchSamplerShard
+from transformers import ProgressCallback, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from workbench import distributed
+
+
+class CheckpointCallback(TrainerCallback):
+    """Saves a checkpoint every so many seconds or when asked to stop, and keeps time and tokens across interruptions."""
+
+    COMPLETE = "complete"  # a file in each checkpoint, written last: one without it was cut off while it was written
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self.stop = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Take up the counts of the checkpoint that the training goes on from."""
+        before = [entry for entry in state.log_history if "num_tokens" in entry]
+        self.tokens = before[-1]["num_tokens"] if before else 0
+        self.saved = time.monotonic()
+        self.began = self.saved - (before[-1]["seconds"] if before else 0.0)
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        """Let grouping by length draw from seed and epoch alone, and for the whole step.
+
+        From the global state a resumed epoch would have other batches, and from the share of one process several would.
+        """
+        batches = train_dataloader.batch_sampler
+        if isinstance(batches, BatchSamplerShard):  # one process's share of them
+            batches = batches.batch_sampler
+        sampler = batches.sampler
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size = (
+                args.per_device_train_batch_size * args.gradient_accumulation_steps * distributed.world_size()
+            )
+            sampler.generator = torch.Generator().manual_seed(args.seed + int(state.epoch))
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Ask for a checkpoint when it is time, with a log entry, so that the counts are exact at a checkpoint."""
+        # Processes that train together save and stop after the same step, or they would wait for each other for ever.
+        due, self.stop = distributed.on_main_process(lambda: (time.monotonic() - self.saved >= self.seconds, self.stop))
+        control.should_save = due or self.stop
+        control.should_log = control.should_log or control.should_save or state.global_step >= state.max_steps
+        control.should_training_stop = control.should_training_stop or self.stop
+
+    def on_log(self, args, state, control, **kwargs):
+        """Put seconds and tokens since the very beginning into the log entry."""
+        entry = state.log_history[-1]
+        entry["seconds"] = time.monotonic() - self.began
+        if "num_tokens" in entry:
+            entry["num_tokens"] += self.tokens
+
+    def on_save(self, args, state, control, **kwargs):
+        """Mark the checkpoint that has just been written as complete."""
+        distributed.on_main_process((Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch)
+        self.saved = time.monotonic()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let the first Ctrl-C ask for a stop after the step, and a second one stop at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may take signals
+            return
+        usual = signal.getsignal(signal.SIGINT)
+
+        def ask(*_):
+            self.stop = True
+            signal.signal(signal.SIGINT, usual)
+
+        signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+    @classmethod
+    def last(cls, folder: Path) -> str | None:
+        """The newest complete checkpoint in a folder."""
+        found = [path.parent for path in folder.glob(f"checkpoint-*/{cls.COMPLETE}")]
+        return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+
+class ProgressCallback(ProgressCallback):
+    """The Trainer's progress bar with the loss beside it, where the Trainer prints a line a log entry."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Show the newest loss."""
+        if self.training_bar is not None and "loss" in logs:
+            self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
+
+class FirstLossCallback(TrainerCallback):
+    """Stops a training whose first loss shows that the reference is another model than the one it starts from."""
+
+    def __init__(self, due: float | None, near: Callable[[float, float], bool]):
+        self.due, self.near = due, near
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Look at the first entry of the log."""
+        if state.global_step == 1 and self.due is not None:
+            loss = float(state.log_history[0]["loss"])
+            if not self.near(loss, self.due):
+                raise RuntimeError(
+                    f"the first loss is {loss:.4f} and {self.due:.4f} is due: the reference is not the model of the SFT run"
+                )

@@ -1,0 +1,247 @@
+"""Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) with TRL, from a supervised run.
+
+The loss compares the policy with a reference, and the reference has to be the very model that the policy starts from. Then the
+first loss is known before anything is computed (ln 2 for "sigmoid"), and a training with another first loss is stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from statistics import fmean
+
+import datasets
+import pandas as pd
+import torch
+import transformers
+import trl
+
+from workbench import environment
+from workbench.config import DPOSpec
+from workbench.data import content, preference_validation, templates, validation
+from workbench.errors import InputError
+from workbench.models import adapters
+from workbench.store import Run, Store
+from workbench.train.trainer import (
+    RECIPE,
+    attach_tracker,
+    fix_trl_trainer,
+    memory_arguments,
+    require_context,
+    require_no_leaks_once,
+    require_tracker,
+    run_to_end,
+    save_run,
+    to_trl,
+    trainer_arguments,
+)
+
+
+def dpo(
+    spec: DPOSpec,
+    rows: datasets.Dataset,
+    *,
+    sft_run: Run | None = None,
+    evaluation: datasets.Dataset | None = None,
+    store: Store | None = None,
+    quiet: bool = False,
+    save_every: float = 20.0,
+    report_to: str = "none",
+) -> Run:
+    """Go on with a tuned model on preference pairs and return the finished run; at once, if it was done before.
+
+    Args:
+        spec: what to do.
+        rows: pairs: ``prompt``, ``chosen`` and ``rejected``, each a list of messages (and ``tools``).
+        sft_run: the run whose model is trained on; as it was, it is the reference.
+        evaluation: rows that will judge the model; the leakage gate stops a training that has seen them.
+        store: where the run is kept; None takes the default store.
+        quiet: no progress bar.
+        save_every, report_to: as in :func:`workbench.train.supervised.sft`.
+
+    Raises:
+        InputError: no SFT run, rows that are no pairs, the doctor or the gate found an error, or the disk is full.
+        RuntimeError: the first loss shows that the reference is not the model of the SFT run.
+        KeyboardInterrupt: stopped; the same call goes on.
+    """
+    if not isinstance(sft_run, Run) or not sft_run.adapter.is_dir():
+        raise InputError(
+            f"DPO goes on from a finished SFT run, which is its reference as well; {sft_run!r} is none: pass what train.sft "
+            "returns as sft_run"
+        )
+    validation.require_valid(validation.find_unpaired(rows))
+    require_tracker(report_to)
+    store = store or Store()
+    require_no_leaks_once(rows, evaluation, store)
+    key = {
+        "spec": dataclasses.asdict(spec),
+        "sft": sft_run.id,
+        "rows": content.content_hash(rows),
+        "recipe": RECIPE,
+        "versions": environment.versions(),
+    }
+
+    def make(work: Path) -> dict:
+
+        return _train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
+
+    return store.obtain("dpo", key, make)
+
+
+TOLERANCE = 1e-3  # of the first loss
+
+
+def first_loss(spec: DPOSpec) -> float | None:
+    """The loss of a policy that is its own reference, whatever the pairs; None where the loss has no reference ("sft")."""
+    return {"sigmoid": math.log(2), "sigmoid_norm": math.log(2), "ipo": 1 / (2 * spec.beta) ** 2}.get(spec.loss)
+
+
+def make_trainer(
+    spec: DPOSpec,
+    model: torch.nn.Module,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rows: datasets.Dataset,
+    out: Path,
+    callbacks: list[transformers.TrainerCallback],
+    quiet: bool = True,
+    reference: transformers.PreTrainedModel | None = None,
+) -> trl.DPOTrainer:
+    """TRL's trainer for this spec and a tuned model; it tokenises the pairs.
+
+    Args:
+        model: as models.load_tuned(run, trainable=True) gives it. Its adapter is copied and kept as the reference.
+        reference: a second copy of a model without an adapter, which has nothing else to be compared with.
+    """
+    start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    settings = trainer_arguments(spec, model, len(rows), out, quiet)
+    if model.device.type == "cuda":
+        # both answers of a pair are read at a time
+        settings |= memory_arguments(spec, model, *method_of(model), 2 * spec.max_length, spec.batch_size)
+    arguments = trl.DPOConfig(
+        **settings,
+        loss_type=spec.loss,
+        beta=spec.beta,
+        max_length=spec.max_length,
+    )
+    trainer = trl.DPOTrainer(
+        model=model, ref_model=reference, args=arguments, train_dataset=to_trl(rows), processing_class=tokenizer,
+        callbacks=callbacks,
+    )  # fmt: skip
+    end = templates.end_of_turn(tokenizer)
+    trainer.train_dataset = trainer.train_dataset.map(_cut_after_end, fn_kwargs={"end": end})
+    fix_trl_trainer(trainer)
+    if reference is None:
+        _restore_reference(trainer.model, start)
+    return trainer
+
+
+def method_of(model: torch.nn.Module) -> tuple[str, int]:
+    """Method and rank by which a tuned model was trained; rank 0 for "full"."""
+    from bitsandbytes.nn import Linear4bit
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return "full", 0
+    folded = any(isinstance(part, Linear4bit) for part in model.modules())
+    return "qlora" if folded else "lora", model.peft_config["default"].r
+
+
+def _cut_after_end(pair: dict, end: int) -> dict:
+    """Cut both answers behind their end token: the newline after it is the template's, and no model is asked to write it."""
+    sides = {side: pair[side] for side in ("chosen_ids", "rejected_ids")}
+    return {side: ids[: len(ids) - ids[::-1].index(end)] for side, ids in sides.items()}
+
+
+def _restore_reference(model: torch.nn.Module, start: dict[str, torch.Tensor]) -> None:
+    """Make policy and reference what the SFT run left: TRL rounds the one, and copies only LoRA's matrices into the other.
+
+    It casts adapters on a quantised base to bf16, and it looks for ".default." in the names, which the rows of the chat tokens
+    have at the end. Without this the first loss is 0.691 to 0.693 and the reference a model that nobody trained.
+    """
+    for name, value in start.items():
+        policy = model.get_parameter(name)
+        policy.data.copy_(value)
+        parts = ["ref" if part == "default" else part for part in name.split(".")]
+        model.get_parameter(".".join(parts)).data = policy.data.clone()
+
+
+@environment.few_progress_bars()
+def _train_on_pairs(
+    work: Path,
+    spec: DPOSpec,
+    sft_run: Run,
+    rows: datasets.Dataset,
+    quiet: bool,
+    save_every: float,
+    report_to: str = "none",
+) -> dict:
+    """Train in the folder ``work`` and return the run's record; the work of :func:`workbench.train.preference.dpo`."""
+    from workbench.train.callbacks import CheckpointCallback, FirstLossCallback
+
+    came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
+    full = came_from["method"] == "full"
+    model, tokenizer = adapters.load_tuned(sft_run, trainable=True)
+    require_context(model.config.get_text_config().max_position_embeddings, came_from["base"], spec.max_length)
+    tokens = None if full else adapters.chat_token_ids(tokenizer)
+    findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
+    validation.require_valid(findings)
+    keeper = CheckpointCallback(save_every)
+    reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
+    trainer = make_trainer(
+        spec,
+        model,
+        tokenizer,
+        rows,
+        work / "checkpoints",
+        [keeper, FirstLossCallback(first_loss(spec), _near)],
+        quiet,
+        reference,
+    )
+    attach_tracker(trainer, report_to, work)
+    log = run_to_end(trainer, keeper, work)
+    if not full:
+        trainer.model.delete_adapter("ref")
+    save_run(trainer, tokenizer, rows, work)
+    first, last = log.iloc[0], log.iloc[-1]
+    chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
+    return {
+        "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
+        "environment": {**environment.describe(), "seconds": float(last["seconds"])},
+        "scores": {
+            "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
+            "loss": float(last["loss"]), "first_loss": float(first["loss"]), "first_loss_due": first_loss(spec),
+            "chosen_tokens": chosen, "rejected_tokens": rejected,
+        },
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+    }  # fmt: skip
+
+
+def dpo_panel(run: Run) -> pd.DataFrame:
+    """What a preference training did, honestly: a row a question, with columns question, value, unit, verdict.
+
+    Log-probabilities are of whole answers and against the SFT model, on the last fifth of the log; both sides usually fall
+    (Rafailov et al. 2024, arXiv 2404.12358): the margin grows all the same as long as the rejected ones fall faster.
+    """
+    beta, scores, first = run.spec["beta"], run.scores, run.log.iloc[0]
+    last = run.log.tail(max(1, len(run.log) // 5)).mean(numeric_only=True)
+    loss, due = scores["first_loss"], scores["first_loss_due"]
+    apart = max(abs(first[f"rewards/{side}"]) for side in preference_validation.ANSWERS) / beta
+    chosen, rejected = (last[f"rewards/{side}"] / beta for side in preference_validation.ANSWERS)
+    longer = scores["chosen_tokens"] / scores["rejected_tokens"] - 1
+    answer = "nats an answer"
+    lines = [
+        ("first loss", loss, "nats", "of no reference" if due is None else f"as due: {due:.4f}" if _near(loss, due) else f"WRONG: {due:.4f} is due"),
+        ("policy against reference before the first step", apart, answer, "the same model" if apart < TOLERANCE else "ANOTHER model"),
+        ("length of chosen answers", scores["chosen_tokens"], "tokens", f"{longer:+.0%} against rejected"),
+        ("length of rejected answers", scores["rejected_tokens"], "tokens", ""),
+        ("chosen answers against the SFT model", chosen, answer, "likelier" if chosen > 0 else "LESS likely"),
+        ("rejected answers against the SFT model", rejected, answer, "LIKELIER" if rejected > 0 else "less likely"),
+        ("margin between them", chosen - rejected, answer, "grew" if chosen > rejected else "did NOT grow"),
+        ("pairs with a margin above 0", last["rewards/accuracies"], "share", ""),
+    ]  # fmt: skip
+    return pd.DataFrame(lines, columns=["question", "value", "unit", "verdict"])
+
+
+def _near(loss: float, due: float) -> bool:
+    return abs(loss - due) <= TOLERANCE * max(1, due)

@@ -1,0 +1,232 @@
+"""What supervised training and preference training on TRL have in common: the Trainer's arguments, its mending, its end."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import datasets
+import pandas as pd
+import torch
+import transformers
+import trl
+
+from workbench import distributed
+from workbench.config import DPOSpec, SFTSpec
+from workbench.data import content, decontamination
+from workbench.errors import InputError
+from workbench.models import loading, memory
+from workbench.store import ROWS_FILE, Store
+
+RECIPE = (
+    2  # part of every run's name; raise it when a change here, in supervised.py or dpo.py changes what a spec means
+)
+
+
+def require_tracker(name: str) -> None:
+    """Raise InputError for a tracker that the Trainer does not know or that is not installed here."""
+    if name == "none":
+        return
+    installed = transformers.integrations.get_available_reporting_integrations()
+    if name not in installed:
+        raise InputError(
+            f'report_to "{name}" is not installed, or nothing that the Trainer can report to; installed here: '
+            f'{", ".join(installed) or "none"}; pip install -e ".[tracking]" brings TensorBoard'
+        )
+
+
+def require_no_leaks_once(rows: datasets.Dataset, evaluation: datasets.Dataset | None, store: Store) -> None:
+    """Kept, so that a finished run is gated against evaluation rows that it has not met, and only against those."""
+
+    def passed() -> pd.DataFrame:
+        decontamination.require_no_leaks(rows, evaluation)
+        return pd.DataFrame({"passed": [True]})
+
+    if evaluation is not None:
+        store.cached([content.content_hash(rows), content.content_hash(evaluation)], "gate", passed)
+
+
+def trainer_arguments(
+    spec: SFTSpec | DPOSpec, model: transformers.PreTrainedModel, rows: int, out: Path, quiet: bool
+) -> dict:
+    """Arguments of SFTConfig and DPOConfig that follow from the fields both specs have, and from the device."""
+    cpu = model.device.type == "cpu"
+    half = None if cpu else loading.compute_dtype("cuda")
+    share = distributed.per_process(spec.batch_size)
+    micro = min(spec.micro_batch_size or share, share)
+    steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
+    return dict(
+        output_dir=str(out),
+        # What TRL would set otherwise cannot be built on a CPU (bf16) or costs a third of the time there (checkpointing).
+        use_cpu=cpu,
+        bf16=half == torch.bfloat16,
+        fp16=half == torch.float16,
+        activation_checkpointing=spec.checkpointing,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type=spec.scheduler,
+        warmup_steps=spec.warmup,
+        weight_decay=spec.weight_decay,
+        num_train_epochs=spec.epochs,
+        max_steps=spec.max_steps or -1,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=share // micro,
+        ddp_find_unused_parameters=False,  # every trained weight is used in every step
+        seed=spec.seed,
+        save_strategy="no",  # Keeper saves by the clock
+        save_total_limit=2,
+        logging_steps=max(1, round(steps / 50)),
+        logging_first_step=True,
+        report_to="none",
+        disable_tqdm=quiet or not distributed.is_main_process(),
+        dataloader_pin_memory=not cpu,
+    )
+
+
+def packing_arguments(spec: SFTSpec, model: transformers.PreTrainedModel, lengths: list[int]) -> dict:
+    """Arguments of SFTConfig that pack rows, none of which sees another, and fit a step into memory.
+
+    A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
+    of two. A budget in tokens takes sequences to be full, which they nearly are.
+
+    Args:
+        lengths: of the rows, in tokens.
+    """
+    cut = [min(length, spec.max_length) for length in lengths]
+    sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
+    budget = {"max_steps": max(1, round(spec.max_tokens / (sequences * spec.max_length)))} if spec.max_tokens else {}
+    return {
+        **budget,
+        "packing": True,
+        "packing_strategy": "bfd",
+        "max_length": spec.max_length,
+        **memory_arguments(spec, model, spec.method, spec.rank, spec.max_length, sequences),
+    }
+
+
+def memory_arguments(
+    spec: SFTSpec | DPOSpec, model: transformers.PreTrainedModel, method: str, rank: int, length: int, sequences: int
+) -> dict:
+    """Arguments that cut a step of `sequences` into what memory takes at a time: see :func:`workbench.models.memory.fit_step`.
+
+    Neither they nor checkpointing change what is learned. What the spec says goes first.
+    """
+    share, pieces = distributed.per_process(sequences), distributed.world_size() if distributed.is_sharded() else 1
+    room, shape = memory.free_bytes(model.device.type), memory.ModelShape.of(model)
+    # The first process decides for all: with other free memory, they would take other numbers of turns and wait for each other.
+    found = distributed.on_main_process(
+        lambda: memory.fit_step(room, shape, method, rank, length, share, loaded=True, pieces=pieces)
+    )
+    micro = min(spec.micro_batch_size or found.micro, share)
+    return {
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": max(1, share // micro),
+        "activation_checkpointing": spec.checkpointing or found.checkpointing,
+    }
+
+
+def to_trl(rows: datasets.Dataset) -> datasets.Dataset:
+    """Rows as TRL takes them: ``messages`` (or ``prompt``, ``chosen``, ``rejected``) and ``tools``, arguments as JSON text.
+
+    Arrow gives all dicts of a column the same keys, and fills in None: as text they stay what they are.
+    """
+    plain = []
+    for row in rows:
+        columns = [name for name in ("messages", "prompt", "chosen", "rejected") if row.get(name)]
+        tools = content.row_tools(row)
+        plain.append({name: _turns(row[name]) for name in columns} | {"tools": _as_text(tools) if tools else None})
+    return datasets.Dataset.from_list(plain)
+
+
+def fix_trl_trainer(trainer: transformers.Trainer) -> None:
+    """Put right what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
+    from peft.utils import TrainableTokensWrapper
+
+    from workbench.train import callbacks
+
+    head = trainer.model.get_output_embeddings()
+    if isinstance(head, TrainableTokensWrapper):
+        # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
+        head.bias = head.original_module.bias
+    trainer.remove_callback(transformers.PrinterCallback)
+    if trainer.pop_callback(transformers.ProgressCallback):
+        trainer.add_callback(callbacks.ProgressCallback)
+    if trainer.model.device.type == "cpu":
+        # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
+        # A CPU does not; three quarters of the tokens are prompts.
+        trl.trainer.utils._use_triton = lambda device: True
+    # The Trainer counts the model's parameters anew in each step, for a number that nobody reads.
+    trainer.floating_point_ops = lambda inputs: 0
+    # TRL casts adapters on a quantised base to bf16, in which a CPU is slow, a GPU without bf16 stops (its scaler of gradients wants
+    # fp32), and the steps of AdamW get lost: from 0.02, say, bf16 cannot move by less than 0.0001.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def rows_trained(dataset: datasets.Dataset) -> int:
+    """Rows of a trainer's data set, packed or not."""
+    return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
+
+
+def attach_tracker(trainer: transformers.Trainer, to: str, work: Path) -> None:
+    """Let a tracker have the log as well, under the run's id: TensorBoard's files lie in ``work / "tensorboard"``."""
+    if to == "none":
+        return
+    (make,) = transformers.integrations.get_reporting_integration_callbacks([to])
+    tracker = make()
+    if to == "tensorboard":
+        tracker.logging_dir = str(work / "tensorboard")  # the Trainer's choice is deleted with the checkpoints
+    trainer.args.project, trainer.args.run_name = "workbench", work.name.removesuffix(".partial")
+    trainer.add_callback(tracker)
+
+
+def require_context(context: int, name: str, max_length: int) -> None:
+    """Raise InputError where rows may be longer than the context, in tokens, of the model called ``name``."""
+    if max_length > context:
+        raise InputError(f"max_length {max_length} is more than the {context} tokens that {name} was made for")
+
+
+def run_to_end(trainer: transformers.Trainer, keeper, work: Path) -> pd.DataFrame:
+    """Train to the end, from the last checkpoint in ``work`` where there is one; returns the log, a row a logged step.
+
+    Args:
+        keeper: the :class:`workbench.train.callbacks.CheckpointCallback` among the trainer's callbacks.
+
+    Raises:
+        KeyboardInterrupt: stopped by Ctrl-C; a checkpoint is kept.
+    """
+    with keeper.interruptible():
+        trainer.train(resume_from_checkpoint=keeper.last(work / "checkpoints"))
+    if keeper.stop:
+        raise KeyboardInterrupt(
+            f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on from there"
+        )
+    log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
+    if distributed.is_main_process():
+        log.to_csv(work / "log.csv", index=False)
+    return log
+
+
+def save_run(
+    trainer: transformers.Trainer, tokenizer: transformers.PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path
+) -> None:
+    """Write what was trained with its tokenizer, and the rows as TRL takes them; pieces that lie in several processes are gathered."""
+    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if distributed.is_main_process():
+        trainer.model.save_pretrained(work / "adapter", state_dict=state)
+        tokenizer.save_pretrained(work / "adapter")
+        to_trl(rows).to_parquet(work / ROWS_FILE)
+
+
+def _turns(messages: list[dict]) -> list[dict]:
+    turns = []
+    for message in messages:
+        calls = [call.get("function") or call for call in message.get("tool_calls") or []]
+        calls = [{"name": call["name"], "arguments": _as_text(call["arguments"])} for call in calls]
+        turns.append({"role": message["role"], "content": message["content"] or "", "tool_calls": calls})
+    return turns
+
+
+def _as_text(value) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
