@@ -7,14 +7,11 @@ tokenizer, TRL renders training rows with it, and everything else calls :func:`e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from html import escape
 
-import torch
 import transformers
 from IPython.display import HTML
 
-from workbench.data import content
 from workbench.errors import InputError
 
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
@@ -122,24 +119,6 @@ def prompt_ids(
         messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True
     )
     return encoded["input_ids"]
-
-
-def label_batches(
-    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int, batch_size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids and labels of whole conversations (the chosen side of a pair), each of shape (rows, longest), the shortest first.
-
-    Labels are the ids, with -100 wherever nothing is supervised: model and label are one position apart, as in the libraries.
-    """
-    encoded = [encode(tokenizer, content.conversation(row), content.row_tools(row)) for row in rows]
-    encoded = sorted(((ids[:max_length], mask[:max_length]) for ids, mask in encoded), key=lambda pair: len(pair[0]))
-    for start in range(0, len(encoded), batch_size):
-        batch = encoded[start : start + batch_size]
-        width = len(batch[-1][0])
-        # Padding stands on the right and the models are causal: no token of an answer can see it.
-        ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch])
-        mask = torch.tensor([mask + [0] * (width - len(mask)) for _, mask in batch])
-        yield ids, ids.masked_fill(mask == 0, -100)
 
 
 def end_of_turn(tokenizer: transformers.PreTrainedTokenizerBase) -> int:
