@@ -176,11 +176,11 @@ def report(
     readme: Annotated[bool, typer.Option("--readme", help="Fill the README's table of claims instead.")] = False,
 ) -> None:
     """Write what was executed as pages to open in a browser."""
-    from workbench.experiments import notebooks
+    from workbench import environment
     from workbench.plots.report import build, cover, fill
 
     if readme:
-        path = notebooks.ROOT / "README.md"
+        path = environment.ROOT / "README.md"
         text = fill(path)
         path.write_text(text, encoding="utf-8")
         typer.echo(f"{path}: table of claims written")
@@ -250,9 +250,9 @@ def diff(
     b: Annotated[str, typer.Argument(help="The one to compare with it.")],
 ) -> None:
     """Show what changed between two runs of a notebook: parameters, effects, verdicts."""
-    from workbench.experiments import claims
+    from workbench.experiments import comparison
 
-    found = claims.diff(a, b)
+    found = comparison.diff(a, b)
     runs.table(f"parameters: {a} (a) against {b} (b)", found.parameters)
     runs.table("claims", found.claims.drop(columns="flipped"))
     flipped = found.claims.loc[found.claims["flipped"], "claim"].tolist()
