@@ -175,7 +175,7 @@ def json_object(response: str, value: dict) -> Grade:
     except json.JSONDecodeError:
         return Grade(False, False)
     follows = isinstance(found, dict) and set(found) == set(value)
-    return Grade(follows, follows and all(plain(str(found[k])) == plain(str(v)) for k, v in value.list_items()))
+    return Grade(follows, follows and all(plain(str(found[k])) == plain(str(v)) for k, v in value.items()))
 
 
 @register
