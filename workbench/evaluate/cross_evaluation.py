@@ -7,6 +7,7 @@ from functools import cache
 import pandas as pd
 from joblib import delayed
 
+from workbench import hub
 from workbench.config import SFTSpec
 from workbench.data import content
 from workbench.evaluate import scoring
@@ -40,7 +41,7 @@ def score_on_tasks(made: Run | str, aims: Mapping[str, Task], store: Store | Non
     """
     store, tuned = store or Store(), isinstance(made, Run)
     classifies = tuned and made.record.get("labels") is not None
-    named = made if tuned else loading.fingerprint(loading.fetch(made))
+    named = made if tuned else loading.fingerprint(hub.fetch(made))
     language = cache(
         lambda: objectives.load_model(made) if tuned else (loading.load_base(made), loading.load_tokenizer(made))
     )

@@ -11,6 +11,7 @@ from functools import lru_cache
 import pandas as pd
 from joblib import delayed
 
+from workbench import hub
 from workbench.data import content
 from workbench.errors import InputError
 from workbench.evaluate import scoring, stats
@@ -71,7 +72,7 @@ class AskedModel:
     def key(self) -> list:
         """Plain data that names model, ways and rows."""
         ways = {way: [asked.mode, *scoring.evaluation_key(asked.rows)] for way, asked in self.asked.items()}
-        source = self.source.id if isinstance(self.source, Run) else loading.fingerprint(loading.fetch(self.source))
+        source = self.source.id if isinstance(self.source, Run) else loading.fingerprint(hub.fetch(self.source))
         return [self.name, self.seed, source, ways]
 
 
