@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import datasets
 
-from workbench import distributed, profiles
+from workbench import distributed, hub, profiles
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
 from workbench.errors import InputError
@@ -102,7 +102,7 @@ def side_by_side_lines(tuned: dict[str, Run | None], rows, samples: int, referen
     """Prompts with the answers of several runs and the reference; None is the base of the last run, asked in plain text."""
     *_, last = tuned.values()
     tokenizer = loading.load_tokenizer(last.adapter)
-    room = loading.context_length(loading.fetch(last.spec["base"], last.spec["revision"])) - NEW_TOKENS
+    room = loading.context_length(hub.fetch(last.spec["base"], last.spec["revision"])) - NEW_TOKENS
     asked = []
     for row in rows:
         if len(asked) == samples:

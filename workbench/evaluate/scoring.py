@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 
+from workbench import hub
 from workbench.data import content, templates
 from workbench.errors import InputError
 from workbench.graders import grade
@@ -176,7 +177,7 @@ def score_base(
         return score(*adapters.load_any(base), evaluation, mode, shots=shots)
 
     key = [
-        loading.fingerprint(loading.fetch(base)),
+        loading.fingerprint(hub.fetch(base)),
         *evaluation_key(evaluation),
         mode,
         content.content_hash(shots),
@@ -200,7 +201,7 @@ def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> fl
     def after() -> pd.DataFrame:
         return pd.DataFrame({"loss": [text_loss(*adapters.load_any(run), texts)]})
 
-    folder = loading.fetch(spec["base"], spec["revision"])
+    folder = hub.fetch(spec["base"], spec["revision"])
     base = store.cached([loading.fingerprint(folder), spec["method"] == "qlora", kept], "text-loss", before)
     return store.cached([run, kept], "text-loss", after)["loss"].item() - base["loss"].item()
 

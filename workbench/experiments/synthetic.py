@@ -10,6 +10,7 @@ import pandas as pd
 import transformers
 from joblib import delayed
 
+from workbench import hub
 from workbench.data import content, decontamination, preference_validation, reading, templates, validation
 from workbench.errors import InputError
 from workbench.evaluate import scoring
@@ -165,7 +166,7 @@ def pairs_from_dataset(
             }
         )
 
-    base = loading.fingerprint(loading.fetch(run.spec["base"], run.spec["revision"]))  # names the tokenizer
+    base = loading.fingerprint(hub.fetch(run.spec["base"], run.spec["revision"]))  # names the tokenizer
     key = [content.content_hash(rows), content.content_hash(evaluation), base, templates.CHATML, max_length, RECIPE]
     faults = (store or Store()).cached(key, "given", judge)["fault"]
     counts = faults[faults != ""].value_counts()

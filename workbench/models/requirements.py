@@ -155,7 +155,7 @@ def methods_that_fit(
     """
     if not torch.cuda.is_available():
         return dict(ways)
-    shape = memory.ModelShape.of(transformers.AutoConfig.from_pretrained(loading.fetch(profile.base)))
+    shape = memory.ModelShape.of(transformers.AutoConfig.from_pretrained(hub.fetch(profile.base)))
     kept = {}
     for name, way in ways.items():
         try:

@@ -19,7 +19,7 @@ import transformers
 import trl
 from IPython.display import HTML
 
-from workbench import environment
+from workbench import environment, hub
 from workbench.config import SFTSpec
 from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
@@ -115,7 +115,7 @@ def train_objective(
     read = [[row["text"], row["label"]] if way.format == "label" else [row, ""] for row in way.rows]
     asked = [[row if isinstance(row, str) else row.get("text") or content.plain_prompt(row), ""] for row in evaluation]
     store.cached([digest(read), digest(asked)], "gate-texts", lambda: _require_no_leaks(read, asked))
-    folder = loading.fetch(spec.base, spec.revision)
+    folder = hub.fetch(spec.base, spec.revision)
     key = {
         "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": read,
@@ -202,7 +202,7 @@ def load_classifier(run: Run) -> tuple[transformers.PreTrainedModel, transformer
     from peft import PeftModel
 
     tokenizer = loading.load_tokenizer(run.adapter)
-    model = _with_head(loading.fetch(run.spec["base"], run.spec["revision"]), tokenizer, run.record["labels"])
+    model = _with_head(hub.fetch(run.spec["base"], run.spec["revision"]), tokenizer, run.record["labels"])
     return PeftModel.from_pretrained(model, run.adapter).merge_and_unload().eval(), tokenizer
 
 

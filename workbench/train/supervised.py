@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from workbench import distributed, environment
+from workbench import distributed, environment, hub
 from workbench.config import SFTSpec
 from workbench.data import content, templates, validation
 from workbench.errors import InputError
@@ -79,7 +79,7 @@ def sft(
         )
     require_tracker(report_to)
     store = store or Store()
-    folder = loading.fetch(spec.base, spec.revision)
+    folder = hub.fetch(spec.base, spec.revision)
     require_no_leaks_once(rows, evaluation, store)
     key = {
         "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
@@ -127,7 +127,7 @@ def _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report
     last = log.iloc[-1]
     return {
         # where the default branch of a Hub model stood: it may move before the run is opened again
-        "spec": {**dataclasses.asdict(spec), "revision": loading.commit(folder) or spec.revision},
+        "spec": {**dataclasses.asdict(spec), "revision": hub.snapshot_commit(folder) or spec.revision},
         "environment": {**environment.describe(), "seconds": float(last["seconds"])},
         "scores": {
             "rows": rows_trained(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]), "loss": float(last["loss"]),
