@@ -1,11 +1,19 @@
-"""The one error that a user's input can cause."""
+"""Errors that a user's input can cause."""
 
 
 class InputError(Exception):
-    """Input that cannot be used: one line that names the file, the row, the field and the mend.
+    """Input that cannot be used: one line that names the file, the row, the field and the fix.
 
     The command line prints the message and exits with code 2; a notebook shows it as the last line of the traceback.
     """
+
+
+class BadRow(Exception):
+    """A row of data that cannot be used: its field, what is wrong with it, and the fix. Reading names the file and the row as well."""
+
+    def __init__(self, field: str, wrong: str, fix: str):
+        super().__init__(f"field {field}: {wrong}; {fix}" if field else f"{wrong}; {fix}")
+        self.wrong = wrong
 
 
 def first_line(error: Exception) -> str:

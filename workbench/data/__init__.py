@@ -36,11 +36,11 @@ from workbench.data.decontamination import (
     require_no_leaks,
 )
 from workbench.data.duplicates import near_duplicates
-from workbench.data.formats import BadRow
 from workbench.data.reading import Loaded, load, take_first, to_dataset
 from workbench.data.selection import distinct, diverse, oracle, select, selection_precision
 from workbench.data.templates import encode, end_of_turn, prompt_ids, show_mask, with_template
 from workbench.data.validation import Finding, findings_table, require_valid, validate
+from workbench.errors import BadRow
 
 __all__ = [
     "BadRow",
