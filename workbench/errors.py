@@ -1,4 +1,4 @@
-"""Errors that a user's input can cause."""
+"""Errors that a user's input can cause, and one-line messages."""
 
 
 class InputError(Exception):
@@ -17,5 +17,5 @@ class BadRow(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, for messages of one line."""
+    """Return the first line of an error, at most 200 characters, for messages of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -17,7 +17,6 @@ from typing import BinaryIO
 import datasets
 import pyarrow
 import pyarrow.parquet
-import zstandard
 from fsspec.compression import compr
 
 from workbench.errors import BadRow, InputError, first_line
@@ -63,7 +62,7 @@ def read_file(path: Path, notes: list[str]) -> Rows:
         return
     try:
         yield from (_csv if kind == ".csv" else _json)(path, lambda: _lines(path, compression))
-    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}); write it again") from None
 
 
@@ -152,8 +151,10 @@ def _lines(path: Path, compression: str) -> Iterator[tuple[int, str]]:
 
 
 def _unpacked(raw: BinaryIO, compression: str) -> BinaryIO:
-    if compression == ".zst":  # fsspec would stop at the end of the first of several frames
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+    if (
+        compression == ".zst"
+    ):  # by fsspec, a file that is cut short, and all but the first frame, would be lost in silence
+        return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd"))
     return compr[COMPRESSIONS[compression]](raw, mode="rb") if compression else raw
 
 
