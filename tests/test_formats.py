@@ -80,6 +80,17 @@ def test_any_column_can_be_named(tmp_path):
     )
 
 
+def test_a_response_that_is_named_counts_for_more_than_messages_beside_it(tmp_path):
+    row = {"messages": [USER, WORSE], "prompt": USER["content"], "answer": "Hello, Ann!"}
+    assert messages(tmp_path, row) == [USER, WORSE]
+    assert messages(tmp_path, row, columns={"response": "answer"}) == [USER, ANSWER]
+
+
+def test_a_list_of_right_answers_is_not_taken_for_turns(tmp_path):
+    with pytest.raises(InputError, match="field answer: a list of texts where one text is needed"):
+        load(tmp_path, {"question": "Who?", "answer": ["Ann", "ann"]})
+
+
 @pytest.mark.parametrize(
     "columns, says",
     [({"promt": "a"}, "unknown role 'promt'; roles are messages, prompt"), ({"prompt": "b"}, "no column b; columns are a, c"),

@@ -104,10 +104,11 @@ def recognise(rows: list[dict], columns: Mapping[str, str]) -> Layout | None:
         not _is_mark(row[name]) for row in rows for name in _candidates(row, "label", columns)
     ):
         columns = {**columns, "label": ""}  # a class or a grade, no mark of good and bad answers
-    if {"chosen", "rejected"} <= has:
+    answered = columns.get("response")  # named by the user, it counts for more than messages or pairs beside it
+    if {"chosen", "rejected"} <= has and not answered:
         repeated = 2 * sum(preference_pairs.repeats_prompt(row, first) for row in rows) > len(rows)
         return Layout("chosen/rejected", "preference", first, columns, repeated)
-    if "messages" in has:
+    if "messages" in has and not answered:
         return Layout(NAMES.get((first["messages"], None), first["messages"]), "messages", first, columns)
     if often("query", "answers", "tools") and "response" not in has:
         return Layout("xLAM", "xLAM", first | {"response": "answers"}, columns)
@@ -132,6 +133,8 @@ def convert(layout: Layout, row: dict) -> dict | None:
     """
     check_texts(row)
     _check_refused(layout, row)
+    if layout.shape != "preference" and not _desirable(layout, row):
+        return None
     if layout.shape == "self-instruct":
         row = _first_instance(layout, row)
     tools = tool_calls.check_schemas(parse_json(_pick(layout, row, "tools")[1], "tools"))
@@ -139,7 +142,7 @@ def convert(layout: Layout, row: dict) -> dict | None:
         data = preference_pairs.convert(row, lambda role: _pick(layout, row, role), layout, tools)
     else:
         data = {"messages": _conversation(layout, row, tools)}
-    if data is None or layout.shape != "preference" and not _desirable(layout, row):
+    if data is None:
         return None
     if tools:
         data["tools"] = tools

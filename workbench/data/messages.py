@@ -95,6 +95,10 @@ def listed(value, field: str, role: str, ignored: Counter, tools: list[dict] | N
         return turns[:-1] if role == "user" and turns[-1] == {"role": "assistant", "content": ""} else turns
     if isinstance(value, dict):
         value = [value]
+    if isinstance(value, list) and any(isinstance(turn, str) for turn in value):
+        raise BadRow(
+            field, "a list of texts where one text is needed", "write one text, or messages with role and content"
+        )
     if isinstance(value, list) or isinstance(value, str) and value.startswith('[{"'):
         return read_turns(value, field, tools, ignored)
     return [{"role": role, "content": text_of(value, field)}]

@@ -117,6 +117,6 @@ def _score(column: str, value) -> float | None:
         score = float(value)
     except (TypeError, ValueError, OverflowError):
         raise BadRow(
-            column, f"{str(value)[:40]!r} where a score is needed", "write it as a number or leave it empty"
+            column, f"{str(value)[:40]!r} where a score is needed", "write it as a number, or leave it empty"
         ) from None
     return None if math.isnan(score) else score

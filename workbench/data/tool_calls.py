@@ -85,7 +85,11 @@ def check_schemas(tools) -> list[dict] | None:
     if not tools:
         return None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise BadRow("tools", "not a list of JSON schemas", "write each tool as one JSON object")
+        raise BadRow(
+            "tools",
+            "not a list of JSON schemas",
+            "write each tool as one JSON object, or leave the column out: columns, --columns tools=",
+        )
     return tools
 
 

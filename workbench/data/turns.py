@@ -56,7 +56,8 @@ def read_turn(turn, place: str, ignored: Counter) -> dict:
     fields = reversed(CONTENT_FIELDS) if role_field == "from" else CONTENT_FIELDS
     content_field = next((name for name in fields if name in turn), CONTENT_FIELDS[role_field == "from"])
     calls = tool_calls.of_turn(turn, place)
-    content, reasoning = _content(turn.get(content_field), f"{place}.{content_field}", role, bool(calls))
+    said = turn.get(content_field, turn.get("refusal"))  # OpenAI: what the assistant says when it refuses
+    content, reasoning = _content(said, f"{place}.{content_field}", role, bool(calls))
     if role == "call":
         calls, content, role = tool_calls.parse(content, f"{place}.{content_field}"), "", "assistant"
     if calls and role != "assistant":
