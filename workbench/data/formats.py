@@ -200,7 +200,7 @@ def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[d
         asked = answered = column
     else:
         asked, value = _pick(layout, row, "prompt")
-        turns = messages.listed(value, asked, "user", layout.ignored)
+        turns = messages.listed(value, asked, "user", layout.ignored, tools)
         turns = messages.with_addition(turns, *_pick(layout, row, "input"))
         if layout.shape == "xLAM":
             answered = "answers"
@@ -210,7 +210,7 @@ def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[d
             tool_calls.check(turns, [asked, answered], tools)
         else:
             answered, value = _pick(layout, row, "response")
-            turns = [*turns, *messages.listed(value, answered, "assistant", layout.ignored)]
+            turns = [*turns, *messages.listed(value, answered, "assistant", layout.ignored, tools)]
     turns = messages.with_opening(turns, _pick(layout, row, "history"), _pick(layout, row, "system"))
     messages.check_conversation(turns, asked, answered)
     return turns

@@ -36,7 +36,7 @@ def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] |
         wrong = f"{columns[0]} is {kinds[0]} and {columns[1]} is {kinds[1]}"
         raise BadRow(columns[0], wrong, "write both the same way")
     chosen, rejected = (
-        messages.listed(value, column, "assistant", layout.ignored)
+        messages.listed(value, column, "assistant", layout.ignored, tools)
         for column, value in zip(columns, values, strict=True)
     )
     asked, value = pick("prompt")
@@ -53,7 +53,7 @@ def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] |
         if value is None or value == []:
             fix = "give prompt or instruction, or message lists that begin with the same turns"
             raise BadRow("prompt", "missing", fix)
-        prompt = messages.listed(value, asked, "user", layout.ignored)
+        prompt = messages.listed(value, asked, "user", layout.ignored, tools)
         if prompt and prompt[-1]["role"] == "assistant":
             raise BadRow(
                 asked, "ends with an answer", "end it with the user's turn; the answers are chosen and rejected"
