@@ -145,6 +145,22 @@ def test_labels_of_0_and_1_are_ambiguous_and_other_labels_are_classes(tmp_path):
     assert len(load(tmp_path, *rows, rows[0] | {"label": 7}).rows) == 3
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "thinking", "Complex_CoT"])
+def test_reasoning_in_a_column_is_learned_before_the_answer_and_named(tmp_path, name):
+    row = {"Question": USER["content"], name: "It is Ann.", "Response": "Hello, Ann!"}
+    loaded = load(tmp_path, row)
+    assert loaded.rows[0]["messages"][1]["content"] == "<think>\nIt is Ann.\n</think>\n\nHello, Ann!"
+    assert f"{name} of 1 turns is written as <think>…</think>" in loaded.notes[-1]
+    assert messages(tmp_path, row, columns={"reasoning": ""}) == [USER, ANSWER]
+
+
+def test_rows_inside_an_object_get_the_line_that_says_so(tmp_path):
+    with pytest.raises(
+        InputError, match="unknown format, columns version, data; .*if the rows are the list in data, write that list"
+    ):
+        load(tmp_path, {"version": 1, "data": [{"messages": [USER, ANSWER]}]})
+
+
 @pytest.mark.parametrize("name", ["image", "images", "video", "audios", "image_path"])
 def test_rows_with_pictures_video_or_sound_are_refused_by_column(tmp_path, name):
     row = {"messages": [USER, ANSWER], name: ["a.png"]}

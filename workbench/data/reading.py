@@ -219,6 +219,13 @@ class _Reading:
         layout = formats.recognise(rows, self.roles)
         if rows and layout is None:
             fix = "or name the columns: columns, --columns prompt=…,response=…"
+            inner = [
+                name
+                for name, value in rows[0].items()
+                if isinstance(value, list) and value and isinstance(value[0], dict)
+            ]
+            if count == 1 and inner:
+                fix += f"; if the rows are the list in {inner[0]}, write that list as the file"
             raise InputError(f"{self.table.name}: unknown format, columns {there}; known are {formats.KNOWN}; {fix}")
         return layout or formats.Layout("messages", "messages", {}, self.roles)
 
