@@ -219,7 +219,7 @@ def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[d
 
 
 def _reasoned(layout: Layout, row: dict, answer: list[dict]) -> list[dict]:
-    """Return the answer with the reasoning that stands in a column of its own."""
+    """Return the answer with the reasoning of its own column."""
     column, value = _pick(layout, row, "reasoning")
     if is_empty(value):
         return answer
@@ -228,7 +228,7 @@ def _reasoned(layout: Layout, row: dict, answer: list[dict]) -> list[dict]:
 
 
 def _check_said(layout: Layout, row: dict, talk: list[dict]) -> None:
-    """Raise BadRow where a prompt or its text stands beside messages that do not hold it: half of the task would be lost."""
+    """Raise BadRow if messages do not contain the text of a prompt or input column beside them: half of the task would be lost."""
     for role in ("prompt", "input"):
         for name in _candidates(row, role, layout.columns):
             if not messages.mentioned(row[name], talk):

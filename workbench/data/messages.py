@@ -1,4 +1,4 @@
-"""Read the turns of a row as a list of messages, join what stands in columns of its own, and check the whole conversation."""
+"""Read the turns of a row as a list of messages, add system prompt, history and input from their own columns, and check the whole conversation."""
 
 import re
 from collections import Counter
@@ -117,7 +117,7 @@ def with_addition(turns: list[dict], column: str, value) -> list[dict]:
 
 
 def with_opening(turns: list[dict], history: tuple[str, object], system: tuple[str, object]) -> list[dict]:
-    """Return the turns after the system prompt and the earlier turns that stand in columns of their own, each (column, value)."""
+    """Return the turns after the system prompt and the earlier turns of columns of their own, each (column, value)."""
     column, value = history
     if not is_empty(value):
         value = parse_json(value, column)

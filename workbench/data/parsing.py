@@ -129,7 +129,7 @@ def _plain_field(field: pyarrow.Field) -> pyarrow.Field:
 
 
 def _plain_table(batch: pyarrow.RecordBatch) -> pyarrow.Table:
-    """Return a batch as a table, with the categories of pandas as the values that they stand for."""
+    """Return a batch as a table, with the categories of pandas as their values."""
     fields = [_plain_field(field) for field in batch.schema]
     columns = [column.cast(field.type) for column, field in zip(batch.columns, fields, strict=True)]
     return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
@@ -183,7 +183,7 @@ def _csv(path: Path, lines: Callable) -> Rows:
 
 
 def _json(path: Path, lines: Callable) -> Rows:
-    """Yield the rows of one list, or of one object per line, whatever the name says: both stand in .json files."""
+    """Yield the rows of one list, or of one object per line, whatever the name says: .json files hold either."""
     first = next((text for _, text in lines() if text.strip()), None)
     if first is None:
         return

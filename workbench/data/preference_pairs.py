@@ -10,7 +10,7 @@ ANSWERS = ("chosen", "rejected")
 
 
 def repeats_prompt(row: dict, first: dict[str, str]) -> bool:
-    """Return whether chosen and rejected are texts that begin with the prompt and go on after it."""
+    """Return whether chosen and rejected are texts that begin with the prompt and continue after it."""
     texts = [row.get(first.get(role, role)) for role in ("prompt", *ANSWERS)]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         return False
@@ -21,7 +21,7 @@ def repeats_prompt(row: dict, first: dict[str, str]) -> bool:
 def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] | None) -> dict | None:
     """Return the pair as {"prompt", "chosen", "rejected"}; None where the chosen answer has no higher score.
 
-    The prompt stands in a column of its own, in a conversation, or is what both message lists begin with.
+    The prompt is a column of its own, a conversation, or the turns with which both message lists begin.
 
     Args:
         pick: role → (column, value) of this row.
