@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import datasets
 import numpy as np
 import pandas as pd
 import transformers
@@ -108,9 +109,27 @@ def _encode(
     return [each for each in encoded if each.row not in reasons], finding("error", "template-refuses", reasons, text)
 
 
-def unusable_rows(findings: list[Finding]) -> set[int]:
-    """Return the positions of the rows that cannot be trained on, whatever the settings, and that drop_bad leaves out."""
-    return {i for each in findings if each.code in UNUSABLE for i in each.rows}
+def validate_and_drop(
+    rows: datasets.Dataset, tokenizer: transformers.PreTrainedTokenizerBase, max_length: int
+) -> tuple[datasets.Dataset, list[Finding]]:
+    """Leave out the rows that cannot be trained on, whatever the settings, and return the others with their findings.
+
+    A note among the findings says which rows were left out. Nothing is left out if no row would remain.
+    """
+    findings, dropped = validate(rows, tokenizer, max_length), []
+    while bad := rows_with(findings, *UNUSABLE):
+        if len(bad) == len(rows):
+            break
+        causes = [each.text.split(";")[0] for each in findings if each.code in UNUSABLE]
+        dropped += [Finding("note", "dropped", f"dropped {len(bad):,} of {len(rows):,} rows: {'; '.join(causes)}")]
+        rows = rows.select([i for i in range(len(rows)) if i not in bad])
+        findings = validate(rows, tokenizer, max_length)  # again: a row that is no pair hides what else is wrong
+    return rows, findings + dropped
+
+
+def rows_with(findings: list[Finding], *codes: str) -> set[int]:
+    """Return the positions of the rows that have a finding of one of these codes."""
+    return {i for each in findings if each.code in codes for i in each.rows}
 
 
 def require_valid(findings: list[Finding]) -> None:
@@ -137,12 +156,11 @@ def _lengths(encoded: list[EncodedConversation], max_length: int) -> list[Findin
         return finding("error", "too-long", (each.row for each in encoded), text)
     cut = {each.row for each in encoded if any(each.mask[max_length:])}
     lost = {each.row for each in encoded if any(each.mask) and not any(each.mask[:max_length])}
-    trained = {each.row for each in encoded} - lost
     median, most = np.percentile(lengths, [50, 95]).round().astype(int)
     answers = sum(sum(each.mask) for each in encoded) / lengths.sum()
     return [
         *finding(
-            "warning" if trained else "error",
+            "warning",
             "answer-lost",
             sorted(lost),
             f"{{n}} rows have no answer left after the cut at {max_length} tokens and are not trained on; raise max_length or "
