@@ -114,3 +114,23 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
     pairs.write_text(json.dumps([{"prompt": "Why?", "chosen": "So.", "rejected": "No."}]))
     with pytest.raises(InputError, match="pairs.json: preference pairs"):
         lines(source, tiny_base, "deita", good=str(pairs))
+
+
+def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tmp_path, tiny_base):
+    def talk(system):
+        return {
+            "messages": [
+                {"role": "user", "content": "Who?"},
+                {"role": system, "content": "Be."},
+                {"role": "assistant", "content": "I."},
+            ]
+        }
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in (talk("system"), talk("user"), talk("user"))))
+    with pytest.raises(
+        InputError, match=r"template-refuses: the chat template refuses 1 rows \(first messages of rows\[0\]"
+    ):
+        lines(str(path), tiny_base, "longest", size=1)
+    text = "\n".join(selection.select_rows(str(path), "longest", 2, str(tiny_base), None, None, True, 3))
+    assert "dropped 1: the chat template refuses 1 rows" in text and "selected    2 rows" in text

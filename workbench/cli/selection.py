@@ -13,7 +13,7 @@ import numpy as np
 import transformers
 
 from workbench import profiles
-from workbench.data import content, reading, selection
+from workbench.data import content, reading, selection, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
 
@@ -122,7 +122,14 @@ def select_rows(
     yield f"{'data':<12}{source}: {len(rows):,} rows, format {loaded.format}"
     yield from (f"{'':<12}{note}" for note in loaded.notes)
     where = str(base or profiles.get("pocket").base)
-    judge = Judge(where, loading.load_base(where), loading.load_tokenizer(where), examples)
+    tokenizer = loading.load_tokenizer(where)
+    refused = validation.find_refused(rows, tokenizer)
+    if drop_bad and refused:
+        rows = rows.select([i for i in range(len(rows)) if i not in validation.rows_with(refused, "template-refuses")])
+        yield f"{'':<12}dropped {len(refused[0].rows):,}: {refused[0].text.split(';')[0]}"
+    else:
+        validation.require_valid(refused)
+    judge = Judge(where, loading.load_base(where), tokenizer, examples)
     if selector.reads:
         yield from _judge_lines(judge, rows, selector.reads, by)
     scores = selector.score(rows, judge)

@@ -127,6 +127,11 @@ def validate_and_drop(
     return rows, findings + dropped
 
 
+def find_refused(rows: Iterable[dict], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:
+    """Find the rows that the chat template refuses, and nothing else."""
+    return _encode(list(rows), tokenizer)[1]
+
+
 def rows_with(findings: list[Finding], *codes: str) -> set[int]:
     """Return the positions of the rows that have a finding of one of these codes."""
     return {i for each in findings if each.code in codes for i in each.rows}
