@@ -129,8 +129,8 @@ def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_dem
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in (talk("system"), talk("user"), talk("user"))))
     with pytest.raises(
-        InputError, match=r"template-refuses: the chat template refuses 1 rows \(first messages of rows\[0\]"
+        InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of rows\[0\]"
     ):
         lines(str(path), tiny_base, "longest", size=1)
     text = "\n".join(selection.select_rows(str(path), "longest", 2, str(tiny_base), None, None, True, 3))
-    assert "dropped 1: the chat template refuses 1 rows" in text and "selected    2 rows" in text
+    assert "dropped 1: the chat template refuses 1 row" in text and "selected    2 rows" in text
