@@ -1,12 +1,16 @@
-"""`workbench select`: rows of a file that we did not make are ranked, shown and written."""
+"""Facts about `workbench select`: rows of a file are ranked, shown and written."""
 
 import json
+import re
 
+import numpy as np
 import pytest
+import torch
 
 from workbench.cli import selection
 from workbench.data import reading
 from workbench.errors import InputError
+from workbench.models import loading, selection_scores
 
 ANSWERS = [
     "Oslo",
@@ -28,15 +32,15 @@ def lines(source, tiny_base, by, size=2, good=None, out=None):
     return list(selection.select_rows(source, by, size, str(tiny_base), good, out, False, 3))
 
 
-def test_what_is_picked_is_written_and_can_be_loaded(source, tiny_base, tmp_path):
-    out = tmp_path / "chosen.jsonl"
+def test_selected_rows_are_written_and_can_be_loaded(source, tiny_base, tmp_path):
+    out = tmp_path / "selected.jsonl"
     text = "\n".join(lines(source, tiny_base, "longest", out=out))
-    assert text.index(ANSWERS[3][:30]) < text.index("dropped") < text.index("→  yes")
+    assert text.index(ANSWERS[3][:30]) < text.index("not selected") < text.index("→  yes")
     assert [row["messages"][-1]["content"].strip() for row in reading.load(out).rows] == [
         ANSWERS[3].strip(),
         ANSWERS[1],
     ]
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists; name another file"):
         lines(source, tiny_base, "longest", out=out)
 
 
@@ -45,10 +49,88 @@ def test_every_selector_works_on_plain_rows(source, tiny_base, by):
     assert lines(source, tiny_base, by, size=1, good=source)[0].endswith("4 rows, format Alpaca")
 
 
-def test_what_cannot_be_is_said_before_anything_is_scored(source, tiny_base):
+def test_impossible_requests_are_errors(source, tiny_base):
     with pytest.raises(InputError, match='"ifdd" is unknown; known are .* did you mean ifd'):
         lines(source, tiny_base, "ifdd")
     with pytest.raises(InputError, match="--good"):
         lines(source, tiny_base, "less")
     with pytest.raises(InputError, match="size asks for 9 rows"):
         lines(source, tiny_base, "longest", size=9)
+
+
+def test_the_score_that_ranks_is_shown_with_the_share_that_is_excluded_and_the_reason(source, tiny_base, monkeypatch):
+    found = np.array([0.99991, 1.25, 1.5, 0.99987])
+    monkeypatch.setattr(selection_scores, "ifd", lambda rows, model, tokenizer: found)
+    text = "\n".join(lines(source, tiny_base, "ifd"))
+    assert "score       ifd: IFD (loss of the answer after its instruction / loss without it)" in text
+    assert "2 of 4 rows (50%): an IFD of 1 or more" in text
+    assert "scores 0.99991 to 0.99987" in text and "inf" not in text
+    assert re.search(r"0\.99991  Question 0", text) and re.search(r"1\.5  excluded  Question 2", text)
+
+
+def test_a_judge_that_guesses_is_reported(source, tiny_base, tmp_path):
+    flat = loading.load_base(str(tiny_base), device="cpu")
+    torch.nn.init.zeros_(flat.get_output_embeddings().weight)
+    folder = tmp_path / "flat"
+    flat.save_pretrained(folder)
+    loading.load_tokenizer(str(tiny_base)).save_pretrained(folder)
+    text = "\n".join(lines(source, folder, "perplexity"))
+    assert "a uniform guess among its 272 tokens has 5.61" in text and "loss on these answers is 5.61" in text
+    assert "warning     the judge knows too little of this text" in text
+    assert "judge       " not in "\n".join(lines(source, folder, "longest"))
+
+
+def test_a_judge_that_knows_the_text_gets_no_warning(source, tiny_base, monkeypatch):
+    monkeypatch.setattr(selection_scores, "perplexity", lambda rows, model, tokenizer: np.full(len(rows), -1.5))
+    text = "\n".join(lines(source, tiny_base, "perplexity"))
+    assert "loss on these answers is 1.50" in text and "warning" not in text
+
+
+@pytest.mark.parametrize("by", ["ifd", "perplexity", "deita", "less"])
+def test_rows_beyond_the_judges_context_are_counted_and_cut_without_a_warning_of_the_tokenizer(
+    by, tmp_path, tiny_base, caplog, capfd
+):
+    texts = [("Why?", "So."), ("Why " * 300, "So."), ("Why?", "So " * 300)]
+    path, good = tmp_path / "long.json", tmp_path / "good.json"
+    path.write_text(json.dumps([{"instruction": a, "input": "", "output": b} for a, b in texts]))
+    good.write_text(json.dumps([{"instruction": "Who?", "input": "", "output": "I."}]))
+    text = "\n".join(lines(str(path), tiny_base, by, size=1, good=str(good)))
+    assert "too long    2 of 3 rows exceed the 512 tokens that the judge reads; of these" in text
+    seen = capfd.readouterr()
+    assert "longer than" not in caplog.text + seen.err + seen.out
+    if by == "less":
+        assert "excluded    1 of 3 rows (33%): no answer left within the tokens that the judge reads" in text
+
+
+def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_errors_before_anything_is_scored(
+    source, tiny_base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loading, "load_base", None)
+    with pytest.raises(InputError, match="there is no such folder for --out"):
+        lines(source, tiny_base, "ifd", out=tmp_path / "missing" / "rows.jsonl")
+    with pytest.raises(InputError, match="size asks for 9 rows"):
+        lines(source, tiny_base, "longest", size=9)
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text(json.dumps([{"prompt": "Why?", "chosen": "So.", "rejected": "No."}]))
+    with pytest.raises(InputError, match="pairs.json: preference pairs"):
+        lines(source, tiny_base, "deita", good=str(pairs))
+
+
+def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tmp_path, tiny_base):
+    def talk(system):
+        return {
+            "messages": [
+                {"role": "user", "content": "Who?"},
+                {"role": system, "content": "Be."},
+                {"role": "assistant", "content": "I."},
+            ]
+        }
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in (talk("system"), talk("user"), talk("user"))))
+    with pytest.raises(
+        InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of rows\[0\]"
+    ):
+        lines(str(path), tiny_base, "longest", size=1)
+    text = "\n".join(selection.select_rows(str(path), "longest", 2, str(tiny_base), None, None, True, 3))
+    assert "dropped 1: the chat template refuses 1 row" in text and "selected    2 rows" in text

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+import datasets
+from transformers import PreTrainedTokenizerBase
+
 from workbench import distributed, hub, profiles
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
@@ -44,10 +47,10 @@ def sft_lines(
         raise InputError(
             f"{source}: preference pairs (chosen, rejected) are for `workbench dpo`; sft needs one answer per prompt"
         )
-    findings = validation.validate(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length)
+    rows, findings = _validated(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
-    rows, held_out = decontamination.hold_out(loaded.rows, fraction, spec.seed)
+    rows, held_out = _split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.method} of {spec.base} on {len(rows):,} rows, {len(held_out):,} held out"
     run = supervised.sft(spec, rows, held_out=held_out, report_to=report_to)
     before, after = run.scores["held_out_before"], run.scores["held_out_after"]
@@ -76,14 +79,10 @@ def dpo_lines(source: str, start: Run, fields: dict, fraction: float, drop_bad: 
     yield from data_lines(source, loaded)
     if "chosen" not in rows.column_names:
         raise InputError(f"{source}: one answer per prompt is for `workbench sft`; dpo needs pairs (chosen, rejected)")
-    findings = validation.validate(rows, loading.load_tokenizer(start.adapter), spec.max_length)
+    rows, findings = _validated(rows, loading.load_tokenizer(start.adapter), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
-    same = {i for finding in findings if finding.code == "chosen-is-rejected" for i in finding.rows}
-    if drop_bad and same:
-        rows = rows.select([i for i in range(len(rows)) if i not in same])
-        yield f"{'':<12}{len(same):,} pairs left out, {len(rows):,} kept"
-    rows, held_out = decontamination.hold_out(rows, fraction, spec.seed)
+    rows, held_out = _split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.loss} from {start.id} on {len(rows):,} pairs, {len(held_out):,} held out"
     run = preference.dpo(spec, rows, sft_run=start)
     for line in preference.dpo_panel(run).itertuples():
@@ -92,6 +91,23 @@ def dpo_lines(source: str, start: Run, fields: dict, fraction: float, drop_bad: 
     yield f"{'run':<12}{run.path}"
     asked = [row | {"messages": row["prompt"] + row["chosen"]} for row in held_out]
     yield from answer_lines({"SFT": start, "DPO": run}, asked, samples, "chosen")
+
+
+def _validated(
+    rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, drop_bad: bool
+) -> tuple[datasets.Dataset, list[validation.Finding]]:
+    """Return the rows, with `drop_bad` only those that can be used, and their findings."""
+    if drop_bad:
+        return validation.validate_and_drop(rows, tokenizer, max_length)
+    return rows, validation.validate(rows, tokenizer, max_length)
+
+
+def _split(
+    rows: datasets.Dataset, findings: list[validation.Finding], fraction: float, seed: int
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Split into (training, held out); every held-out row has an answer to measure."""
+    unmeasured = validation.rows_with(findings, "answer-lost", "weight-zero")
+    return decontamination.hold_out(rows, fraction, seed, exclude=unmeasured)
 
 
 def _require_fraction(fraction: float) -> None:
