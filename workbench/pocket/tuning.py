@@ -18,7 +18,7 @@ def rows(profile: Profile, count: int | None = None) -> datasets.Dataset:
     Raises:
         InputError: the data has fewer than `count` rows, or cannot be read.
     """
-    found = decontamination.decontaminate(reading.load(profile.tuning).rows, tasks.everything())
+    found = decontamination.decontaminate(reading.load(profile.tuning).rows, tasks.all_evaluations())
     return found if count is None else reading.take_first(found, count)
 
 
@@ -27,7 +27,7 @@ def held_out_rows() -> list[dict]:
     return tasks.evaluation("dev", HELD_OUT_ROWS)
 
 
-def default_cells(profile: Profile, seeds: Iterable[int], count: int = tasks.DEFAULT, **fields) -> list[grid.Cell]:
+def default_cells(profile: Profile, seeds: Iterable[int], count: int = tasks.TUNING_SIZE, **fields) -> list[grid.Cell]:
     """Return one cell per seed of the default training: QLoRA on the first `count` tuning rows, with the profile's settings.
 
     Notebook 02 introduces this training; 06, 07 and 08 start from its runs. The label `training` is "SFT".
