@@ -222,7 +222,7 @@ def _by_group(tables: dict[str, pd.DataFrame], by: str, labels: dict[str, str], 
     parts = parts.set_index("group").loc[[*labels]].rename(index=labels).reset_index()
     found = pd.concat([whole.assign(group="all prompts"), parts], ignore_index=True)
     prompts, seeds = whole["prompts"].max(), whole["seeds"].max()
-    unit = f"share of {prompts} prompts" + f" × {seeds} seeds" * (seeds > 1)
+    unit = f"share of {prompts} prompts" + f" × {seeds} seeds" * int(seeds > 1)
     return intervals(
         found, title, row="group", series="model", panel="column", headings=SCORES, unit=unit, numbered="all prompts"
     )
