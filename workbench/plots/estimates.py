@@ -289,11 +289,11 @@ def effects(
     shown = found.set_index("variant").loc[order].reset_index().replace({"column": SCORES})
     panels = intervals(shown, title, row="variant", series="column", panel="model", headings=headings or {name: name for name in reference},
                        scale="points", unit="difference in points", models="panel")  # fmt: skip
-    for panel, way in zip(panels, reference.values(), strict=True):
-        if way in order:
+    for panel, variant in zip(panels, reference.values(), strict=True):
+        if variant in order:
             panel.text(
                 -2,
-                panels[0].get_yticks()[order.index(way)],
+                panels[0].get_yticks()[order.index(variant)],
                 "reference",
                 ha="right",
                 va="center",

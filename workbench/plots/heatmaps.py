@@ -51,21 +51,21 @@ def heatmap(
     return _draw(shares, texts, (low - spare, high + spare), corners, title, xlabel, ylabel)
 
 
-def matrix(table: pd.DataFrame, tasks: dict[str, str], title: str, *, perplexity: Sequence[str] = ()) -> Axes:
+def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity: Sequence[str] = ()) -> Axes:
     """Draw every way of tuning on every evaluation task: value and 95% interval, the best of each column darkest and framed.
 
     Shares are shaded in proportion to the best of their column, perplexities from the worst to the best on a log scale.
 
     Args:
         table: of :func:`workbench.evaluate.cross_evaluation.best_mode`: model, task, seed, index, prompt, value.
-        tasks: task → heading of its column, in order.
-        perplexity: tasks whose value is a loss in nats per token; shown as its exponential, lower is better.
+        aims: aim → heading of its column, in order.
+        perplexity: aims whose value is a loss in nats per token; shown as its exponential, lower is better.
     """
     found = stats.intervals(table, "value", ["model", "task"])[["estimate", "low", "high"]]
     shades, texts, best = {}, {}, []
-    for task, heading in tasks.items():
-        column = found.xs(task, level="task")
-        if task in perplexity:
+    for aim, heading in aims.items():
+        column = found.xs(aim, level="task")
+        if aim in perplexity:
             worst, leader = column["estimate"].max(), column["estimate"].min()
             shades[heading] = (worst - column["estimate"]) / (worst - leader)
             texts[heading] = np.exp(column).apply(lambda cell: _cell(cell, "", 1), axis=1)
