@@ -125,12 +125,13 @@ def intervals(
         sns.despine(ax=axis, left=True, bottom=True)
     _scale(drawn, scale)
     middles = (edges[1:] + edges[:-1]) / 2
-    drawn[0].set_yticks(middles, [textwrap.fill(str(name), 28) for name in rows])
+    drawn[0].set_yticks(middles, [textwrap.fill(str(name), 28, break_on_hyphens=False) for name in rows])
     for label, name in zip(drawn[0].get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if name in (numbered, reference) else "normal")
     if notes is not None:
         _write_notes(axes[0][-1], notes.loc[rows], middles)
-    figure.supxlabel(f"{unit}, with 95% intervals", fontsize=12, color=FAINT)
+    band = f"; the band is that of {reference}" if reference else ""
+    figure.supxlabel(f"{unit}, with 95% intervals{band}", fontsize=12, color=FAINT)
     add_title(figure, title, _handles(looks, grey=models == "panel") if series else ())
     return drawn
 
@@ -222,7 +223,7 @@ def _by_group(tables: dict[str, pd.DataFrame], by: str, labels: dict[str, str], 
     parts = parts.set_index("group").loc[[*labels]].rename(index=labels).reset_index()
     found = pd.concat([whole.assign(group="all prompts"), parts], ignore_index=True)
     prompts, seeds = whole["prompts"].max(), whole["seeds"].max()
-    unit = f"share of {prompts} prompts" + f" × {seeds} seeds" * (seeds > 1)
+    unit = f"share of {prompts} prompts" + (f" × {seeds} seeds" if seeds > 1 else "")
     return intervals(
         found, title, row="group", series="model", panel="column", headings=SCORES, unit=unit, numbered="all prompts"
     )

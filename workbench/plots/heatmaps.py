@@ -52,8 +52,9 @@ def heatmap(
 
 
 def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity: Sequence[str] = ()) -> Axes:
-    """Draw every way of tuning on every evaluation task: value and 95% interval, the best of each column darkest and framed.
+    """Draw every way of tuning on every evaluation task: value and 95% interval, the best of each column darkest.
 
+    The best is framed where its interval lies beyond all others of its column.
     Shares are shaded in proportion to the best of their column, perplexities from the worst to the best on a log scale.
 
     Args:
@@ -62,18 +63,22 @@ def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity:
         perplexity: aims whose value is a loss in nats per token; shown as its exponential, lower is better.
     """
     found = stats.intervals(table, "value", ["way", "aim"])[["estimate", "low", "high"]]
-    shades, texts, best = {}, {}, []
-    for aim, heading in aims.items():
+    shades, texts, clear = {}, {}, []
+    for place, (aim, heading) in enumerate(aims.items()):
         column = found.xs(aim, level="aim")
         if aim in perplexity:
-            worst, leader = column["estimate"].max(), column["estimate"].min()
-            shades[heading] = (worst - column["estimate"]) / (worst - leader)
+            worst, least = column["estimate"].max(), column["estimate"].min()
+            shades[heading] = (worst - column["estimate"]) / (worst - least)
             texts[heading] = np.exp(column).apply(lambda cell: _cell(cell, "", 1), axis=1)
         else:
             shades[heading] = column["estimate"] / max(column["estimate"].max(), 1e-9)
             texts[heading] = (100 * column).apply(lambda cell: _cell(cell, "%"), axis=1)
-        best.append((len(best), int(shades[heading].argmax())))
-    panel = _draw(pd.DataFrame(shades), pd.DataFrame(texts), (0, 1.1), best, title, "", "")
+        signs = column if aim in perplexity else -column
+        leader = signs["estimate"].argmin()
+        ends = np.sort(signs[["low", "high"]].to_numpy(), axis=1)
+        if ends[leader, 1] < np.delete(ends[:, 0], leader).min():
+            clear.append((place, int(leader)))
+    panel = _draw(pd.DataFrame(shades), pd.DataFrame(texts), (0, 1.1), clear, title, "", "")
     panel.xaxis.tick_top()
     return panel
 
