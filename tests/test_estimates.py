@@ -165,8 +165,8 @@ def test_a_ranking_has_the_best_on_top_in_every_panel_and_notes_beside_the_right
         tables, {"follows": "follows", "correct": "is right"}, "Best", reference="random", notes=notes
     )
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["oracle", "random", "longest"]
-    middles = [[bars.lines[0].get_xdata()[0] for bars in panel.containers] for panel in panels[:2]]
-    assert middles[0] == pytest.approx([90, 50, 20]) and middles[1] == pytest.approx([45, 25, 10])
+    for panel, column in zip(panels, ("follows", "correct"), strict=True):
+        assert points(panel) == {name: pytest.approx([100 * tables[name][column].mean()]) for name in tables}
     (*_, band), found = panels[0].patches, 100 * stats.estimate(tables["random"], "follows").low
     assert band.get_x() == pytest.approx(found), "the interval of the reference runs through"
     notes = [text.get_text() for text in panels[0].figure.axes[-1].texts]

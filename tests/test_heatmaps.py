@@ -61,24 +61,24 @@ def test_shades_span_the_shares_that_are_shown_but_never_less_than_twenty_points
     )
 
 
-def by_way(**shares):
+def by_model(**shares):
     parts = []
-    for way, aims in shares.items():
-        for aim, share in aims.items():
-            parts.append(table(share).rename(columns={"follows": "value"}).assign(way=way, aim=aim))
+    for model, tasks in shares.items():
+        for task, share in tasks.items():
+            parts.append(table(share).rename(columns={"follows": "value"}).assign(model=model, task=task))
     return pd.concat(parts, ignore_index=True)
 
 
 def test_the_best_of_a_column_is_framed_only_where_no_other_interval_reaches_it():
-    found = by_way(base={"topics": 0.0, "facts": 0.9}, classifier={"topics": 0.9, "facts": 0.85})
+    found = by_model(base={"topics": 0.0, "facts": 0.9}, classifier={"topics": 0.9, "facts": 0.85})
     panel = heatmaps.matrix(found, {"topics": "topics", "facts": "facts"}, "Each its own")
     assert [patch.get_xy() for patch in panel.patches] == [(0, 1)], "0.9 against 0.85 of 40 prompts says nothing"
     assert [text.get_text().split("%")[0] for text in panel.texts] == ["0", "90", "90", "85"]
 
 
 def test_of_losses_the_lowest_is_best_and_shown_as_perplexity():
-    found = by_way(base={"poems": 0.0}, adapted={"poems": 0.0})
-    found["value"] = np.where(found["way"] == "base", 2.0, 1.0) + 0.01 * (found["index"] % 3)
+    found = by_model(base={"poems": 0.0}, adapted={"poems": 0.0})
+    found["value"] = np.where(found["model"] == "base", 2.0, 1.0) + 0.01 * (found["index"] % 3)
     panel = heatmaps.matrix(found, {"poems": "poems"}, "Lower", perplexity=["poems"])
     assert [patch.get_xy() for patch in panel.patches] == [(0, 1)]
     assert [text.get_text().split("\n")[0] for text in panel.texts] == ["7.5", "2.7"]

@@ -5,7 +5,7 @@ from workbench.plots.heatmaps import heatmap, matrix
 from workbench.plots.lines import curves, likelihoods, training_curve, values
 from workbench.plots.playground import show_playground
 from workbench.plots.style import set_style
-from workbench.plots.tables import side_by_side
+from workbench.plots.tables import side_by_side, text_table
 
 __all__ = [
     "curves",
@@ -21,6 +21,7 @@ __all__ = [
     "set_style",
     "show_playground",
     "side_by_side",
+    "text_table",
     "training_curve",
     "values",
     "verdict_title",

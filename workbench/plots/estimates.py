@@ -284,17 +284,17 @@ def effects(
         headings: model → heading of its panel, where the model's name is not enough.
     """
     last = [*reference][-1]
-    cost = found[(found["model"] == last) & (found["column"] == "follows")].set_index("way")["estimate"]
-    others = found.groupby("way", sort=False)["estimate"].min().drop(cost.index)
+    cost = found[(found["model"] == last) & (found["column"] == "follows")].set_index("variant")["estimate"]
+    others = found.groupby("variant", sort=False)["estimate"].min().drop(cost.index)
     order = [*others.sort_values().index, *cost.sort_values(kind="stable").index]
-    shown = found.set_index("way").loc[order].reset_index().replace({"column": SCORES})
-    panels = intervals(shown, title, row="way", series="column", panel="model", headings=headings or {name: name for name in reference},
+    shown = found.set_index("variant").loc[order].reset_index().replace({"column": SCORES})
+    panels = intervals(shown, title, row="variant", series="column", panel="model", headings=headings or {name: name for name in reference},
                        scale="points", unit="difference in points", models="panel")  # fmt: skip
-    for panel, way in zip(panels, reference.values(), strict=True):
-        if way in order:
+    for panel, variant in zip(panels, reference.values(), strict=True):
+        if variant in order:
             panel.text(
                 -2,
-                panels[0].get_yticks()[order.index(way)],
+                panels[0].get_yticks()[order.index(variant)],
                 "reference",
                 ha="right",
                 va="center",
