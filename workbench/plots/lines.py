@@ -183,7 +183,7 @@ def likelihoods(panels: dict[str, Sequence[Run]], title: str, window: int = 5) -
         panel.grid(axis="y", **GRID)
         _label_ends(panel, ends)
     axes[0][0].set_ylabel("log-probability of an answer,\nchange in nats")
-    figure.supxlabel(f"share of the training (mean of {window} steps)", color=FAINT)
+    figure.supxlabel(f"share of the training (mean of {window} steps)", fontsize=12, color=FAINT)
     add_title(figure, title)
     return axes[0]
 
