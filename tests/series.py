@@ -32,5 +32,5 @@ def write(folder) -> None:
     """Write notebooks/01_first.ipynb and notebooks/02_second.ipynb under `folder`."""
     (folder / "notebooks").mkdir()
     nbformat.write(notebook(claim("form", "holds", 0.9)), folder / "notebooks" / "01_first.ipynb")
-    second = notebook(claim("form", "fails", 0.2), claim("truth", "inside the noise", 0.5), code="1 / (size - 25)")
+    second = notebook(claim("form", "fails", 0.2), claim("truth", "inconclusive", 0.5), code="1 / (size - 25)")
     nbformat.write(second, folder / "notebooks" / "02_second.ipynb")

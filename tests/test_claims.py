@@ -37,7 +37,7 @@ def verdict(low, high, region):
 def test_the_verdict_comes_from_the_whole_interval(region, holds, fails, noise):
     assert {verdict(*ends, region) for ends in holds} == {"holds"}
     assert {verdict(*ends, region) for ends in fails} == {"fails"}
-    assert {verdict(*ends, region) for ends in noise} == {"inside the noise"}
+    assert {verdict(*ends, region) for ends in noise} == {"inconclusive"}
 
 
 @pytest.mark.parametrize("evidence", [interval(float("nan"), 1), interval(0.6, 0.5)])
@@ -70,7 +70,7 @@ def test_the_lines_change_with_the_verdict_and_not_with_the_numbers(capsys):
     assert capsys.readouterr().out != lines
     first, second = lines.splitlines()
     assert first.startswith("02.form   holds  ") and first.endswith("Tuning teaches the form.")
-    assert second.startswith("02.facts  inside the noise  Tuning adds")
+    assert second.startswith("02.facts  inconclusive  Tuning adds")
 
 
 def test_two_claims_with_one_id_are_refused():
@@ -82,11 +82,11 @@ def test_two_claims_with_one_id_are_refused():
 def notebook(tmp_path_factory):
     """A notebook that shows two claims, executed and saved."""
     code = """
-from workbench import claims
-from workbench.intervals import Interval
-a = claims.check("02.form", "Tuning teaches the form.", "seed article", Interval(0.9, 0.85, 0.95, 300, 3), claims.at_least(0.8))
-b = claims.check("02.facts", "Adds <no> facts & noise.", "us", Interval(0, -.1, .2, 9, 1, "difference in share"), claims.more_than(0))
-claims.table(a, b)"""
+from workbench.evaluate import Interval
+from workbench.experiments import at_least, check_claim, claims_table, more_than
+a = check_claim("02.form", "Tuning teaches the form.", "seed article", Interval(0.9, 0.85, 0.95, 300, 3), at_least(0.8))
+b = check_claim("02.facts", "Adds <no> facts & noise.", "us", Interval(0, -.1, .2, 9, 1, "difference in share"), more_than(0))
+claims_table(a, b)"""
     saved = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1"), nbformat.v4.new_code_cell(code)])
     ExecutePreprocessor(timeout=120).preprocess(saved, {"metadata": {"path": str(ROOT)}})
     path = tmp_path_factory.mktemp("notebooks") / "02.ipynb"
@@ -98,7 +98,7 @@ EXPECTED = [
     {"id": "02.form", "text": "Tuning teaches the form.", "source": "seed article", "estimate": 0.9, "low": 0.85, "high": 0.95,
      "prompts": 300, "seeds": 3, "unit": "share", "region": "at least 0.8", "verdict": "holds"},
     {"id": "02.facts", "text": "Adds <no> facts & noise.", "source": "us", "estimate": 0, "low": -0.1, "high": 0.2,
-     "prompts": 9, "seeds": 1, "unit": "difference in share", "region": "more than 0", "verdict": "inside the noise"},
+     "prompts": 9, "seeds": 1, "unit": "difference in share", "region": "more than 0", "verdict": "inconclusive"},
 ]  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def test_claims_survive_nbstripout_as_the_project_uses_it(notebook):
 def test_the_report_shows_the_table_with_its_numbers(notebook):
     page, _ = HTMLExporter().from_filename(str(notebook))
     assert "0.90 [0.85, 0.95]" in page and "+0.00 [-0.10, +0.20]" in page and "300 × 3" in page
-    assert "≈ inside the noise" in page and "✓ holds" in page
+    assert "≈ inconclusive" in page and "✓ holds" in page
 
 
 def test_the_output_of_a_table_is_the_same_each_time_and_escaped(monkeypatch):

@@ -1,4 +1,4 @@
-"""Every model is measured on every aim, in each way of asking, and nothing is decoded twice."""
+"""Every model is scored on every task, in each prompt mode, and nothing is decoded twice."""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ OPEN = [
     row("A cat", "sat", {"name": "exclaims", "args": {}}),
 ]
 LABELLED = [{"text": f"{word} {n}", "label": kind} for n in range(6) for word, kind in (("sun", "sky"), ("cat", "pet"))]
-AIMS = {
+TASKS = {
     "poems": cross_evaluation.Task(["rain on the sea"], "loss"),
     "style": cross_evaluation.Task(OPEN, "follows", ("cloze", "chat"), 4),
     "topics": cross_evaluation.Task(ASKED, "correct", ("plain",), 4),
@@ -37,33 +37,33 @@ def spec(tiny_base):
     return SFTSpec(base=tiny_base, method="lora", rank=4, learning_rate=2e-2, epochs=4, batch_size=3)
 
 
-def test_every_way_and_seed_is_measured_on_every_aim(spec, tmp_path):
+def test_every_model_and_seed_is_scored_on_every_task(spec, tmp_path):
     store, other = Store(tmp_path), SFTSpec(base=spec.base, method="lora", rank=4, epochs=1, seed=1)
-    ways = {
+    objectives_by_model = {
         "texts": objectives.Objective("text", ["moon", "a red sun"]),
         "labels": objectives.Objective("label", LABELLED),
     }
-    cells = {name: [(spec, way), (other, way)] for name, way in ways.items()}
-    table = cross_evaluation.cross_evaluate(spec.base, cells, AIMS, store=store)
-    asked = table.groupby(["way", "seed", "aim"])["mode"].agg(lambda modes: [*dict.fromkeys(modes)])
+    cells = {name: [(spec, each), (other, each)] for name, each in objectives_by_model.items()}
+    table = cross_evaluation.cross_evaluate(spec.base, cells, TASKS, store=store)
+    asked = table.groupby(["model", "seed", "task"])["mode"].agg(lambda modes: [*dict.fromkeys(modes)])
     assert asked["base", 0, "style"] == ["cloze", "chat"] and asked["base", 0, "poems"] == ["text"]
     assert asked["labels", 1, "topics"] == ["plain", "label"] and asked["texts", 1, "topics"] == ["plain"]
-    assert table.groupby("way", sort=False)["seed"].unique().map(list).to_dict() == {
+    assert table.groupby("model", sort=False)["seed"].unique().map(list).to_dict() == {
         "base": [0],
         "texts": [0, 1],
         "labels": [0, 1],
     }
-    assert table.groupby("way")["run"].nunique().to_dict() == {"base": 0, "texts": 2, "labels": 2}
-    own = table[(table["way"] == "labels") & (table["mode"] == "label") & (table["seed"] == 0)]
+    assert table.groupby("model")["run"].nunique().to_dict() == {"base": 0, "texts": 2, "labels": 2}
+    own = table[(table["model"] == "labels") & (table["mode"] == "label") & (table["seed"] == 0)]
     assert own["response"].tolist() == ["sky"] and own["value"].tolist() == [1.0]
     model, tokenizer = loading.load_base(spec.base), loading.load_tokenizer(spec.base)
-    loss = table[(table["way"] == "base") & (table["aim"] == "poems")]["value"].item()
+    loss = table[(table["model"] == "base") & (table["task"] == "poems")]["value"].item()
     assert loss == pytest.approx(scoring.text_loss(model, tokenizer, ["rain on the sea"]))
 
 
-def test_two_aims_on_the_same_prompts_share_their_replies_and_have_their_own_checks(spec, tmp_path, monkeypatch):
+def test_two_tasks_on_the_same_prompts_share_their_replies_and_have_their_own_checks(spec, tmp_path, monkeypatch):
     store = Store(tmp_path)
-    first = cross_evaluation.score_on_tasks(spec.base, {"style": AIMS["style"]}, store)
+    first = cross_evaluation.score_on_tasks(spec.base, {"style": TASKS["style"]}, store)
     monkeypatch.setattr(scoring, "score", None)  # nothing is decoded again
     said = first["response"].iloc[0]
     begins = [
@@ -71,19 +71,19 @@ def test_two_aims_on_the_same_prompts_share_their_replies_and_have_their_own_che
         for r in OPEN
     ]
     table = cross_evaluation.score_on_tasks(
-        spec.base, {"style": AIMS["style"], "same": cross_evaluation.Task(begins, "correct", ("cloze",), 4)}, store
+        spec.base, {"style": TASKS["style"], "same": cross_evaluation.Task(begins, "correct", ("cloze",), 4)}, store
     )
-    assert table[table["aim"] == "style"].reset_index(drop=True).equals(first)
-    assert table[table["aim"] == "same"]["response"].tolist() == first["response"].tolist()[:2]
-    assert table[table["aim"] == "same"]["value"].iloc[0] == 1 != first["value"].iloc[0]
+    assert table[table["task"] == "style"].reset_index(drop=True).equals(first)
+    assert table[table["task"] == "same"]["response"].tolist() == first["response"].tolist()[:2]
+    assert table[table["task"] == "same"]["value"].iloc[0] == 1 != first["value"].iloc[0]
 
 
-def made(way, aim, mode, *values):
+def made(model, task, mode, *values):
     prompts = [f"p{i}" for i in range(len(values))]
     return pd.DataFrame(
         {
-            "way": way,
-            "aim": aim,
+            "model": model,
+            "task": task,
             "mode": mode,
             "seed": 0,
             "index": range(len(values)),
@@ -93,10 +93,12 @@ def made(way, aim, mode, *values):
     )
 
 
-def test_each_model_is_judged_by_the_way_of_asking_that_suits_it():
+def test_each_model_is_judged_by_the_prompt_mode_that_suits_it():
     table = pd.concat([made("a", "x", "chat", 1, 0), made("a", "x", "plain", 1, 1), made("b", "x", "chat", 1, 0), made("b", "x", "plain", 0, 0),
                        made("a", "poems", "one", 2, 3), made("a", "poems", "two", 1, 1)])  # fmt: skip
-    found = cross_evaluation.best_mode(table, lower=["poems"])[["way", "aim", "mode"]].drop_duplicates().values.tolist()
+    found = (
+        cross_evaluation.best_mode(table, lower=["poems"])[["model", "task", "mode"]].drop_duplicates().values.tolist()
+    )
     assert found == [["a", "x", "plain"], ["b", "x", "chat"], ["a", "poems", "two"]]
 
 

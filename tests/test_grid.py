@@ -110,10 +110,10 @@ def test_a_cell_is_scored_on_prompts_of_its_own(tiny_base, tmp_path):
     }
 
 
-def test_ways_and_seeds_make_a_cell_each(tiny_base):
-    ways = {"full": {"method": "full"}, "LoRA": {"method": "lora", "rank": 4}}
-    cells = make_cells({"base": tiny_base, "rank": 8}, make_rows(4), ways, (0, 1))
-    assert [(cell.labels["way"], cell.spec.method, cell.spec.rank, cell.spec.seed) for cell in cells] == [
+def test_named_trainings_and_seeds_make_a_cell_each(tiny_base):
+    trainings = {"full": {"method": "full"}, "LoRA": {"method": "lora", "rank": 4}}
+    cells = make_cells({"base": tiny_base, "rank": 8}, make_rows(4), trainings, (0, 1))
+    assert [(cell.labels["training"], cell.spec.method, cell.spec.rank, cell.spec.seed) for cell in cells] == [
         ("full", "full", 8, 0), ("full", "full", 8, 1), ("LoRA", "lora", 4, 0), ("LoRA", "lora", 4, 1)]  # fmt: skip
     assert cells[0].spec == SFTSpec(base=tiny_base, rank=8, method="full"), "its learning rate is that of its method"
     with pytest.raises(InputError, match='parameter "rnak" is unknown'):

@@ -1,4 +1,4 @@
-"""Pictures of ways of asking draw what the tables hold."""
+"""The pictures of prompt variants draw what the tables hold."""
 
 import pandas as pd
 import pytest
@@ -8,10 +8,10 @@ from workbench.plots import intervals
 pytestmark = pytest.mark.usefixtures("pictures")
 
 
-def effect(model, way, column, estimate):
+def effect(model, variant, column, estimate):
     return {
         "model": model,
-        "way": way,
+        "variant": variant,
         "column": column,
         "estimate": estimate,
         "low": estimate - 0.1,

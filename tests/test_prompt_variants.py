@@ -1,4 +1,4 @@
-"""A request can be put in other ways without changing what is asked for, and what that costs is read pair by pair."""
+"""A prompt variant changes how something is asked for and not what; its effect is measured in paired differences."""
 
 import re
 
@@ -27,11 +27,11 @@ def slots(row):
     return [found.lower() for found in re.fullmatch(pattern, request(row), re.IGNORECASE | re.DOTALL).groups()]
 
 
-@pytest.mark.parametrize("way", [paraphrases.polite, paraphrases.terse, paraphrases.typos])
-def test_only_the_words_around_what_is_asked_about_change(way):
+@pytest.mark.parametrize("paraphrase", [paraphrases.polite, paraphrases.terse, paraphrases.typos])
+def test_only_the_words_around_what_is_asked_about_change(paraphrase):
     changed = 0
     for row in ROWS:
-        other = way(row)
+        other = paraphrase(row)
         assert other["check"] == row["check"] and other["messages"][-1] == row["messages"][-1]
         assert other["messages"][:-2] == row["messages"][:-2] or row["skill"] == "tools"
         assert all(slot in request(other).lower() for slot in slots(row))
@@ -39,7 +39,7 @@ def test_only_the_words_around_what_is_asked_about_change(way):
     assert changed > 0.9 * len(ROWS)
 
 
-def test_a_request_in_each_way():
+def test_a_request_in_each_paraphrase():
     row = next(row for row in ROWS if row["phrasing"] == "Write the letters of {x} one by one.")
     word = row["check"]["args"]["word"]
     assert request(row) == f"Write the letters of {word} one by one."
@@ -129,10 +129,10 @@ def test_models_are_asked_once_and_then_read_from_the_store(tiny_base, tmp_path,
     }
     call = {"shots": TUNING[:8], "store": Store(tmp_path)}
     table = prompt_variants.score_variants([prompt_variants.AskedModel("base", tiny_base, asked)], **call)
-    assert table["way"].tolist() == ["plain"] * 3 + ["chat"] * 3 + ["shots"] * 3
-    chat = table[table["way"] == "chat"]
+    assert table["variant"].tolist() == ["plain"] * 3 + ["chat"] * 3 + ["shots"] * 3
+    chat = table[table["variant"] == "chat"]
     assert chat["asked"].str.startswith(paraphrases.COURTESY).all()
-    assert stats.difference(chat, table[table["way"] == "plain"], "follows").prompts == 3
+    assert stats.difference(chat, table[table["variant"] == "plain"], "follows").prompts == 3
     monkeypatch.setattr(prompt_variants, "_score_variant", None)
     assert prompt_variants.score_variants([prompt_variants.AskedModel("base", tiny_base, asked)], **call).equals(table)
     with pytest.raises(TypeError):  # other rows are not in the store
@@ -146,9 +146,9 @@ def test_models_are_asked_once_and_then_read_from_the_store(tiny_base, tmp_path,
         )
 
 
-def made(way, correct, model="SFT"):
+def made(variant, correct, model="SFT"):
     size = len(correct)
-    return pd.DataFrame({"model": model, "way": way, "seed": 0, "index": range(size), "prompt": [f"p{i // 2}" for i in range(size)],
+    return pd.DataFrame({"model": model, "variant": variant, "seed": 0, "index": range(size), "prompt": [f"p{i // 2}" for i in range(size)],
                          "follows": True, "correct": correct})  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def test_effects_are_against_the_reference_of_each_model():
         made("own", [True] * 40), made("other", [True, False] * 20),
         made("own", [False] * 40, "base"), made("other", [True] * 40, "base")])  # fmt: skip
     found = prompt_variants.variant_effects(table, {"SFT": "own", "base": "other"}).set_index(
-        ["model", "way", "column"]
+        ["model", "variant", "column"]
     )["estimate"]
     assert found.to_dict() == {
         ("SFT", "other", "follows"): 0, ("SFT", "other", "correct"): -0.5,
@@ -182,6 +182,6 @@ def test_the_spread_is_the_chance_that_two_wordings_differ():
 
 def test_the_rows_that_are_asked_about_leak_nothing_new():
     """Rewording moves a held-out request no nearer to the tuning data: the gate that guards trainings stays quiet."""
-    reworded = [way(row) for row in ROWS[:60] for way in (paraphrases.terse, paraphrases.typos)]
+    reworded = [paraphrase(row) for row in ROWS[:60] for paraphrase in (paraphrases.terse, paraphrases.typos)]
     leaked = {pair.evaluation for pair in decontamination.find_leaks(TUNING, reworded)}
     assert len(leaked) <= 0.02 * len(reworded)

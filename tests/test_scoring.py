@@ -59,7 +59,7 @@ def scripted(monkeypatch, base):
                 for each in replies
             ]
 
-        monkeypatch.setattr(scoring, "generate", reply)
+        monkeypatch.setattr(generation, "generate", reply)
         return scoring.score(*base, ROWS, mode, shots=SHOTS), seen
 
     return script

@@ -1,4 +1,4 @@
-"""What each way of tuning is good for: every model measured on every aim, not only on its own."""
+"""Score every model on every evaluation task, and not only on the task that it was trained for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,60 +20,61 @@ from workbench.train import objectives
 
 @dataclass(frozen=True)
 class Task:
-    """Something that a tuning may be good for, and how it is measured."""
+    """An evaluation task: what a training may be good for, and how it is measured."""
 
     rows: Sequence
-    """Evaluation rows with a `check`; texts (str) for the score "loss"."""
+    """Evaluation rows with a `check`; plain texts (str) for the score "loss"."""
     score: str
-    """"follows" or "correct", as :func:`workbench.evaluate.scoring.score` has them, or "loss": nats a token on plain texts."""
+    """"follows" or "correct" of :func:`workbench.evaluate.scoring.score`, or "loss": nats per token on plain texts."""
     modes: tuple[str, ...] = ("text",)
-    """Ways of asking, of those of evaluate.score; "text" for the loss. A classifier is asked for its label as well, where rows ask
-    for one of several options and have a `text`."""
+    """Prompt modes of :func:`workbench.evaluate.scoring.score`; "text" for the loss. A classifier is also scored on its label, in the
+    mode "label", where the rows ask for one of several options and have a `text`."""
     tokens: int = scoring.REPLY_TOKENS
-    """Limit of a reply; a model that does not stop by itself uses all of it."""
+    """Maximum length of a reply; a model that does not stop by itself uses all of it."""
 
 
-def score_on_tasks(made: Run | str, aims: Mapping[str, Task], store: Store | None = None) -> pd.DataFrame:
-    """A run, or an untuned base, on every aim in every way of asking, a row a prompt. Replies are kept in the store.
+def score_on_tasks(source: Run | str, tasks: Mapping[str, Task], store: Store | None = None) -> pd.DataFrame:
+    """Score a run, or a base model, on every task in every prompt mode. Replies are kept in the store.
 
     Returns:
-        Columns aim, mode, index, prompt, response, value (the aim's score).
+        One row per task, mode and prompt: task, mode, index, prompt, response, value (the score of the task).
     """
-    store, tuned = store or Store(), isinstance(made, Run)
-    classifies = tuned and made.record.get("labels") is not None
-    named = made if tuned else loading.fingerprint(hub.fetch(made))
-    language = cache(
-        lambda: objectives.load_model(made) if tuned else (loading.load_base(made), loading.load_tokenizer(made))
+    store, is_run = store or Store(), isinstance(source, Run)
+    classifies = is_run and source.record.get("labels") is not None
+    identity = source if is_run else loading.fingerprint(hub.fetch(source))
+    language_model = cache(
+        lambda: objectives.load_model(source) if is_run else (loading.load_base(source), loading.load_tokenizer(source))
     )
 
-    def replies(aim: Task, mode: str) -> pd.DataFrame:
+    def replies(task: Task, mode: str) -> pd.DataFrame:
         if mode == "text":
-            return text_losses(*language(), aim.rows)
+            return text_losses(*language_model(), task.rows)
         if mode == "label":
-            return objectives.classify(*objectives.load_classifier(made), aim.rows)
-        return scoring.score(*language(), aim.rows, mode, max_new_tokens=aim.tokens)[["index", "prompt", "response"]]
+            return objectives.classify(*objectives.load_classifier(source), task.rows)
+        table = scoring.score(*language_model(), task.rows, mode, max_new_tokens=task.tokens)
+        return table[["index", "prompt", "response"]]
 
     parts = []
-    for name, aim in aims.items():
-        for mode in [*aim.modes, "label"] if classifies and has_labels(aim) else aim.modes:
-            # Named by the prompts alone: two aims that check the same prompts share their replies.
-            asked = list(aim.rows) if mode == "text" else content.content_hash(aim.rows)
-            key = [named, asked, aim.tokens, scoring.RECIPE]
-            table = store.cached(key, f"aim-{mode}", lambda aim=aim, mode=mode: replies(aim, mode))
+    for name, task in tasks.items():
+        for mode in [*task.modes, "label"] if classifies and has_labels(task) else task.modes:
+            # The key holds the prompts alone: two tasks that check the same prompts share their replies.
+            prompts = list(task.rows) if mode == "text" else content.content_hash(task.rows)
+            key = [identity, prompts, task.tokens, scoring.RECIPE]
+            table = store.cached(key, f"aim-{mode}", lambda task=task, mode=mode: replies(task, mode))
             if mode != "text":
-                said = zip(aim.rows, table["response"], strict=True)
-                table["value"] = [float(getattr(grade(row["check"], text), aim.score)) for row, text in said]
-            parts.append(table.assign(aim=name, mode=mode))
-    return pd.concat(parts, ignore_index=True)[["aim", "mode", "index", "prompt", "response", "value"]]
+                graded = zip(task.rows, table["response"], strict=True)
+                table["value"] = [float(getattr(grade(row["check"], reply), task.score)) for row, reply in graded]
+            parts.append(table.assign(task=name, mode=mode))
+    return pd.concat(parts, ignore_index=True)[["task", "mode", "index", "prompt", "response", "value"]]
 
 
-def has_labels(aim: Task) -> bool:
-    """Whether a classifier can answer with its label: rows with a `text` that ask for one of several options."""
-    return all(isinstance(row, dict) and "text" in row and row["check"]["name"] == "choice" for row in aim.rows)
+def has_labels(task: Task) -> bool:
+    """Return whether a classifier can answer with its label: rows with a `text` that ask for one of several options."""
+    return all(isinstance(row, dict) and "text" in row and row["check"]["name"] == "choice" for row in task.rows)
 
 
 def text_losses(model, tokenizer, texts: Sequence[str]) -> pd.DataFrame:
-    """Nats a token of each text by itself, a row a text: index, prompt, response (none), value."""
+    """Return the loss of each text by itself, in nats per token, one row per text: index, prompt, response (None), value."""
     losses = [scoring.text_loss(model, tokenizer, [text]) for text in texts]
     return pd.DataFrame({"index": range(len(texts)), "prompt": texts, "response": None, "value": losses})
 
@@ -81,47 +82,49 @@ def text_losses(model, tokenizer, texts: Sequence[str]) -> pd.DataFrame:
 def cross_evaluate(
     base: str,
     cells: Mapping[str, Sequence[tuple[SFTSpec, objectives.Objective]]],
-    aims: Mapping[str, Task],
+    tasks: Mapping[str, Task],
     *,
     parallel: int = 1,
     store: Store | None = None,
 ) -> pd.DataFrame:
-    """Tune every way with every seed, and measure them and the base on every aim; what the store holds is not done again.
+    """Train every model with every seed, and score them and the base on every task; what the store holds is not done again.
 
     Args:
-        base: a folder or a Hub id, measured as the way "base".
-        cells: way → its specs, one a seed, with what each trains on.
-        aims: what to measure; the leakage gate keeps their rows out of every training.
+        base: a folder or a Hub id, scored as the model "base".
+        cells: name of a model → its specs, one per seed, each with the objective that it trains on.
+        tasks: what to score; the decontamination check keeps their rows out of every training.
         parallel: trainings at a time, each in a process of its own with its share of the cores.
 
     Returns:
-        The columns of :func:`score_on_tasks`, `way`, `seed`, and of each training `run`, `rows`, `steps` and `tokens`.
+        The columns of :func:`score_on_tasks`, `model`, `seed`, and of each training `run`, `rows`, `steps` and `tokens`.
     """
     store = store or Store()
-    jobs = [(name, spec, way) for name, made in cells.items() for spec, way in made]
+    trainings = [(name, spec, objective) for name, made in cells.items() for spec, objective in made]
     calls = [
-        delayed(score_on_tasks)(base, aims, store),
-        *(delayed(_one)(spec, way, aims, store) for _, spec, way in jobs),
+        delayed(score_on_tasks)(base, tasks, store),
+        *(delayed(_train_and_score)(spec, objective, tasks, store) for _, spec, objective in trainings),
     ]
-    found = run_parallel(calls, parallel, "tuned and measured", stored=True)
-    named = [table.assign(way=name, seed=spec.seed) for (name, spec, _), table in zip(jobs, found[1:], strict=True)]
-    return pd.concat([found[0].assign(way="base", seed=0), *named], ignore_index=True)
+    of_base, *tables = run_parallel(calls, parallel, "trained and scored", stored=True)
+    named = [table.assign(model=name, seed=spec.seed) for (name, spec, _), table in zip(trainings, tables, strict=True)]
+    return pd.concat([of_base.assign(model="base", seed=0), *named], ignore_index=True)
 
 
-def _one(spec: SFTSpec, way: objectives.Objective, aims: Mapping[str, Task], store: Store) -> pd.DataFrame:
-    run = objectives.train_objective(spec, way, [row for aim in aims.values() for row in aim.rows], store)
-    return score_on_tasks(run, aims, store).assign(
-        run=run.id, **{key: run.scores[key] for key in ("rows", "steps", "tokens")}
-    )
+def _train_and_score(
+    spec: SFTSpec, objective: objectives.Objective, tasks: Mapping[str, Task], store: Store
+) -> pd.DataFrame:
+    evaluation = [row for task in tasks.values() for row in task.rows]
+    run = objectives.train_objective(spec, objective, evaluation, store)
+    measured = {name: run.scores[name] for name in ("rows", "steps", "tokens")}
+    return score_on_tasks(run, tasks, store).assign(run=run.id, **measured)
 
 
 def best_mode(table: pd.DataFrame, lower: Sequence[str] = ()) -> pd.DataFrame:
-    """Of each way and aim only the mode in which it does best (the mean over seeds), so that none is judged by how it was asked.
+    """Keep of each model and task only the prompt mode with the best mean over seeds, so that no model is judged by its prompt.
 
     Args:
-        lower: aims whose value is a loss: less is better.
+        lower: tasks whose value is a loss: lower is better.
     """
-    means = table.groupby(["way", "aim", "mode"], sort=False)["value"].mean().reset_index()
-    means["value"] *= [-1 if aim in lower else 1 for aim in means["aim"]]
-    taken = means.loc[means.groupby(["way", "aim"], sort=False)["value"].idxmax(), ["way", "aim", "mode"]]
-    return table.merge(taken)
+    means = table.groupby(["model", "task", "mode"], sort=False)["value"].mean().reset_index()
+    means["value"] *= [-1 if task in lower else 1 for task in means["task"]]
+    best = means.loc[means.groupby(["model", "task"], sort=False)["value"].idxmax(), ["model", "task", "mode"]]
+    return table.merge(best)

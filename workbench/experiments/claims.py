@@ -1,7 +1,7 @@
 """Claims and their verdicts: what the prose says, tested on what was measured.
 
 A claim says in which region a measured effect lies. Its verdict comes from the whole confidence interval, never from a bare number:
-inside the region it "holds", outside it "fails", and an interval that crosses the border is "inside the noise".
+inside the region it "holds", outside it "fails", and an interval that crosses the border is "inconclusive".
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +15,7 @@ from workbench.errors import InputError
 from workbench.evaluate import stats
 from workbench.experiments import notebooks
 
-HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inside the noise"
+HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
 
 
 MIME = "application/x-workbench-claims+json"
@@ -40,7 +40,7 @@ class Region:
     """The borders themselves are outside."""
 
     def verdict(self, evidence: stats.Interval) -> str:
-        """Compare the interval with the region: holds, fails or inside the noise."""
+        """Compare the interval with the region: holds, fails or inconclusive."""
         low, high = evidence.low, evidence.high
         if self.strict:
             inside, apart = self.low < low and high < self.high, high <= self.low or low >= self.high

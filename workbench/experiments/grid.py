@@ -62,18 +62,23 @@ class Cell:
 def make_cells(
     settings: Mapping[str, object],
     rows: datasets.Dataset,
-    ways: Mapping[str, Mapping[str, object]],
+    trainings: Mapping[str, Mapping[str, object]],
     seeds: Iterable[int],
     evaluation: list[dict] | None = None,
     held_out: datasets.Dataset | None = None,
 ) -> list[Cell]:
-    """A cell for every way and seed, on the same rows: the settings of a spec, and what the way sets over them.
+    """Make one cell per training and seed, all on the same rows.
 
-    The label `way` holds the way's name. Raises InputError for a setting that the spec does not have.
+    Args:
+        settings: fields of :class:`workbench.config.SFTSpec` that all cells share.
+        trainings: name → the fields in which this training differs. The label `training` of its cells holds the name.
+
+    Raises:
+        InputError: the spec has no field of that name.
     """
     return [
-        Cell(SFTSpec.of(**{**settings, **way, "seed": seed}), rows, {"way": name}, None, evaluation, held_out)
-        for name, way in ways.items()
+        Cell(SFTSpec.of(**{**settings, **fields, "seed": seed}), rows, {"training": name}, None, evaluation, held_out)
+        for name, fields in trainings.items()
         for seed in seeds
     ]
 

@@ -60,14 +60,14 @@ def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity:
     Shares are shaded in proportion to the best of their column, perplexities from the worst to the best on a log scale.
 
     Args:
-        table: of :func:`workbench.evaluate.cross_evaluation.best_mode`: way, aim, seed, index, prompt, value.
+        table: of :func:`workbench.evaluate.cross_evaluation.best_mode`: model, task, seed, index, prompt, value.
         aims: aim → heading of its column, in order.
         perplexity: aims whose value is a loss in nats a token; shown as its exponential, lower is better.
     """
-    found = stats.intervals(table, "value", ["way", "aim"])[["estimate", "low", "high"]]
+    found = stats.intervals(table, "value", ["model", "task"])[["estimate", "low", "high"]]
     shades, texts, winners = {}, {}, []
     for aim, heading in aims.items():
-        column = found.xs(aim, level="aim")
+        column = found.xs(aim, level="task")
         if aim in perplexity:
             worst, leader = column["estimate"].max(), column["estimate"].min()
             shades[heading] = (worst - column["estimate"]) / (worst - leader)

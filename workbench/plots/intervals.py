@@ -203,15 +203,15 @@ def effects(
         headings: model → heading of its panel, where the model's name is not enough.
     """
     shown = list(reference)
-    dear = found[(found["model"] == shown[-1]) & (found["column"] == "follows")].set_index("way")["estimate"]
-    rest = found.groupby("way", sort=False)["estimate"].min().drop(dear.index)
+    dear = found[(found["model"] == shown[-1]) & (found["column"] == "follows")].set_index("variant")["estimate"]
+    rest = found.groupby("variant", sort=False)["estimate"].min().drop(dear.index)
     rows = [*rest.sort_values().index, *dear.sort_values(kind="stable").index]
     figure, axes = plt.subplots(1, len(shown), sharex=True, sharey=True, figsize=(9, 0.46 * len(rows) + 2.1),
                                 layout="constrained")  # fmt: skip
     colours = {name: marks["color"] for name, marks in model_style(shown).items()}
     for panel, model in zip(axes, shown, strict=True):
         for column, shift, face in (("follows", -0.16, colours[model]), ("correct", 0.16, "white")):
-            part = found[(found["model"] == model) & (found["column"] == column)].set_index("way")
+            part = found[(found["model"] == model) & (found["column"] == column)].set_index("variant")
             middle, low, high = (100 * part[key] for key in ("estimate", "low", "high"))
             panel.errorbar(middle, [rows.index(way) + shift for way in part.index], xerr=[middle - low, high - middle],
                            linestyle="", marker="o" if column == "follows" else "D", markersize=7, color=colours[model],
