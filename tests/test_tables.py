@@ -34,3 +34,8 @@ def test_prompts_of_the_view_come_from_all_skills_and_from_both_models():
     assert all(f">p{i}<" in page for i in range(3))
     with pytest.raises(InputError, match='"SFT" holds other prompts'):
         tables.side_by_side({"base": table(0), "SFT": table(1).assign(prompt="else")})
+
+
+def test_a_table_of_texts_keeps_their_lines_and_takes_nothing_for_markup():
+    page = tables.text_table(pd.DataFrame({"<prompt>": ["a\n  <b> & b"], "rows": [3]})).data
+    assert "&lt;prompt&gt;" in page and "a<br>&nbsp;&nbsp;&lt;b&gt; &amp; b" in page and ">3<" in page
