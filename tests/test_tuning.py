@@ -31,4 +31,3 @@ def test_the_default_training_has_the_settings_of_the_profile_and_one_cell_per_s
         (4, 8, "qlora", 50),
     ]
     assert {cell.spec.epochs for cell in cells} == {POCKET.epochs}
-    assert len(cells[0].held_out) == tuning.HELD_OUT_ROWS
