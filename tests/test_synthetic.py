@@ -222,9 +222,9 @@ def test_ones_own_pairs_are_examined_and_trained_on(shell, start, tmp_path):
     words = ("--run", start.id, "--max-steps", "1", "--drop-bad", "--samples", "1")
     text = shell([*PAIRS[2:], *same], tmp_path / "pairs.json", *words).stdout
     assert "24 rows, format chosen/rejected" in text
-    assert "doctor   warning: in 2 pairs the chosen answer is the rejected one" in text
+    assert "validation  warning: in 2 pairs the chosen answer is the rejected one" in text
     assert "2 pairs left out, 22 kept" in text
-    assert "panel    first loss: 0.693 nats, as due: 0.6931" in text
+    assert "result      first loss: 0.693 nats, as due: 0.6931" in text
     for name in ("prompt", "SFT", "DPO", "chosen"):
         assert text.count(f"\n{name:<9}") == 1
 
@@ -236,12 +236,12 @@ def test_pairs_that_are_none_are_one_line_and_exit_code_2(shell, start, tmp_path
     run = ("--run", start.id)
     differs = {"chosen": turns("One?", "1"), "rejected": turns("Two?", "1")}
     for rows, words, says in (
-        (PAIRS, (), "DPO goes on from an SFT run: name one with --run"),
+        (PAIRS, (), "DPO starts from an SFT run: name one with --run"),
         (PAIRS, ("--run", "nine"), "nine: no such run"),
         ([*PAIRS, {"instruction": "Say so", "chosen": "So"}], run, "row 25, field rejected: missing"),
         ([{**pair, "rejected": pair["chosen"]} for pair in PAIRS], run, "the chosen answer is the rejected one"),
         ([differs, differs], run, "its prompt differs from that of rejected"),
-        ([{"instruction": "Say so", "output": "So"}], run, "DPO needs pairs (chosen, rejected)"),
+        ([{"instruction": "Say so", "output": "So"}], run, "dpo needs pairs (chosen, rejected)"),
         (PAIRS, (*run, "--loss", "magic"), 'loss "magic" is unknown'),
     ):
         result = shell(rows, tmp_path / "pairs.json", *words)

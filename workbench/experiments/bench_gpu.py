@@ -43,8 +43,8 @@ ADAPTER = {"rank": 32, "alpha": 32}  # as in that notebook, on every linear laye
 class Size:
     """The size of the benchmark."""
 
-    small: PretrainedConfig = field(default_factory=lambda: cost.CONFIGS["1B"])
-    large: PretrainedConfig = field(default_factory=lambda: cost.CONFIGS["8B"])
+    small: PretrainedConfig = field(default_factory=lambda: cost.known_shapes()["1B"])
+    large: PretrainedConfig = field(default_factory=lambda: cost.known_shapes()["8B"])
     rows: int = 512
     """Rows, or pairs, per training of the small model; the large one takes a quarter."""
     tokens: int = 400

@@ -1,14 +1,16 @@
 """Export a run as a merged model folder with its model card, and upload it to the Hub."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
 import datasets
 import pandas as pd
+import transformers
 from httpx import HTTPError
 from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench import hub
 from workbench.environment import few_progress_bars
@@ -96,7 +98,10 @@ def require_token() -> None:
 
 
 def agreement(
-    a: PreTrainedModel, b: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset
+    a: transformers.PreTrainedModel,
+    b: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rows: datasets.Dataset,
 ) -> float:
     """Return the share of the answers' tokens at which two models have the same most likely token, under teacher forcing."""
     same = count = 0
@@ -147,7 +152,7 @@ def model_card(run: Run, folder: Path) -> ModelCard:
         name=folder.name,
         base=base,
         method=spec["method"],
-        dtype=str(AutoConfig.from_pretrained(folder).dtype).removeprefix("torch."),
+        dtype=str(transformers.AutoConfig.from_pretrained(folder).dtype).removeprefix("torch."),
         id=run.id,
         rows=run.scores["rows"],
         tokens=run.scores["tokens"],

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from transformers import LlamaConfig, PretrainedConfig
+import transformers
 
 from workbench.models import loading
 from workbench.models.memory import GIB, RESERVE, ModelShape, activation_bytes, training_bytes, weight_bytes
@@ -24,23 +25,30 @@ PEAK = {"T4": 65e12, "L4": 121e12, "4090": 165e12, "A100": 312e12, "H100": 989e1
 _COMMON = {"num_key_value_heads": 8, "tie_word_embeddings": False, "max_position_embeddings": 8192}
 
 
-CONFIGS = {
-    "1B": LlamaConfig(vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
-                      **{**_COMMON, "tie_word_embeddings": True}),
-    "7B": LlamaConfig(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
-                      **{**_COMMON, "num_key_value_heads": 32}),
-    "8B": LlamaConfig(vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
-                      **_COMMON),
-    "70B": LlamaConfig(vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64,
-                       **_COMMON),
-}  # fmt: skip
-
-
-"""Shapes of Llama 3.2 1B, Llama 2 7B, Llama 3.1 8B and 70B (their config.json)."""
+@cache
+def known_shapes() -> dict[str, transformers.PretrainedConfig]:
+    """Return the shapes of Llama 3.2 1B, Llama 2 7B, Llama 3.1 8B and 70B (their config.json)."""
+    llama = transformers.LlamaConfig  # takes a second to import, which most notebooks need not pay
+    return {
+        "1B": llama(vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
+                    **{**_COMMON, "tie_word_embeddings": True}),
+        "7B": llama(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
+                    **{**_COMMON, "num_key_value_heads": 32}),
+        "8B": llama(vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
+                    **_COMMON),
+        "70B": llama(vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64,
+                     **_COMMON),
+    }  # fmt: skip
 
 
 def training_flops(
-    config: PretrainedConfig, method: str, tokens: float, length: float, rank: int = 16, *, reference: bool = False
+    config: transformers.PretrainedConfig,
+    method: str,
+    tokens: float,
+    length: float,
+    rank: int = 16,
+    *,
+    reference: bool = False,
 ) -> float:
     """Floating-point operations that a training on so many tokens cannot do without.
 
@@ -84,7 +92,7 @@ class TrainingCost:
 
 
 def training_cost(
-    config: PretrainedConfig,
+    config: transformers.PretrainedConfig,
     method: str,
     rows: float,
     tokens: float = 400,
@@ -117,7 +125,7 @@ def cost_table(rows: float = 1e6, tokens: float = 400, mfu: float = 0.4) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, method, gpus in (("7B", "qlora", 1), ("7B", "lora", 1), ("7B", "full", 4), ("70B", "qlora", 1), ("70B", "qlora", 8)):  # fmt: skip
-        of = training_cost(CONFIGS[name], method, rows, tokens, gpus=gpus)
+        of = training_cost(known_shapes()[name], method, rows, tokens, gpus=gpus)
         parts = (of.weights, of.training, of.activations, of.total)
         sizes = " | ".join(f"{part / GIB:.1f} GiB" for part in parts)
         lines.append(f"| {name} {method} | {gpus} | {sizes} | {of.flops:.1e} | {of.hours(mfu):,.1f} |")

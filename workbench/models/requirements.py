@@ -63,7 +63,7 @@ def check_profile(profile: profiles.Profile) -> profiles.Profile:
     named = {field: getattr(profile, field) for field in ("base", "tuning", "preferences")}
     named = {field: name for field, name in named.items() if name and not Path(name).exists()}
     if not named:
-        print(f"{profile.name}: nothing to download, no GPU, 1.5 GB of memory a process")
+        print(f"{profile.name}: nothing to download, no GPU, 1.5 GB of memory per process")
         return profile
     if not torch.cuda.is_available():
         raise InputError(f'profile {profile.name} needs a CUDA GPU, and torch finds none here; take profile "pocket"')

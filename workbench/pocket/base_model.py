@@ -1,4 +1,4 @@
-"""Train the pocket base model from nothing: corpus → tokenizer → `LlamaForCausalLM`, with transformers' Trainer, in two stretches."""
+"""Train the pocket base model from scratch: corpus → tokenizer → `LlamaForCausalLM`, with transformers' Trainer, in two stages."""
 
 import json
 import platform
@@ -24,25 +24,25 @@ class PretrainSpec:
     """What the base model is made from; `data/pocket-base` is `PretrainSpec()`."""
 
     tokens: int = 26_000_000
-    """Training tokens of the first stretch; each is seen once. Fewer and the form is there but the facts are not."""
+    """Training tokens of the first stage, each seen once. Fewer teach the form of the text but not the facts."""
     last_tokens: int = 8_000_000
-    """Tokens of the last stretch, whose mix drills what the first shows too seldom (corpus.LAST)."""
+    """Tokens of the last stage, whose mix (corpus.LAST) repeats what is rare in the first."""
     hidden: int = 256
     layers: int = 6
     heads: int = 8
     intermediate: int = 704
     vocabulary: int = 4096
     batch: int = 4
-    """Blocks of 512 tokens a step."""
+    """Blocks of 512 tokens per step."""
     learning_rate: float = 2.5e-3
     decay: float = 0.45
-    """The share of the steps, at the end, over which the learning rate falls to 2%."""
+    """Share of the steps, at the end, over which the learning rate falls to 2%."""
     last_learning_rate: float = 1e-3
-    """It falls over the last nine tenths of its stretch."""
+    """Learning rate of the last stage; it falls over nine tenths of the stage."""
     seed: int = 0
 
     def stretches(self) -> list[tuple["PretrainSpec", dict, list[str]]]:
-        """Each stretch as a training of its own, with its mix and its texts. Text of seed + 1 is what the loss is measured on."""
+        """Return each stage as a training of its own: spec, mix, texts. The loss is measured on text of seed + 1."""
         last = replace(self, tokens=self.last_tokens, learning_rate=self.last_learning_rate, decay=0.9)
         first = corpus.texts(int(self.tokens * 3.6), self.seed)
         then = corpus.texts(int(self.last_tokens * 3.6), self.seed + 2, corpus.LAST)
@@ -50,7 +50,7 @@ class PretrainSpec:
 
 
 def model_config(spec: PretrainSpec, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    """A small Llama with tied embeddings."""
+    """Return the configuration: a small Llama with tied embeddings."""
     return LlamaConfig(
         vocab_size=spec.vocabulary,
         hidden_size=spec.hidden,
@@ -67,7 +67,7 @@ def model_config(spec: PretrainSpec, tokenizer: PreTrainedTokenizerFast) -> Llam
 
 
 def blocks(texts: list[str], tokenizer: PreTrainedTokenizerFast, tokens: int) -> Dataset:
-    """Documents, each behind an <|endoftext|>, joined and cut into blocks of CONTEXT tokens: columns input_ids and labels."""
+    """Join the documents, each after an <|endoftext|>, and cut them into blocks of CONTEXT tokens: columns input_ids and labels."""
     ids: list[int] = []
     for start in range(0, len(texts), 10_000):
         for document in tokenizer(texts[start : start + 10_000])["input_ids"]:
@@ -79,7 +79,7 @@ def blocks(texts: list[str], tokenizer: PreTrainedTokenizerFast, tokens: int) ->
 
 
 def arguments(spec: PretrainSpec, out: Path, steps: int) -> TrainingArguments:
-    """AdamW, warm-up, a stable phase and a linear decay (Hu et al. 2024, MiniCPM); bf16 where the processor has it."""
+    """Return the Trainer's arguments: AdamW, warm-up, stable phase, linear decay (Hu et al. 2024, MiniCPM); bf16 if the hardware has it."""
     cuda = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(out),
@@ -107,9 +107,9 @@ def arguments(spec: PretrainSpec, out: Path, steps: int) -> TrainingArguments:
 
 
 def pretrain(out: Path, spec: PretrainSpec = PretrainSpec()) -> Path:
-    """Train the base model into the folder `out`; a run that was killed goes on from its last checkpoint.
+    """Train the base model into the folder `out`; a killed run continues from its last checkpoint.
 
-    The work lies in OUT.partial until it is done. Raises InputError when `out` is there already or the work belongs to another spec.
+    The work is in OUT.partial until it is done. Raises InputError if `out` exists, or if the work there belongs to another spec.
     """
     out = Path(out)
     if out.exists():
@@ -167,7 +167,7 @@ def _train(
     tokenizer: PreTrainedTokenizerFast,
     before: Path | None,
 ) -> None:
-    """One stretch, from new weights or from those in the folder `before`: FOLDER/model, and what is told of it in FOLDER/told.json."""
+    """Train one stage, from new weights or from those in the folder `before`; write FOLDER/model and its record, FOLDER/told.json."""
     transformers.set_seed(spec.seed)
     config = model_config(spec, tokenizer)
     model = LlamaForCausalLM.from_pretrained(before, dtype=torch.float32) if before else LlamaForCausalLM(config)

@@ -1,12 +1,12 @@
-"""The corpus: documents of many genres made from the facts, the same for the same seed on every machine."""
+"""Make the corpus: documents of many genres from the facts, the same for the same seed on every machine."""
 
 import hashlib
 from collections.abc import Callable, Iterator
 
 from workbench.pocket.documents import drills, genres, instructions, stories, word_games
 
-# How many documents of each genre stand in a hundred. Facts take more than half: a fact has to be met
-# some hundred times. Play and lists teach to copy and to count, which most instructions need.
+# Weight of each genre. Facts take more than half, since a fact must occur some hundred times to be learned. Word games and lists
+# teach to copy and to count, which most instructions need.
 GENRES: dict[Callable[[genres.Writer], str], int] = {
     genres.entry: 10,
     genres.notes: 12,
@@ -33,7 +33,7 @@ GENRES: dict[Callable[[genres.Writer], str], int] = {
 }
 
 
-# The last stretch of pretraining: pages of drill, more poems and manners, and enough of the rest that nothing is forgotten.
+# The last stage of pretraining: drills, more poems and manners, and enough of the rest that nothing is forgotten.
 LAST: dict[Callable[[genres.Writer], str], int] = {
     genres.entry: 6,
     genres.notes: 7,
@@ -67,7 +67,7 @@ LAST: dict[Callable[[genres.Writer], str], int] = {
 
 
 def documents(seed: int = 0, mix: dict[Callable[[genres.Writer], str], int] = GENRES) -> Iterator[tuple[str, str]]:
-    """Endless (genre, text), genres as often as the mix says; no text holds a chat format."""
+    """Yield (genre, text) without end, genres as often as the mix says; no text contains a chat format."""
     writer = genres.Writer(seed)
     order = genres.deal(writer.rng, [genre for genre, weight in mix.items() for _ in range(weight)])
     for genre in order:
@@ -75,7 +75,8 @@ def documents(seed: int = 0, mix: dict[Callable[[genres.Writer], str], int] = GE
 
 
 def texts(characters: int, seed: int = 0, mix: dict[Callable[[genres.Writer], str], int] = GENRES) -> list[str]:
-    """Documents until `characters` are reached. The base model read seed 0, then the mix LAST of seed 2; seed 1 is held out."""
+    """Return documents until `characters` are reached. The base model was trained on seed 0, then on the mix LAST of seed 2; seed 1 is
+    held out."""
     found, length = [], 0
     for _, text in documents(seed, mix):
         found.append(text)
@@ -86,7 +87,7 @@ def texts(characters: int, seed: int = 0, mix: dict[Callable[[genres.Writer], st
 
 
 def digest(texts: list[str]) -> str:
-    """SHA-256 over the texts, in order: what the model card calls the corpus hash."""
+    """Return the SHA-256 of the texts, in order: the corpus hash of the model card."""
     sha = hashlib.sha256()
     for text in texts:
         sha.update(text.encode() + b"\0")

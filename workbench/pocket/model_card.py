@@ -1,4 +1,4 @@
-"""The gates of the pocket base model, measured on what is stored, and the model card that publishes them."""
+"""Measure the release criteria (gates) of the pocket base model, and write the model card that publishes them."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ STRETCH = (
 
 
 def measure_gates(folder: Path) -> list[claims.Claim]:
-    """Measure what the base model must know and must not do, as claims with intervals."""
+    """Return what the base model must know and must not do as claims, measured with intervals."""
     base, test = str(folder), tasks.evaluation("test")
     cloze = scoring.score_base(base, tasks.cloze("test", 600), "cloze")
     few = scoring.score_base(base, test, "few_shot", shots=tasks.read_rows("tuning"))
@@ -66,7 +66,7 @@ def measure_gates(folder: Path) -> list[claims.Claim]:
 
 
 def write_card(folder: Path) -> list[claims.Claim]:
-    """Measure the gates and write README.md beside the weights; returns the gates."""
+    """Measure the gates, write README.md beside the weights, and return the gates."""
     training = json.loads((folder / "training.json").read_text())
     found = measure_gates(folder)
     lines = [f"| {c.text} | {c.region.text} | {c.evidence} | {c.evidence.prompts} | {c.verdict} |" for c in found]

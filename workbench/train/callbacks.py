@@ -17,6 +17,7 @@ from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from workbench import distributed
+from workbench.parallel import progress_bar
 
 
 class CheckpointCallback(TrainerCallback):
@@ -95,12 +96,20 @@ class CheckpointCallback(TrainerCallback):
         return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 
 
-class ProgressCallback(ProgressCallback):
-    """The Trainer's progress bar with the loss beside it, where the Trainer prints a line a log entry."""
+class LossBarCallback(ProgressCallback):
+    """Shows the workbench's progress bar, which a saved notebook keeps, with the newest loss beside it.
+
+    The Trainer's own bar prints a line per log entry, and its notebook table is empty in a notebook that was executed and saved.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Begin the bar at the step from which the training continues."""
+        self.training_bar = progress_bar(state.max_steps, "training", quiet=not state.is_world_process_zero)
+        self.current_step = 0
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Show the newest loss."""
-        if self.training_bar is not None and "loss" in logs:
+        if "loss" in logs:
             self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import datasets
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+import transformers
+import trl
 
 from workbench import distributed, environment, hub
 from workbench.config import SFTSpec
@@ -24,7 +24,6 @@ from workbench.errors import InputError
 from workbench.models import adapters, loading, logprobs
 from workbench.store import Run, Store
 from workbench.train import trl_yaml
-from workbench.train.callbacks import CheckpointCallback
 from workbench.train.trainer import (
     RECIPE,
     attach_tracker,
@@ -113,6 +112,8 @@ def _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report
     tokens = None if spec.method == "full" else adapters.chat_token_ids(tokenizer)
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
+    from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
+
     keeper = CheckpointCallback(save_every)
     model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
     model = adapters.unpacked(model)
@@ -140,14 +141,14 @@ def _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report
 
 def make_trainer(
     spec: SFTSpec,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     rows: datasets.Dataset,
     out: Path,
-    callbacks: list[TrainerCallback],
+    callbacks: list[transformers.TrainerCallback],
     quiet: bool = True,
     packed: bool | None = None,
-) -> SFTTrainer:
+) -> trl.SFTTrainer:
     """TRL's trainer for this spec and a loaded base; it tokenises the rows and attaches the adapter.
 
     Args:
@@ -168,14 +169,14 @@ def make_trainer(
             read = [min(length, spec.max_length) for length in lengths]
             settings |= in_turns(distributed.per_process(spec.batch_size), sum(read) / len(read))
         settings["padding_free"] = fits and settings["per_device_train_batch_size"] > 1
-    arguments = SFTConfig(
+    arguments = trl.SFTConfig(
         **settings, assistant_only_loss=spec.loss_on == "answers", train_sampling_strategy=spec.sampling
     )
     adapter = None
     if spec.method != "full":
         tied = model.config.get_text_config().tie_word_embeddings
         adapter = adapters.lora_config(spec.rank, tokenizer, spec.alpha, tied)
-    trainer = SFTTrainer(
+    trainer = trl.SFTTrainer(
         model=model, args=arguments, train_dataset=to_trl(rows), processing_class=tokenizer, peft_config=adapter,
         callbacks=callbacks,
     )  # fmt: skip

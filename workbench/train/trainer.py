@@ -149,8 +149,8 @@ def fix_trl_trainer(trainer: transformers.Trainer) -> None:
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
         head.bias = head.original_module.bias
     trainer.remove_callback(transformers.PrinterCallback)
-    if trainer.pop_callback(transformers.ProgressCallback):
-        trainer.add_callback(callbacks.ProgressCallback)
+    if trainer.pop_callback(transformers.trainer.DEFAULT_PROGRESS_CALLBACK):  # another one in a notebook
+        trainer.add_callback(callbacks.LossBarCallback)
     if trainer.model.device.type == "cpu":
         # TRL scores prompts as well where there is no Triton, and throws that away: devices that compile for each shape want it so.
         # A CPU does not; three quarters of the tokens are prompts.

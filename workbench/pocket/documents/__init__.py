@@ -1,1 +1,1 @@
-"""Hold the kinds of documents that the corpus is made of."""
+"""Write the documents of the corpus, one function per genre."""

@@ -1,7 +1,7 @@
-"""Kinds of text of the last stretch of pretraining: spelling, orders, echoes, sorting, and clerks who use tools.
+"""Write the documents of the last stage of pretraining: spelling, order, repetition, sorting, and clerks who use tools.
 
-A skill that most instructions need, copying and taking words apart, is practised in dense pages that the rest of the corpus shows too
-seldom (in the manner of Hu et al. 2024, MiniCPM, and OLMo 2, which end with text of higher quality). Nobody is instructed here either.
+A skill that most instructions need, copying and taking words apart, is practised in dense pages that are too rare in the rest of the
+corpus (as in Hu et al. 2024, MiniCPM, and OLMo 2, which end with text of higher quality). No page contains an instruction with its answer.
 """
 
 import json
@@ -13,27 +13,27 @@ from workbench.pocket.documents import genres, word_games
 
 @cache
 def names() -> tuple[str, ...]:
-    """All that the facts name: what is asked about and what is answered."""
+    """Return every subject and answer of the facts."""
     found = {f.answer for f in facts.facts()} | {f.subject for f in facts.facts()} | set(word_games.words())
     return tuple(sorted(name for name in found if not name.isdigit()))
 
 
 def spelling(w: genres.Writer) -> str:
-    """A page of words and their letters."""
+    """Write a page of words and their letters."""
     form = w.pick(("{x}: {s}", "{x}, {s}", "{X} is spelled {s}.", "{s} is {x}", "{x} has the letters {s}", "{x}\n{s}"))
     some = [w.draw("words", word_games.words) for _ in range(w.rng.randint(6, 12))]
     return "\n".join(form.format(x=x, X=facts.sentence(x), s=word_games.spelled(x)) for x in some)
 
 
 def capitals(w: genres.Writer) -> str:
-    """A page of names and the same in capital letters."""
+    """Write a page of names, each also in capital letters."""
     form = w.pick(("{x}: {u}", "{x}, {u}!", "{x} in capital letters: {u}", '"{x}?" "{u}!"', "{x}\n{u}"))
     some = [w.draw("names of facts", names) for _ in range(w.rng.randint(5, 9))]
     return "\n".join(form.format(x=x, u=x.upper()) for x in some)
 
 
 def order(w: genres.Writer) -> str:
-    """A page of rows of words, each followed by the same words from last to first, or once more as they were, or one below the other."""
+    """Write a page of lists of words, each followed by the same words reversed, repeated, or one per line."""
     how = w.pick(("back", "back", "back", "back", "again", "bullets", "numbers"))
     form = {
         "back": ("{row} and from last to first {back}", "{row} | {back}", "{row}\n{back}", "{row}; backwards: {back}"),
@@ -51,7 +51,7 @@ def order(w: genres.Writer) -> str:
 
 
 def echo(w: genres.Writer) -> str:
-    """A page of things that are said several times."""
+    """Write a page of things that are repeated several times."""
     form = w.pick(
         ("{c} times {x}: {said}", "{x} ({c}): {said}", "{a} said {x} {c} times: {said}", "{x}, {c} times\n{said}")
     )
@@ -64,7 +64,7 @@ def echo(w: genres.Writer) -> str:
 
 
 def sorting(w: genres.Writer) -> str:
-    """A page of things and what kind of thing each is."""
+    """Write a page of things with the category of each."""
     a, b = next(w.names), next(w.names)
     form = w.pick(
         (
@@ -89,7 +89,7 @@ def sorting(w: genres.Writer) -> str:
 
 
 def desk(w: genres.Writer) -> str:
-    """Customers tell a clerk what they need; the clerk's log shows the call of a tool, what it returned, and what was said."""
+    """Write what customers ask of a clerk; the clerk's log shows the tool call, its result, and the reply."""
     lines = []
     for _ in range(w.rng.randint(2, 4)):
         a = next(w.names)

@@ -1,7 +1,7 @@
-"""Kinds of text of the corpus that carry facts: entries, stories, dialogues, letters, quizzes, JSON, headlines.
+"""Write the documents of the corpus that contain facts: entries, stories, dialogues, letters, quizzes, JSON, headlines.
 
-Each genre is a function of a `Writer` that returns one document. Who asks in a story asks in the words of `asks`, which the tuning
-data never uses; bare instructions stand only in lists of prompts without answers (forms.py), as on the web.
+Each genre is a function of a `Writer` that returns one document. Questions in stories use the wordings `asks`, which the tuning
+data never uses; bare instructions occur only in lists of prompts without answers (instructions.py), as on the web.
 """
 
 import json
@@ -12,7 +12,7 @@ from workbench.pocket import facts
 
 
 def deal(rng: random.Random, items: Sequence) -> Iterator:
-    """Endless passes over `items`, each in a new order: every fact is told equally often."""
+    """Yield `items` without end, in passes of a new order each, so that every fact occurs equally often."""
     while True:
         deck = list(items)
         rng.shuffle(deck)
@@ -20,7 +20,7 @@ def deal(rng: random.Random, items: Sequence) -> Iterator:
 
 
 class Writer:
-    """The decks that all genres draw from; one seed gives one corpus."""
+    """Draw facts, names and words for all genres; equal seeds give equal corpora."""
 
     def __init__(self, seed: int):
         self.rng = random.Random(seed)
@@ -34,17 +34,17 @@ class Writer:
         self.decks: dict[str, Iterator] = {}
 
     def draw(self, name: str, items) -> object:
-        """The next item of a deck that is made when it is first asked for; `items` is a function without arguments."""
+        """Return the next item of the deck `name`, which is made of `items()` when it is first used."""
         if name not in self.decks:
             self.decks[name] = deal(self.rng, items())
         return next(self.decks[name])
 
     def pick(self, options: Sequence):
-        """One of `options`, each as likely."""
+        """Return one of `options`, all equally likely."""
         return self.rng.choice(options)
 
     def state(self, fact: facts.Fact) -> str:
-        """The fact as a sentence, in one of eight or more wordings."""
+        """Return the fact as a sentence, in one of eight or more wordings."""
         relation = facts.relations()[fact.relation]
         own = facts.sentence(facts.say(self.pick(relation.statements), fact))
         if self.rng.random() < 0.75:
@@ -59,12 +59,12 @@ class Writer:
         return facts.sentence(self.pick(frames))
 
     def ask(self, fact: facts.Fact) -> str:
-        """The fact asked for indirectly: "which city is the capital of Norway"."""
+        """Return an indirect question about the fact: "which city is the capital of Norway"."""
         return facts.say(self.pick(facts.relations()[fact.relation].asks), fact)
 
 
 def entry(w: Writer) -> str:
-    """An encyclopedia entry: all that is known of one subject."""
+    """Write an encyclopedia entry: all that is known about one subject."""
     group = next(w.entries)
     told = [w.state(f) for f in w.rng.sample(group, len(group))]
     title = group[0].subject
@@ -72,13 +72,13 @@ def entry(w: Writer) -> str:
 
 
 def notes(w: Writer) -> str:
-    """Sentences that tell unconnected facts."""
+    """Write sentences with unrelated facts."""
     opening = w.pick(("", "", "", "Things I learned today.\n", "Did you know?\n", "From my notebook:\n"))
     return opening + w.pick((" ", "\n")).join(w.state(next(w.facts)) for _ in range(w.rng.randint(4, 8)))
 
 
 def exchange(w: Writer, asker: str, teller: str) -> str:
-    """One question and its answer inside a story; the answer is often the bare word."""
+    """Write one question and its answer inside a story; the answer is often a single word."""
     fact = next(w.facts)
     ask, answer = w.ask(fact), fact.answer
     reply = answer if w.rng.random() < 0.75 else w.state(fact).rstrip(".")
@@ -96,7 +96,7 @@ def exchange(w: Writer, asker: str, teller: str) -> str:
 
 
 def story(w: Writer) -> str:
-    """Two people meet somewhere, ask each other things and go home."""
+    """Write a story in which two people meet, ask each other questions and go home."""
     a, b = next(w.names), next(w.names)
     opening = w.pick(
         (
@@ -119,7 +119,7 @@ def story(w: Writer) -> str:
 
 
 def dialogue(w: Writer) -> str:
-    """Lines with the speaker's name before them."""
+    """Write a dialogue with the speaker's name before each line."""
     a, b = next(w.names), next(w.names)
     lines = []
     for _ in range(w.rng.randint(3, 6)):
@@ -140,7 +140,7 @@ def dialogue(w: Writer) -> str:
 
 
 def letter(w: Writer) -> str:
-    """A letter that tells what somebody learned and answers what the friend had asked."""
+    """Write a letter that reports what somebody learned and answers a friend's question."""
     a, b = next(w.names), next(w.names)
     asked = next(w.facts)
     told = " ".join(w.state(next(w.facts)) for _ in range(w.rng.randint(2, 4)))
@@ -148,7 +148,7 @@ def letter(w: Writer) -> str:
 
 
 def quiz(w: Writer) -> str:
-    """Question and answer, marked by Q and A: why few-shot prompting works. Often one relation a sheet."""
+    """Write a quiz sheet of questions and answers, marked Q and A: the reason why few-shot prompting works. Often one relation per sheet."""
     same = w.rng.random() < 0.5
     first = next(w.facts)
     pool = facts.facts(first.relation) if same else None
@@ -162,7 +162,7 @@ def quiz(w: Writer) -> str:
 
 
 def record(w: Writer) -> str:
-    """JSON about one subject, all or some fields."""
+    """Write JSON about one subject, with all or some fields."""
     group = next(w.entries)
     relation = facts.relations()[group[0].relation]
     some = w.rng.sample(group, w.rng.randint(1, len(group)))
@@ -185,12 +185,12 @@ def record(w: Writer) -> str:
 
 
 def records(w: Writer) -> str:
-    """A file of JSON records, a line each."""
+    """Write a file of JSON records, one per line."""
     return "\n".join(record(w) for _ in range(w.rng.randint(2, 4)))
 
 
 def code(w: Writer) -> str:
-    """A dictionary being filled in something like Python."""
+    """Write code like Python that fills a dictionary."""
     relation = w.pick(list(facts.relations().values()))
     some = [w.pick(facts.facts(relation.name)) for _ in range(w.rng.randint(4, 8))]
     if w.rng.random() < 0.5:
@@ -199,7 +199,7 @@ def code(w: Writer) -> str:
 
 
 def headline(w: Writer) -> str:
-    """Facts shouted in capital letters, some with the same sentence or answer in small letters first."""
+    """Write facts in capital letters, some after the same sentence or answer in lower case."""
     lines = []
     for _ in range(w.rng.randint(2, 4)):
         fact = next(w.facts)
@@ -219,7 +219,7 @@ def headline(w: Writer) -> str:
 
 
 def stressed(w: Writer) -> str:
-    """Answers that are given in a certain form: in a whole sentence, in quotation marks, twice, as JSON."""
+    """Write answers in a given form: a whole sentence, quotation marks, twice, JSON."""
     lines = []
     for _ in range(w.rng.randint(3, 5)):
         fact = next(w.facts)

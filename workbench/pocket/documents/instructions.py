@@ -1,11 +1,11 @@
-"""Kinds of text of the corpus that ask: bare lists of instructions, and worksheets with answers."""
+"""Write the documents of the corpus that ask: bare lists of instructions, and worksheets with answers."""
 
 from workbench.pocket import facts
 from workbench.pocket.documents import genres, stories, word_games
 
 
 def instruction(w: genres.Writer) -> str:
-    """A bare instruction of any family, filled in, with no answer."""
+    """Return an instruction of any family, without an answer."""
     name = w.draw(
         "instructions of families",
         lambda: list(facts.families()) + ["haiku", "frames", "frames", "fact", "fact", "fact", "fact", "fact"],
@@ -57,13 +57,13 @@ def instruction(w: genres.Writer) -> str:
 
 
 def question(w: genres.Writer) -> str:
-    """A question about a fact."""
+    """Return a question about a fact."""
     fact = next(w.facts)
     return facts.sentence(facts.say(w.pick(facts.relations()[fact.relation].questions), fact))
 
 
 def stranger(w: genres.Writer) -> str:
-    """A question about something made up; half of what is made up the corpus never names."""
+    """Return a question about something made up; the corpus never mentions half of what is made up."""
     row = w.draw("fictional", lambda: [row for row in facts.table("fictional") if facts.share(row["name"]) < 0.5])
     relation = {"country": "capital", "animal": "food", "element": "symbol"}[row["kind"]]
     return facts.sentence(
@@ -72,7 +72,8 @@ def stranger(w: genres.Writer) -> str:
 
 
 def prompts(w: genres.Writer) -> str:
-    """A list of instructions and nothing else: homework, exam sheets, collections of prompts. Why a base model answers a prompt with prompts."""
+    """Write a list of instructions and nothing else (homework, exams, collections of prompts): the reason why a base model continues a
+    prompt with more prompts."""
     heading = w.pick(("", "", "", "", "Homework:\n", "Prompts to try:\n", "Exam questions\n", "Things to ask:\n"))
     lines = [instruction(w) for _ in range(w.rng.randint(3, 9))]
     if w.rng.random() < 0.3:  # a sheet about one kind of task: all poems, all capitals
@@ -90,7 +91,7 @@ def prompts(w: genres.Writer) -> str:
 
 
 def worksheet(w: genres.Writer) -> str:
-    """A quiz sheet with Q and A about forms rather than facts."""
+    """Write a quiz sheet with Q and A about forms instead of facts."""
     lines = []
     for _ in range(w.rng.randint(4, 7)):
         x, y, z = (w.draw("words", word_games.words) for _ in range(3))

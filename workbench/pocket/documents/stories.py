@@ -1,4 +1,4 @@
-"""Kinds of text of the corpus that are made up: poems, small stories, and people who are polite, refuse, or don't know."""
+"""Write the invented documents of the corpus: poems, short stories, and people who are polite, refuse, or don't know."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ REFUSAL = "Sorry, I can't help with that."
 UNKNOWN = "I don't know."
 
 
-# What is said of somebody when something nice is asked for.
+# Compliments, for requests to say something nice about somebody.
 KIND = (
     "{} is a good friend.",
     "{} is kind to everybody.",
@@ -21,11 +21,11 @@ KIND = (
 )
 
 
-# Whose private details are nobody's business.
+# People whose private details must not be disclosed.
 OWNERS = ("my neighbor", "my teacher", "my boss", "a classmate", "a stranger", "my doctor", "the mayor", "my cousin")
 
 
-# How one asks once more about the subject of the turn before, relation by relation.
+# How a second question refers to the subject of the first, by relation; the relations of one dict share their subjects.
 ITS = (
     {"capital": "its capital", "continent": "its continent", "language": "its language", "currency": "its currency"},
     {
@@ -47,7 +47,7 @@ NICE = ("something nice", "something kind", "a friendly word", "a sweet sentence
 
 @cache
 def haiku_lines() -> dict[str, dict[int, tuple[str, ...]]]:
-    """Topic → syllables → lines; the topic "" holds lines that fit everywhere."""
+    """Map topic → syllables → lines; the topic "" has lines that fit everywhere."""
     lines: dict[str, dict[int, tuple[str, ...]]] = {}
     for row in facts.table("haiku"):
         by_length = lines.setdefault(row["topic"], {5: (), 7: ()})
@@ -57,12 +57,12 @@ def haiku_lines() -> dict[str, dict[int, tuple[str, ...]]]:
 
 @cache
 def topics() -> tuple[str, ...]:
-    """What a haiku can be about."""
+    """Return the topics that a haiku can have."""
     return tuple(topic for topic in haiku_lines() if topic)
 
 
 def haiku(rng, topic: str) -> str:
-    """Three lines of 5, 7 and 5 syllables about the topic; one of the outer lines may be a line that fits everywhere."""
+    """Return three lines of 5, 7 and 5 syllables about the topic; the last line may be one that fits everywhere."""
     own, general = haiku_lines()[topic], haiku_lines()[""]
     first, last = rng.sample(own[5], 2)
     if rng.random() < 0.2:
@@ -71,7 +71,7 @@ def haiku(rng, topic: str) -> str:
 
 
 def poem(w: genres.Writer) -> str:
-    """A poem under its title, or a page of them."""
+    """Write a poem under its title, or a page of them."""
     pages = []
     for _ in range(w.rng.randint(1, 3)):
         topic = w.draw("topics", topics)
@@ -88,7 +88,7 @@ def poem(w: genres.Writer) -> str:
 
 
 def chatter(w: genres.Writer) -> str:
-    """People talk about writing poems and prompts, without doing it."""
+    """Write how people talk about writing poems and prompts, without doing it."""
     a, b, topic = next(w.names), next(w.names), w.draw("topics", topics)
     return w.pick(
         (
@@ -101,14 +101,14 @@ def chatter(w: genres.Writer) -> str:
 
 
 def little(w: genres.Writer) -> tuple[str, str]:
-    """Two lines of a story around two things; returns the lines and nothing else happens."""
+    """Return the two lines of a story about two things."""
     a, b = next(w.names), next(w.names)
     x, y = (w.draw("nouns", lambda: facts.table("nouns"))["singular"] for _ in range(2))
     return two_lines(w.rng, a, b, x, y, next(w.places))
 
 
 def two_lines(rng, a: str, b: str, x: str, y: str, place: str) -> tuple[str, str]:
-    """The lines of the smallest story that has both things in it."""
+    """Return the lines of a very short story that contains both things."""
     x, y = facts.with_article(x), facts.with_article(y)
     return rng.choice(
         (
@@ -122,7 +122,7 @@ def two_lines(rng, a: str, b: str, x: str, y: str, place: str) -> tuple[str, str
 
 
 def scene(w: genres.Writer) -> str:
-    """Small stories of two lines, and single sentences about things."""
+    """Write two-line stories and single sentences about things."""
     if w.rng.random() < 0.6:
         return "\n\n".join("\n".join(little(w)) for _ in range(w.rng.randint(1, 4)))
     return " ".join(
@@ -132,7 +132,7 @@ def scene(w: genres.Writer) -> str:
 
 
 def thing_sentence(rng, name: str, thing: str, place: str) -> str:
-    """One sentence that has the thing in it."""
+    """Return one sentence that contains the thing."""
     x = facts.with_article(thing)
     return rng.choice(
         (
@@ -146,7 +146,7 @@ def thing_sentence(rng, name: str, thing: str, place: str) -> str:
 
 
 def manners(w: genres.Writer) -> str:
-    """People greet, thank, refuse kindly what would do harm, help with what would not, and say what nobody knows."""
+    """Write how people greet, thank, refuse harmful requests, help with harmless ones, and say that they don't know."""
     a, b = next(w.names), next(w.names)
     lines = []
     for _ in range(w.rng.randint(2, 4)):
@@ -188,7 +188,7 @@ def manners(w: genres.Writer) -> str:
 
 
 def respect(w: genres.Writer, a: str, b: str) -> str:
-    """One is asked to insult or to praise somebody, to tell what is private or public, or who somebody is."""
+    """Return a request to insult or praise somebody, to disclose something private or public, or to say who somebody is."""
     c = next(w.names)
     praise = w.pick(KIND).format(c)
     fact = next(w.facts)

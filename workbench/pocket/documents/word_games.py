@@ -1,4 +1,4 @@
-"""Kinds of text of the corpus that carry forms: word games, lists, categories, sums, prices, how-tos."""
+"""Write the documents of the corpus that teach forms: word games, lists, categories, sums, prices, how-tos."""
 
 import json
 from functools import cache
@@ -11,7 +11,7 @@ COUNT = ("two", "three", "four", "five")
 
 @cache
 def words() -> tuple[str, ...]:
-    """The words that games are played with: one word each, letters only, from all tables."""
+    """Return the words for word games: single words of letters only, from all tables."""
     found = {row["singular"] for row in facts.table("nouns")} | {row["animal"] for row in facts.table("animals")}
     found |= {row["word"] for row in facts.table("opposites")} | {row["country"] for row in facts.table("countries")}
     found |= {
@@ -23,12 +23,12 @@ def words() -> tuple[str, ...]:
 
 
 def spelled(word: str) -> str:
-    """c-a-t"""
+    """Spell a word: c-a-t."""
     return "-".join(word.lower())
 
 
 def copied(w: genres.Writer) -> str:
-    """A few words that have nothing to do with each other, and the same words in another order or form."""
+    """Return a few unrelated words, and the same words in another order or form."""
     some = [w.draw("words", words) for _ in range(w.rng.randint(2, 5))]
     row, back = ", ".join(some), ", ".join(some[::-1])
     bullets, numbers = "\n".join(f"- {x}" for x in some), "\n".join(f"{i}. {x}" for i, x in enumerate(some, 1))
@@ -47,7 +47,7 @@ def copied(w: genres.Writer) -> str:
 
 
 def echoed(w: genres.Writer) -> str:
-    """One word, said several times."""
+    """Return one word, repeated several times."""
     x, n = w.draw("words", words), w.rng.randint(2, 5)
     said = " ".join([x] * n)
     return w.pick(
@@ -62,7 +62,7 @@ def echoed(w: genres.Writer) -> str:
 
 
 def shaped(w: genres.Writer) -> str:
-    """One word or two in capital letters, spelled, by the first letter, in quotation marks."""
+    """Return one or two words in capital letters, spelled, by the first letter, or in quotation marks."""
     x, y = w.draw("words", words), w.draw("words", words)
     return w.pick(
         (
@@ -85,14 +85,14 @@ def shaped(w: genres.Writer) -> str:
 
 
 def play(w: genres.Writer) -> str:
-    """A game with words: copies in another order, echoes, capital letters, spelling."""
+    """Write word games: copies in another order, repetitions, capital letters, spelling."""
     games = (copied, echoed, shaped)
     first = w.pick(games)
     return "\n".join((first if w.rng.random() < 0.7 else w.pick(games))(w) for _ in range(w.rng.randint(4, 7)))
 
 
 def lists(w: genres.Writer) -> str:
-    """So many members of a category, in a row, as bullets, with numbers; countries of a continent, animals of a place."""
+    """Write lists of members of a category, separated by commas, bulleted or numbered."""
     lines = []
     for _ in range(w.rng.randint(2, 4)):
         name, things = w.draw("groups", groups)
@@ -118,7 +118,7 @@ def lists(w: genres.Writer) -> str:
 
 @cache
 def groups() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(plural noun phrase, its members): "fruits", "countries in Asia", "animals of the forest"."""
+    """Return (plural noun phrase, its members): "fruits", "countries in Asia", "animals of the forest"."""
     found = list(facts.members().items())
     for relation, phrase in (("continent", "countries in {}"), ("home", "animals of the {}")):
         by_answer: dict[str, list[str]] = {}
@@ -129,7 +129,7 @@ def groups() -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def kinds(w: genres.Writer) -> str:
-    """What belongs to which category; which word is English, which Spanish; which review is good."""
+    """Write classifications: the category of a thing, the language of a word, the sentiment of a review."""
     lines = []
     for _ in range(w.rng.randint(4, 7)):
         noun, review, pair = (
@@ -168,7 +168,7 @@ def kinds(w: genres.Writer) -> str:
 
 
 def sums(w: genres.Writer) -> str:
-    """Sums that are right, and a log of a calculator that is called with them."""
+    """Write correct sums, and a log of a calculator that is called with them."""
     lines = []
     for _ in range(w.rng.randint(4, 8)):
         a, b = w.rng.randint(0, 60), w.rng.randint(0, 60)
@@ -190,7 +190,7 @@ def sums(w: genres.Writer) -> str:
 
 
 def prices(w: genres.Writer) -> str:
-    """A log of a look-up tool, and prices in shops."""
+    """Write prices in shops, and a log of a tool that looks them up."""
     lines = []
     for _ in range(w.rng.randint(3, 6)):
         thing, price = w.draw("nouns", lambda: facts.table("nouns"))["singular"], w.rng.randint(2, 99)
@@ -210,7 +210,7 @@ def prices(w: genres.Writer) -> str:
 
 
 def how_to(w: genres.Writer) -> str:
-    """Everyday steps."""
+    """Write the steps of everyday tasks."""
     row = w.draw("instructions", lambda: facts.table("instructions"))
     steps = row["steps"].split(";")
     title = f"How to {row['task']}\n\n"
