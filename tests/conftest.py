@@ -12,7 +12,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-import workbench.pocket.graders  # noqa: F401  most rows in the tests name its checks
+import workbench.pocket.graders  # noqa: F401  the rows of many tests name its graders
 from workbench.plots import style
 
 

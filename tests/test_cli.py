@@ -26,7 +26,7 @@ def root(tmp_path, monkeypatch):
 
 def call(*words: str, code: int = 0):
     """Run the command line; the result has stdout and stderr."""
-    result = CliRunner().invoke(app.app, words)
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == code, result.output
     return result
 

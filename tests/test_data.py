@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 
 from workbench.data import decontamination, duplicates, reading
-from workbench.data.content import content_hash, opening_words, task_types
+from workbench.data.content import content_hash, conversations, opening_words, quiz_sheet, task_types
 from workbench.errors import InputError
 
 REAL = Path(os.environ.get("WORKBENCH_REAL_DATA", Path(__file__).parents[2] / "shared" / "real"))
@@ -471,3 +471,14 @@ def test_the_kind_of_a_row_is_what_a_column_says_or_the_first_word_of_the_instru
     assert task_types(rows(*asked)) == ["write", "what"] and opening_words(rows(*asked)) == ["write a", "what is"]
     many = task_types(rows(*["Write."] * 150, "Zig!"))
     assert many == ["write"] * 150 + ["other"]
+
+
+def test_a_quiz_sheet_has_a_heading_solved_examples_and_an_open_question():
+    assert quiz_sheet("3?", [("1?", "one"), ("2?", "two")], ["Be brief."]) == (
+        "Be brief.\nQ: 1?\nA: one\n\nQ: 2?\nA: two\n\nQ: 3?\nA:"
+    )
+
+
+def test_a_pair_is_two_conversations_with_its_tools():
+    pair = {"prompt": [USER], "chosen": [ANSWER], "rejected": [WORSE], "tools": [{"name": "f"}]}
+    assert conversations(pair) == [{"messages": [USER, last], "tools": pair["tools"]} for last in (ANSWER, WORSE)]

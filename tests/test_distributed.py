@@ -63,7 +63,7 @@ def test_the_command_line_under_accelerate_makes_the_same_run_and_speaks_once(ti
     ]
     done = launch(DATA_PARALLEL, command, tmp_path / "two")
     assert done.returncode == 0, done.stderr
-    alone = CliRunner().invoke(app.app, command[2:], env={"WORKBENCH_RUNS": str(tmp_path / "one")})
+    alone = CliRunner().invoke(app, command[2:], env={"WORKBENCH_RUNS": str(tmp_path / "one")})
     assert done.stdout.replace("/two/", "/one/") == alone.stdout
     (two,), (one,) = (Store(tmp_path / name).runs() for name in ("two", "one"))
     same(two, one)

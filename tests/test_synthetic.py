@@ -206,7 +206,7 @@ def shell(store, monkeypatch):
 
     def call(rows, file, *words):
         file.write_text(json.dumps(rows))
-        return CliRunner().invoke(app.app, ["dpo", str(file), *words])
+        return CliRunner().invoke(app, ["dpo", str(file), *words])
 
     return call
 

@@ -2,7 +2,6 @@
 
 from workbench.data.content import (
     answered_turns,
-    asked,
     content_hash,
     conversation,
     conversations,
@@ -12,6 +11,9 @@ from workbench.data.content import (
     offered_tools,
     opening_words,
     plain_prompt,
+    prompt_text,
+    question_and_answer,
+    quiz_sheet,
     row_tools,
     task_types,
 )
@@ -45,7 +47,6 @@ __all__ = [
     "Finding",
     "Loaded",
     "answered_turns",
-    "asked",
     "content_hash",
     "conversation",
     "conversations",
@@ -73,6 +74,9 @@ __all__ = [
     "oracle",
     "plain_prompt",
     "prompt_ids",
+    "prompt_text",
+    "question_and_answer",
+    "quiz_sheet",
     "rambling",
     "repeated",
     "require_no_leaks",

@@ -1,4 +1,7 @@
-"""data.content"""
+"""What a row says: its conversations, prompt, answer and tools, as messages, as plain text and as one hash.
+
+Rows are as :func:`workbench.data.reading.load` returns them, instruction rows and preference pairs alike.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,15 @@ from workbench.errors import InputError
 
 
 def task_types(rows: datasets.Dataset, by: str = "family") -> list[str]:
-    """What kind of task each row is: its column `by`, else `category`, else `source`, the first of them that tells rows apart.
+    """Return the task type of each row: column `by`, `category` or `source`, the first that has more than one value.
 
-    Where none does, the first word of the instruction stands for it, in lower case, if one row in a hundred begins so, else "other".
-    Instructions mostly begin with the verb that says what to do: Self-Instruct (Wang et al. 2022, arXiv 2212.10560) counts its own by it.
+    Without such a column it is the first word of the instruction, in lower case, or "other" for words that fewer than 1% of the rows
+    begin with. Instructions mostly begin with the verb that says what to do: Self-Instruct (Wang et al. 2022, arXiv 2212.10560)
+    groups its tasks by it.
     """
     for name in (by, "category", "source"):
         found = list(rows[name]) if name in rows.column_names else []
-        if all(isinstance(kind, str) for kind in found) and len(set(found)) > 1:
+        if all(isinstance(value, str) for value in found) and len(set(found)) > 1:
             return found
     words = opening_words(rows, 1)
     counts = Counter(words)
@@ -30,37 +34,40 @@ def task_types(rows: datasets.Dataset, by: str = "family") -> list[str]:
 
 
 def opening_words(rows: datasets.Dataset, words: int = 2) -> list[str]:
-    """The first words of each conversation, as the user says them: lower case, no punctuation."""
+    """Return the first words of the first user turn of each row, in lower case and without punctuation."""
     asked = (next(turn["content"] for turn in conversation(row) if turn["role"] == "user") for row in rows)
     return [" ".join(duplicates.normalise_words(text[:200]).split()[:words]) for text in asked]
 
 
 def conversation(row: dict) -> list[dict]:
-    """The row's messages up to its answer; the chosen answer of a preference pair."""
-    return row["messages"] if row.get("messages") else row["prompt"] + row["chosen"]
+    """Return the messages of a row up to its answer; for a preference pair up to the chosen answer."""
+    return conversations(row)[0]["messages"]
 
 
 def conversations(row: dict) -> list[dict]:
-    """The conversations that training on the row shows: itself, or one with each answer of a preference pair."""
+    """Return the conversations that training on a row reads, each a row with `messages` and `tools`.
+
+    An instruction row is one conversation; a preference pair is two: the prompt with the chosen and with the rejected answer.
+    """
     if row.get("messages"):
         return [row]
-    return [{"messages": row["prompt"] + row[answer]} for answer in ("chosen", "rejected")]
+    return [{"messages": row["prompt"] + row[answer], "tools": row.get("tools")} for answer in ("chosen", "rejected")]
 
 
 def row_tools(row: dict) -> list[dict] | None:
-    """The row's tools as a list, which a table made elsewhere may hold as JSON text; None where there are none."""
+    """Return the tools of a row as a list, parsed where the column holds JSON text; None if there are none."""
     given = row.get("tools")
     return (json.loads(given) if isinstance(given, str) else given) or None
 
 
 def content_hash(rows: Iterable[dict]) -> str:
-    """SHA-256 of what training reads (messages, tools, preference pairs), in order; other columns do not count.
+    """Return the SHA-256 of what training reads (messages, tools, preference pairs), in order; other columns are ignored.
 
-    A Dataset is read once in a process: its fingerprint, which the library makes of its content and of what was done to it, is remembered.
+    A Dataset is hashed once per process: the result is remembered under the fingerprint that the library gives to its content.
     """
-    fingerprint = getattr(rows, "_fingerprint", None)
-    if fingerprint is None:
+    if not isinstance(rows, datasets.Dataset):
         return _hash(rows)
+    fingerprint = rows._fingerprint
     if fingerprint not in _hashes:
         _hashes[fingerprint] = _hash(rows)
     return _hashes[fingerprint]
@@ -79,44 +86,56 @@ def _hash(rows: Iterable[dict]) -> str:
 
 
 def answered_turns(row: dict) -> list[tuple[str, str]]:
-    """(all that was said before, answer) of each answered turn of a row, system turns left out."""
+    """Return (everything said before, answer) for each answered turn of a row, without system turns."""
     turns = [turn for turn in conversation(row) if turn["role"] != "system"]
-    texts = [turn.get("content") or json.dumps(turn.get("tool_calls")) for turn in turns]
+    texts = [_bare_text(turn) for turn in turns]
     return [("\n".join(texts[:i]), texts[i]) for i, turn in enumerate(turns) if turn["role"] == "assistant" and i]
 
 
+def question_and_answer(row: dict) -> tuple[str, str]:
+    """Return (everything before the last answer, that answer) as plain text; tools, system prompt and earlier turns one per line."""
+    texts = [_bare_text(turn) for turn in row["messages"]]
+    return "\n".join([*map(json.dumps, row_tools(row) or []), *texts[:-1]]), texts[-1]
+
+
+def _bare_text(message: dict) -> str:
+    """Return the content of a message; if it has none, its tool calls as JSON."""
+    calls = message.get("tool_calls")
+    return message.get("content") or (json.dumps(calls) if calls else "")
+
+
 def message_text(message: dict) -> str:
-    """The text of one message, with its tool calls written as the chat template writes them."""
+    """Return the text of a message, with its tool calls as the chat template writes them."""
     calls = [call.get("function") or call for call in message.get("tool_calls") or []]
     calls = [json.dumps({"name": call["name"], "arguments": call["arguments"]}) for call in calls]
     return "\n".join(filter(None, [message.get("content"), *(f"<tool_call>{call}</tool_call>" for call in calls)]))
 
 
 def offered_tools(row: dict) -> list[str]:
-    """The tools on offer, a line each."""
+    """Return the schemas of the tools that a row offers, each as one line of JSON."""
     return [json.dumps(tool.get("function") or tool) for tool in row_tools(row) or []]
 
 
 def plain_prompt(row: dict) -> str:
-    """The prompt of a row as plain text: the tools on offer and what was said before the reference answer, a line each."""
-    return "\n".join([*offered_tools(row), asked(row)])
+    """Return the prompt of a row as plain text: the offered tools and the turns before the reference answer, one per line."""
+    return "\n".join([*offered_tools(row), prompt_text(row)])
 
 
-def asked(row: dict) -> str:
-    """What was said before the reference answer, a line each."""
+def prompt_text(row: dict) -> str:
+    """Return the turns before the reference answer as plain text, one per line."""
     return "\n".join(message_text(message) for message in row["messages"][:-1])
 
 
 def few_shot_examples(index: int, row: dict, shots: list[dict], k: int = 4) -> list[dict]:
-    """Up to `k` solved examples for a row: of its own family where there are any, else of all, and never its own prompt.
+    """Draw up to `k` solved examples for a row, from its own family if `shots` has any, and never with its own prompt.
 
-    They are drawn by the row's index, so that a second evaluation sees the same ones.
+    The draw is seeded with the row's index, so that a second evaluation sees the same examples.
 
     Raises:
         InputError: no example is left to draw from.
     """
-    prompt = asked(row)
-    others = [shot for shot in shots if asked(shot) != prompt]
+    prompt = prompt_text(row)
+    others = [shot for shot in shots if prompt_text(shot) != prompt]
     pool = [shot for shot in others if shot.get("family") == row.get("family")] or others
     if not pool:
         raise InputError(f"few-shot row {index}: there is no solved example; pass training rows as shots")
@@ -125,17 +144,27 @@ def few_shot_examples(index: int, row: dict, shots: list[dict], k: int = 4) -> l
 
 
 def few_shot_prompt(index: int, row: dict, shots: list[dict], k: int = 4) -> str:
-    """A quiz sheet of the row's :func:`few_shot_examples` that ends in its own prompt: "Q: …\\nA: …\\n\\nQ: …\\nA:".
+    """Return the prompt of a row as a :func:`quiz_sheet` below its :func:`few_shot_examples`.
 
-    What belongs to no single question stands once, on top: a system prompt, the tools on offer.
+    The system prompt and the offered tools belong to no single question and come once, at the top.
 
     Raises:
         InputError: see :func:`few_shot_examples`.
     """
     system = [message["content"] for message in row["messages"] if message["role"] == "system"]
     row = {**row, "messages": [message for message in row["messages"] if message["role"] != "system"]}
-    solved = [
-        f"Q: {asked(shot)}\nA: {message_text(shot['messages'][-1])}\n\n"
-        for shot in few_shot_examples(index, row, shots, k)
-    ]
-    return "".join([*(f"{line}\n" for line in [*system, *offered_tools(row)]), *solved, f"Q: {asked(row)}\nA:"])
+    examples = few_shot_examples(index, row, shots, k)
+    solved = [(prompt_text(shot), message_text(shot["messages"][-1])) for shot in examples]
+    return quiz_sheet(prompt_text(row), solved, [*system, *offered_tools(row)])
+
+
+def quiz_sheet(question: str, solved: Iterable[tuple[str, str]] = (), heading: Iterable[str] = ()) -> str:
+    """Return a quiz sheet that a base model continues with an answer: "heading\\nQ: …\\nA: …\\n\\nQ: question\\nA:".
+
+    Args:
+        question: the open question, the last line but one.
+        solved: (question, answer) of the examples above it.
+        heading: lines at the top.
+    """
+    examples = (f"Q: {asked}\nA: {answer}\n\n" for asked, answer in solved)
+    return "".join([*(f"{line}\n" for line in heading), *examples, f"Q: {question}\nA:"])

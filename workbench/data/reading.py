@@ -1,7 +1,7 @@
-"""Read instruction data from anywhere into one shape, hold rows out, and keep evaluation rows out of training.
+"""Read instruction and preference data from files, folders and the Hub into one shape.
 
-A row is {"messages": [{"role", "content"}, …]} with the answer last (and "tools", and columns of its own), or for preference
-data {"prompt", "chosen", "rejected"}, each a list of messages.
+An instruction row is {"messages": [{"role", "content"}, …]} with the answer last; a preference pair is {"prompt", "chosen",
+"rejected"}, each a list of messages. Both may have "tools", a list of JSON schemas, and further columns.
 """
 
 from collections import Counter

@@ -1,8 +1,8 @@
-"""The one way from messages to token ids and mask, in training and in use, and a coloured view of the mask.
+"""Turn messages into token ids and a loss mask, with one chat template for training and inference, and show the mask.
 
-A training on one template and a use with another is the commonest reason for a tuned model that babbles: nothing fails, the
-answers are only worse. So there is one template here (ChatML with the tool format of Hermes and Qwen), it travels with the
-tokenizer, TRL renders training rows with it, and everything else calls :func:`encode` or :func:`prompt_ids`.
+If the template at inference differs from the one in training, nothing fails and the answers are worse: the commonest reason why a
+tuned model babbles. So there is one template here (ChatML with the tool format of Hermes and Qwen). It is saved with the tokenizer,
+TRL renders training rows with it, and everything else calls :func:`encode` or :func:`prompt_ids`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from html import escape
 import torch
 import transformers
 from IPython.display import HTML
+from torch.nn.utils.rnn import pad_sequence
 
 from workbench.data import content
 from workbench.errors import InputError
 
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
-
-
 TOOL_TOKENS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 
-
-# Supervised is what stands between generation and endgeneration: the answer and the token that ends it. The newline after the
-# end token is the template's, not the model's: it is written by whoever opens the next turn. The answer is trimmed, since an
-# answer that opens with a space would train the model to open with one.
+# The text between generation and endgeneration is supervised: the answer and its end token. The newline after the end token is
+# not: it belongs to whoever opens the next turn. The answer is trimmed, because an answer that begins with a space would teach
+# the model to begin with one.
 CHATML = """\
 {%- set system = messages[0].content if messages[0].role == 'system' else '' -%}
 {%- if system or tools -%}
@@ -67,11 +65,11 @@ CHATML = """\
 def with_template(
     tokenizer: transformers.PreTrainedTokenizerBase, template: str = CHATML
 ) -> transformers.PreTrainedTokenizerBase:
-    """Give the tokenizer a chat template that marks what is supervised, and return it.
+    """Set a chat template that marks the supervised text, and return the tokenizer.
 
-    With the default, a tokenizer that has the ChatML tokens gets :data:`CHATML`, whatever template it came with, so that the
-    pocket base and a Hub model are trained in the same form. A tokenizer without them keeps its own template, in the training
-    version that TRL ships for it.
+    By default a tokenizer with the ChatML tokens gets :data:`CHATML`, whatever template it came with, so that the pocket base and a
+    Hub model are trained in the same format. A tokenizer without them keeps its own template, in the training version that TRL
+    ships for it.
 
     Raises:
         InputError: the tokenizer has neither the ChatML tokens nor a template that TRL knows.
@@ -86,18 +84,15 @@ def with_template(
             f"{name}: the tokenizer has no chat template and no {' or '.join(CHAT_TOKENS)} token; "
             "take a base with a chat template, or add the two tokens to its tokenizer"
         )
-    from trl.chat_template_utils import (  # loads models' code, in seconds
-        get_training_chat_template,
-        has_generation_markers,
-    )
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers  # takes seconds to import
 
     if not has_generation_markers(tokenizer.chat_template):
         try:
             tokenizer.chat_template = get_training_chat_template(tokenizer)
         except ValueError as error:
             raise InputError(
-                f"{name}: the chat template does not mark the answer; put {{% generation %}} and {{% endgeneration %}} "
-                "around the assistant's content and end token in chat_template.jinja"
+                f"{name}: the chat template does not mark the answer; in chat_template.jinja, put {{% generation %}} and "
+                "{{% endgeneration %}} around the assistant's content and end token"
             ) from error
     return tokenizer
 
@@ -105,8 +100,8 @@ def with_template(
 def encode(
     tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
 ) -> tuple[list[int], list[int]]:
-    """Token ids of a whole conversation, and a mask of the same length: 1 on every answer and the token that ends it."""
-    # Not verbose: of a long row it would say that it cannot be used. Here rows are cut, and the doctor counts them.
+    """Return the token ids of a conversation and a mask of the same length, 1 on every answer and its end token."""
+    # Not verbose: the tokenizer would warn that a long row cannot be used, but here rows are cut and validation counts them.
     encoded = tokenizer.apply_chat_template(
         messages, tools=tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
         tokenizer_kwargs={"verbose": False},
@@ -117,7 +112,7 @@ def encode(
 def prompt_ids(
     tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
 ) -> list[int]:
-    """Token ids of the messages followed by the opening of the assistant's turn: what the model is to continue."""
+    """Return the token ids of the messages and the header of the assistant's turn: the prompt that the model continues."""
     encoded = tokenizer.apply_chat_template(
         messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True
     )
@@ -127,23 +122,21 @@ def prompt_ids(
 def label_batches(
     tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int, batch_size: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids and labels of whole conversations (the chosen side of a pair), each of shape (rows, longest), the shortest first.
+    """Yield token ids and labels of conversations (of a preference pair the chosen one), each of shape (rows, longest), shortest first.
 
-    Labels are the ids, with -100 wherever nothing is supervised: model and label are one position apart, as in the libraries.
+    Labels are the ids, and -100 where nothing is supervised; as in transformers, the model's loss shifts them by one position.
     """
     encoded = [encode(tokenizer, content.conversation(row), content.row_tools(row)) for row in rows]
     encoded = sorted(((ids[:max_length], mask[:max_length]) for ids, mask in encoded), key=lambda pair: len(pair[0]))
     for start in range(0, len(encoded), batch_size):
         batch = encoded[start : start + batch_size]
-        width = len(batch[-1][0])
-        # Padding stands on the right and the models are causal: no token of an answer can see it.
-        ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch])
-        mask = torch.tensor([mask + [0] * (width - len(mask)) for _, mask in batch])
+        # Padded on the right, where a causal model sees it from no token of an answer.
+        ids, mask = (pad_sequence(list(map(torch.tensor, part)), batch_first=True) for part in zip(*batch, strict=True))
         yield ids, ids.masked_fill(mask == 0, -100)
 
 
 def end_of_turn(tokenizer: transformers.PreTrainedTokenizerBase) -> int:
-    """Id of the token that ends an answer: the last supervised one of any conversation."""
+    """Return the id of the token that ends an answer: the last supervised token of any conversation."""
     ids, mask = encode(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
     return max((position, token) for position, token in enumerate(ids) if mask[position])[1]
 
@@ -159,15 +152,15 @@ TOKEN_STYLE = """<style>
 def show_mask(
     tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
 ) -> HTML:
-    """Show a conversation token by token: what is supervised in blue and bold, the prompt in grey, special tokens outlined.
+    """Show a conversation token by token: supervised tokens blue and bold, the prompt grey, special tokens outlined.
 
-    A left border marks where each token begins; a character that is split over several tokens shows as "�" in each.
+    A left border marks the beginning of each token; a character that is split over several tokens appears as "�" in each.
     """
     return HTML(TOKEN_STYLE + mask_html(tokenizer, *encode(tokenizer, messages, tools)))
 
 
 def mask_html(tokenizer: transformers.PreTrainedTokenizerBase, ids: list[int], mask: list[int]) -> str:
-    """The same for any token ids and their mask, as HTML that wants :data:`STYLE` before it."""
+    """Return the HTML of any token ids and their mask, to be put after :data:`TOKEN_STYLE`."""
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     spans = []
     for token, supervised in zip(ids, mask, strict=True):

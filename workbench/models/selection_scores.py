@@ -9,8 +9,7 @@ training to come.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -206,32 +205,23 @@ def less(
     return np.max([cosines[:, groups == group].mean(1) for group in np.unique(groups)], axis=0)
 
 
-def _texts(row: dict) -> tuple[str, str]:
-    """Everything before the last answer (tools on offer, system, earlier turns), a line each, and the answer."""
-    calls = [json.dumps(turn["tool_calls"]) if turn.get("tool_calls") else "" for turn in row["messages"]]
-    texts = [turn["content"] or call for turn, call in zip(row["messages"], calls, strict=True)]
-    return "\n".join([*map(json.dumps, content.row_tools(row) or []), *texts[:-1]]), texts[-1]
-
-
 def _pairs(
     rows: Iterable[dict],
     model: transformers.PreTrainedModel,
     tokenizer: transformers.PreTrainedTokenizerBase,
-    before: str = "",
-    after: str = "\n",
+    sheet: Callable[[str], str] = "{}\n".format,
     lead: str = "",
 ) -> list[tuple[list[int], list[int]]]:
-    """Token ids of each row's begin token, `before`, instruction and `after`; and of `lead` and answer.
+    """Return token ids of each row's prompt (begin token, then the instruction written by `sheet`) and of its answer after `lead`.
 
-    Where both together are longer than the model's context, the answer loses its end beyond half of it, the instruction its beginning.
+    If both together are longer than the model's context, the answer is cut to half of it and the prompt loses its beginning.
     """
-    # A document begins with the begin token, or for models without one (Qwen) behind the end of another.
+    # A document begins with the begin token; for models without one (Qwen) it follows the end token of another document.
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     room, pairs = _context(model), []
-    for asked, answer in map(_texts, rows):
-        prompt, reply = tokenizer([before + asked + after, answer and lead + answer], add_special_tokens=False)[
-            "input_ids"
-        ]
+    for asked, answer in map(content.question_and_answer, rows):
+        texts = [sheet(asked), answer and lead + answer]
+        prompt, reply = tokenizer(texts, add_special_tokens=False)["input_ids"]
         reply = reply[: room // 2]
         pairs.append(([begin, *prompt[-(room - 1 - len(reply)) :]], reply))
     return pairs
@@ -243,9 +233,9 @@ def _quiz(
     tokenizer: transformers.PreTrainedTokenizerBase,
     shots: Iterable[dict] = (),
 ) -> list[tuple[list[int], list[int]]]:
-    """:func:`_pairs` as a quiz sheet, below solved examples where there are any."""
-    solved = "".join(f"Q: {asked}\nA: {answer}\n\n" for asked, answer in map(_texts, shots))
-    return _pairs(rows, model, tokenizer, solved + "Q: ", "\nA:", " ")
+    """Return :func:`_pairs` written as quiz sheets, below the solved examples `shots`."""
+    solved = [content.question_and_answer(shot) for shot in shots]
+    return _pairs(rows, model, tokenizer, lambda asked: content.quiz_sheet(asked, solved), " ")
 
 
 def _context(model: transformers.PreTrainedModel) -> int:

@@ -59,7 +59,7 @@ def play_tools(
             {
                 "index": index,
                 "family": row["family"],
-                "prompt": content.asked(row),
+                "prompt": content.prompt_text(row),
                 "said": "\n".join(turns),
                 "response": done.messages[-1]["content"],
                 "expected": expected,
