@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-import torch
 import torch.nn.functional as F
 import transformers
 
@@ -16,7 +15,7 @@ from workbench import hub
 from workbench.data import content, templates
 from workbench.errors import InputError
 from workbench.graders import grade
-from workbench.models import adapters, generation, loading
+from workbench.models import adapters, generation, loading, logprobs
 from workbench.store import Run, Store, digest
 
 # Part of the key of stored scores and replies; raise it when a change here, in cross_evaluation.py or in models/generation.py changes them.
@@ -115,7 +114,7 @@ def kl_divergence(
     tokenizer: transformers.PreTrainedTokenizerBase,
     rows: Iterable[dict],
     max_length: int = 512,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> float:
     """Return KL(policy ‖ reference) of the next-token distributions, in nats per token: how far a model has moved from another.
 
@@ -123,14 +122,11 @@ def kl_divergence(
     the rows hold: references, or replies of one of the models.
     """
     total, count = 0.0, 0
-    policy.eval(), reference.eval()
-    for ids, labels in templates.label_batches(tokenizer, rows, max_length, batch_size):
-        answers = labels[:, 1:] != -100
-        with torch.no_grad():
-            logits = (model(input_ids=ids.to(model.device), use_cache=False).logits for model in (policy, reference))
-            p, q = (F.log_softmax(each[:, :-1][answers.to(each.device)].float(), dim=-1) for each in logits)
+    scored = logprobs.encode_answers(tokenizer, rows, max_length)
+    for _, tokens, logits in logprobs.predictions([policy, reference], scored, batch_size):
+        p, q = (F.log_softmax(each, dim=-1).to(policy.device) for each in logits)
         total += F.kl_div(q, p, reduction="sum", log_target=True).item()  # PyTorch takes the target, p, second
-        count += int(answers.sum())
+        count += len(tokens)
     return total / count
 
 
@@ -147,16 +143,11 @@ def text_loss(
     Raises:
         InputError: no text has a token to predict.
     """
-    total = count = 0
-    for text in texts:
-        ids = torch.tensor([generation.text_ids(tokenizer, text)[:max_length]], device=model.device)
-        if (predicted := ids.shape[1] - 1) > 0:
-            with torch.no_grad():
-                total += predicted * model.eval()(input_ids=ids, labels=ids, use_cache=False).loss.item()
-            count += predicted
-    if not count:
+    ids = [generation.text_ids(tokenizer, text)[:max_length] for text in texts]
+    scored = [(each, [0] + [1] * (len(each) - 1)) for each in ids if len(each) > 1]
+    if not scored:
         raise InputError(f"{len(texts)} texts have no token to predict; give texts of a few words or more")
-    return total / count
+    return logprobs.mean_loss(model, scored)
 
 
 def score_run(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.DataFrame:

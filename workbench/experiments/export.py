@@ -5,18 +5,16 @@ from pathlib import Path
 
 import datasets
 import pandas as pd
-import torch
 from httpx import HTTPError
 from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench import hub
-from workbench.data import templates
 from workbench.environment import few_progress_bars
 from workbench.errors import InputError, first_line
 from workbench.evaluate import benchmarks, scoring, stats
-from workbench.models import adapters, loading
+from workbench.models import adapters, loading, logprobs
 from workbench.store import ROWS_FILE, Run
 
 COMPARED = 64  # rows on which the merged model is compared with the adapter on its base
@@ -102,14 +100,10 @@ def agreement(
 ) -> float:
     """Return the share of the answers' tokens at which two models have the same most likely token, under teacher forcing."""
     same = count = 0
-    for ids, labels in templates.label_batches(tokenizer, rows, 1024, 4):
-        answers = labels[:, 1:] != -100
-        with torch.no_grad():
-            predicted = (
-                model.eval()(input_ids=ids.to(model.device), use_cache=False).logits.argmax(-1) for model in (a, b)
-            )
-            first, second = (each[:, :-1][answers.to(each.device)].cpu() for each in predicted)
-        same, count = same + int((first == second).sum()), count + int(answers.sum())
+    scored = logprobs.encode_answers(tokenizer, rows, 1024)
+    for _, tokens, logits in logprobs.predictions([a, b], scored):
+        first, second = (each.argmax(-1).cpu() for each in logits)
+        same, count = same + int((first == second).sum()), count + len(tokens)
     return same / count
 
 
@@ -124,7 +118,7 @@ def parity(run: Run, folder: Path) -> str:
     tuned, tokenizer = adapters.load_any(run)
     merged = loading.load_base(folder)
     share = agreement(tuned, merged, tokenizer, rows)
-    kl = scoring.kl_divergence(merged, tuned, tokenizer, rows, max_length=1024, batch_size=4)
+    kl = scoring.kl_divergence(merged, tuned, tokenizer, rows, max_length=1024)
     base = "4-bit NF4" if run.spec["method"] == "qlora" else "full-precision"
     return (
         f"The adapter was trained on the {base} base. On the answers of {len(rows)} training rows the merged model has the same most "

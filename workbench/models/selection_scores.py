@@ -9,7 +9,7 @@ training to come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +19,10 @@ import transformers
 
 from workbench.data import content, templates
 from workbench.errors import InputError
+from workbench.models import logprobs
 
 if TYPE_CHECKING:
     import peft
-
-TOKENS_PER_BATCH = (
-    4_096  # read at a time, padding included: more is faster until memory is short (4 bytes × vocabulary × tokens)
-)
 
 
 def random_scores(rows: Iterable[dict], seed: int = 0) -> np.ndarray:
@@ -117,8 +114,8 @@ def embeddings(
     """The base model's last hidden states, mean over instruction and answer: shape (rows, hidden size)."""
     sequences = [prompt + answer for prompt, answer in _pairs(rows, model, tokenizer)]
     found = np.empty((len(sequences), model.config.get_text_config().hidden_size), dtype=np.float32)
-    for places, ids in _batches(model, sequences):
-        with torch.no_grad():
+    for places, ids in logprobs.batches(model, sequences):
+        with logprobs.evaluation_mode(model):
             hidden = model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states[-1].float()
         for i, states in zip(places, hidden, strict=True):
             found[i] = states[1 : len(sequences[i])].mean(0).cpu()  # without the begin token, the same in all rows
@@ -250,40 +247,8 @@ def _means(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], lis
 
 def _sums(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
     """Loss of the second parts, each read after its first, in nats, summed over tokens."""
-    sums = np.empty(len(pairs))
-    for places, ids in _batches(model, [first + second for first, second in pairs]):
-        with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-        losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(places), -1)
-        for i, of_row in zip(places, losses.cpu(), strict=True):
-            first, second = map(len, pairs[i])
-            sums[i] = of_row[first - 1 : first - 1 + second].sum()
-    return sums
-
-
-def _batches(
-    model: transformers.PreTrainedModel, sequences: list[list[int]]
-) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Sequences of like length together, about TOKENS at a time: their positions, and ids of shape (sequences, longest).
-
-    Padding stands on the right and the model is causal: no token can see it.
-    """
-    training = model.training
-    model.eval()
-    batch: list[int] = []
-    for i in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
-        if batch and (len(batch) + 1) * len(sequences[batch[0]]) > TOKENS_PER_BATCH:
-            yield batch, _padded(model, [sequences[j] for j in batch])
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch, _padded(model, [sequences[j] for j in batch])
-    model.train(training)
-
-
-def _padded(model: transformers.PreTrainedModel, sequences: list[list[int]]) -> torch.Tensor:
-    width = max(map(len, sequences))
-    return torch.tensor([ids + [0] * (width - len(ids)) for ids in sequences], device=model.device)
+    scored = [(first + second, [0] * len(first) + [1] * len(second)) for first, second in pairs]
+    return np.array([-each.sum().item() for each in logprobs.logprobs(model, scored)])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
