@@ -48,7 +48,7 @@ def export(
     trl: Annotated[bool, typer.Option("--trl", help="Write what `trl sft` needs to repeat the run instead.")] = False,
 ) -> None:
     """Write a run as a merged model in full precision, with tokenizer, chat template and model card."""
-    from workbench.experiments.export import export, push, require_token
+    from workbench.experiments.export import export_run, push, require_token
     from workbench.train import trl_yaml
 
     run = find_run(run_id)
@@ -58,7 +58,7 @@ def export(
         return
     if push:
         require_token()
-    typer.echo(f"{export(run, out)}: written; read its README.md before you pass it on")
+    typer.echo(f"{export_run(run, out)}: written; read its README.md before you pass it on")
     if push:
         typer.echo(f"{push(out, push)}: uploaded, private")
 

@@ -12,7 +12,7 @@ from workbench.experiments.claims import (
     more_than,
     show_verdicts,
 )
-from workbench.experiments.export import export, push
+from workbench.experiments.export import export_run, push
 from workbench.experiments.grid import Cell, make_cells, run_grid, runs_of
 from workbench.experiments.synthetic import (
     distil,
@@ -37,7 +37,7 @@ __all__ = [
     "check_claim",
     "claims_table",
     "distil",
-    "export",
+    "export_run",
     "less_than",
     "make_cells",
     "more_than",

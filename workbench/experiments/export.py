@@ -58,7 +58,7 @@ Made on {{ environment }}.
 
 
 @few_progress_bars()
-def export(run: Run, out: str | Path) -> Path:
+def export_run(run: Run, out: str | Path) -> Path:
     """Write a run as a merged model folder in full precision, with tokenizer, chat template and model card.
 
     The base is loaded unquantised in fp32 on the CPU and the adapter merged there, so that nothing is rounded twice; that takes 4 bytes
