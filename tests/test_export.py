@@ -120,8 +120,8 @@ def test_a_run_on_preferences_is_exported_and_has_no_sft_recipe(tuned, store, tm
 def test_without_token_or_network_a_push_stops_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="needs the network, and HF_HUB_OFFLINE is set"):
-        export.push(tmp_path, "me/model")
+        export.push_to_hub(tmp_path, "me/model")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(export, "get_token", lambda: None)
     with pytest.raises(InputError, match="needs a token of the Hub"):
-        export.push(tmp_path, "me/model")
+        export.push_to_hub(tmp_path, "me/model")

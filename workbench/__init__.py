@@ -24,19 +24,17 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def start(profile: str) -> Profile:
-    """Start a notebook: set the style of its figures, check the requirements of the profile, show the versions, return the profile.
+    """Begin a notebook: set the style of its pictures, check what the profile needs, print the versions, and return the profile.
 
     Raises:
         InputError: the profile is unknown, or this machine lacks what it needs (disk, GPU memory, network or cache).
     """
-    # Python imports this package before its rooms, so it cannot import them at the top.
-    import pandas as pd
-    from IPython.display import display
-
+    # Rooms import this package first, so it cannot import them at the top.
     from workbench import environment, plots, profiles
     from workbench.models.requirements import check_profile
 
     plots.set_style()
+    environment.quiet_libraries()
     checked = check_profile(profiles.get(profile))
-    display(pd.Series(environment.versions()).to_frame("version"))
+    print("   ".join(f"{name} {version}" for name, version in environment.versions().items()))
     return checked

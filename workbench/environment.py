@@ -55,6 +55,18 @@ def located_base(base: str) -> str:
     return str(ROOT / base) if (ROOT / base).is_dir() else base
 
 
+# PEFT asks transformers by a name that transformers has given up: nothing that a user could change.
+OUTDATED_NAME = "`is_gradient_checkpointing` is deprecated"
+
+
+def quiet_libraries() -> None:
+    """Hide the short bars of tokenising and loading, and what transformers says below an error, until this process ends."""
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
+
+
 @contextmanager
 def few_progress_bars() -> Iterator[None]:
     """Hide the many short progress bars of tokenising, loading and saving, but not that of a training. Also works as a decorator."""
@@ -63,10 +75,7 @@ def few_progress_bars() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # PEFT uses a name that transformers deprecates: nothing that a user could fix
-            warnings.filterwarnings(
-                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
-            )
+            warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
             yield
     finally:
         if in_datasets:

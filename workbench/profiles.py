@@ -58,6 +58,19 @@ class Profile:
     benchmarks: tuple[str, ...]
     """Tasks of lm-eval that a tuned model is scored on besides the pocket evaluation; none for a model with a vocabulary of a few thousand words."""
 
+    def ablation_settings(self) -> dict[str, object]:
+        """Return the fields of an SFTSpec that the short trainings of an ablation share; the caller adds the budget."""
+        return {
+            "base": self.base,
+            "batch_size": self.batch_size,
+            "max_length": self.max_length,
+            "learning_rate": self.short_learning_rate,
+        }
+
+    def sft_settings(self) -> dict[str, object]:
+        """Return the fields of an SFTSpec for the default training: its own learning rate, and the number of passes."""
+        return {**self.ablation_settings(), "learning_rate": self.learning_rate, "epochs": self.epochs}
+
 
 POCKET = Profile(
     name="pocket",

@@ -12,8 +12,9 @@ from workbench.experiments.claims import (
     more_than,
     show_verdicts,
 )
-from workbench.experiments.export import export_run, push
+from workbench.experiments.export import export_run, push_to_hub
 from workbench.experiments.grid import Cell, make_cells, run_grid, runs_of
+from workbench.experiments.grid_tables import split_by, training_sizes
 from workbench.experiments.synthetic import (
     distil,
     pairs_from_dataset,
@@ -43,8 +44,10 @@ __all__ = [
     "more_than",
     "pairs_from_dataset",
     "preference_pairs",
-    "push",
+    "push_to_hub",
     "run_grid",
     "sample_pairs",
     "show_verdicts",
+    "split_by",
+    "training_sizes",
 ]

@@ -72,7 +72,7 @@ def export_run(run: Run, out: str | Path) -> Path:
     return folder
 
 
-def push(folder: Path, repo: str) -> str:
+def push_to_hub(folder: Path, repo: str) -> str:
     """Upload a model folder to the Hub as a private repository, and return its address.
 
     Raises:

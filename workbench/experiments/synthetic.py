@@ -155,7 +155,7 @@ def pairs_from_dataset(
     """
     loaded = reading.load(source, drop_bad=True)
     rows = list(loaded.rows)
-    validation.require_valid(validation.find_unpaired(rows))
+    validation.require_valid(preference_validation.find_unpaired(rows))
 
     def judge() -> pd.DataFrame:
         tokenizer = loading.load_tokenizer(run.adapter)
@@ -187,7 +187,7 @@ def pairs_from_dataset(
 
 def _unfit(tokenizer: transformers.PreTrainedTokenizerBase, pair: dict, max_length: int) -> str:
     """Return why a pair cannot be trained on; "" where it can."""
-    if any(rows for _, _, rows, _ in preference_validation.same_answers([pair])):
+    if preference_validation.same_answers([pair]):
         return "with two equal answers"
     sides = (
         templates.encode(tokenizer, pair["prompt"] + pair[side], content.row_tools(pair))[0]
