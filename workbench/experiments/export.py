@@ -15,7 +15,7 @@ from workbench.environment import few_progress_bars
 from workbench.errors import InputError, first_line
 from workbench.evaluate import benchmarks, scoring, stats
 from workbench.models import adapters, loading, logprobs
-from workbench.store import ROWS_FILE, Run
+from workbench.runs import ROWS_FILE, Run
 
 COMPARED = 64  # rows on which the merged model is compared with the adapter on its base
 
