@@ -11,7 +11,8 @@ import pytest
 
 from workbench import environment
 from workbench.errors import InputError
-from workbench.store import NotStored, Run, Store, _damage, only_stored
+from workbench.runs import damage
+from workbench.store import NotStored, Run, Store, only_stored
 
 RECORD = {"spec": {"method": "lora", "base": "owner/name"}, "environment": {}, "scores": {"loss": 1.0}}
 
@@ -108,7 +109,7 @@ def test_a_run_killed_anywhere_is_whole_or_unfinished_and_ends_the_same(tmp_path
         store = Store(tmp_path / str(points))
         alive = killed_at(store, points, monkeypatch)
         for run in store.runs():
-            assert _damage(run.path) is None
+            assert damage(run.path) is None
         run = store.obtain("lora", {"a": 1}, make)
         assert {path.name: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == contents
         assert store.unfinished() == []
@@ -153,7 +154,7 @@ def test_a_damaged_run_is_moved_aside_and_said_and_made_again(tmp_path, harm, sa
     harm(run.path)
     with pytest.warns(UserWarning, match=says):
         again = store.obtain("lora", {"a": 1}, make)
-    assert _damage(again.path) is None and made(store) == 2
+    assert damage(again.path) is None and made(store) == 2
     assert [path.name for path in tmp_path.glob("*.corrupt-*")] == [f"{run.id}.corrupt-1"]
     assert len(store.runs()) == 1
 
