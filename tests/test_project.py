@@ -77,6 +77,7 @@ def test_make_says_in_one_line_that_python_is_too_old(tmp_path):
 
 def test_readme_has_the_claims_of_the_committed_notebooks():
     assert report.fill(ROOT / "README.md") == README, "run: workbench report --readme"
+    assert report.claims_page() == (ROOT / "data" / "CLAIMS.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)

@@ -108,7 +108,7 @@ def training_cost(
 
 
 def cost_table(rows: float = 1e6, tokens: float = 400, mfu: float = 0.4) -> str:
-    """The table of README in Markdown: 7 B and 70 B on a million pairs.
+    """The table of data/REFERENCE.md in Markdown: 7 B and 70 B on a million pairs.
 
     All of 70 B is not in it: before FSDP splits a model, models.load_base puts the whole of it on each GPU.
     """
