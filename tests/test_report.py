@@ -34,6 +34,15 @@ def test_the_report_is_one_index_and_pages_that_load_nothing(root):
         assert not re.search(r"""(src|href)=["']https?:|import\(|@import""", page.read_text()), page.name
 
 
+def test_the_question_of_a_notebook_is_its_first_paragraph_of_text_also_in_bold(root):
+    path = root / "build" / "notebooks" / "01_first.ipynb"
+    path.parent.mkdir(parents=True)
+    executed = notebooks.read_notebook(notebooks.find_notebook("01"))
+    executed.cells[0].source = "# Title\n\n* a list\n\n![a picture](x.png)\n\n**Objective.** See it."
+    nbformat.write(executed, path)
+    assert '<p class="question">Objective. See it.</p>' in report.build().read_text()
+
+
 def test_a_page_shows_the_table_that_was_saved_beside_a_widget(root):
     path = root / "build" / "notebooks" / "01_first.ipynb"
     path.parent.mkdir(parents=True)

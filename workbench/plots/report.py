@@ -112,7 +112,7 @@ def _page(path: Path, notebook: NotebookNode) -> Page:
     prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     title = re.search(r"^# +(.+)$", prose, re.MULTILINE)
     rest = prose[title.end() :] if title else ""
-    question = next((part for part in rest.strip().split("\n\n") if part and part[0] not in "#>|!<-*"), "")
+    question = next((part for part in rest.strip().split("\n\n") if not re.match(r"$|[#>|!<]|[-*] ", part)), "")
     pictures = [output.data["image/png"] for output in _outputs(notebook) if "image/png" in output.get("data", {})]
     return Page(
         file=f"{path.stem}.html",
