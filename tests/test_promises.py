@@ -54,9 +54,13 @@ def test_code_that_comes_with_a_model_is_never_run(foreign):
     calls = f"from workbench.models import loading; loading.load_tokenizer({str(folder)!r}); loading.load_base({str(folder)!r})"
     done = subprocess.run([sys.executable, "-c", calls], cwd=ROOT, input="y\n" * 20, capture_output=True, text=True)
     assert done.returncode and not trace.exists(), done.stdout
-    with pytest.raises(InputError, match="code"):
+    with pytest.raises(InputError, match="code of its own"):
         loading.load_base(folder)
     assert not trace.exists()
+    for path in (ROOT / "workbench").rglob("*.py"):
+        assert not re.search(r"Auto\w+\.from_pretrained\(", path.read_text(encoding="utf-8")), (
+            f"{path}: use loading.read_pretrained"
+        )
 
 
 class _Payload:
