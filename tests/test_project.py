@@ -12,11 +12,13 @@ from pathlib import Path
 import matplotlib
 import nbformat
 import pytest
+import typer
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from workbench import environment, experiments
+from workbench.cli.app import app
 from workbench.evaluate import cross_evaluation
 from workbench.experiments import notebooks, workers
 from workbench.plots import report
@@ -78,6 +80,20 @@ def test_make_says_in_one_line_that_python_is_too_old(tmp_path):
 
 def test_readme_has_the_claims_of_the_committed_notebooks():
     assert report.fill(ROOT / "README.md") == README, "run: workbench report --readme"
+    assert report.claims_page() == (ROOT / "data" / "CLAIMS.md").read_text(encoding="utf-8")
+
+
+def documented_commands() -> list[str]:
+    """The lines of README and data/REFERENCE.md that begin with `workbench`, without their comments."""
+    pages = [README, (ROOT / "data" / "REFERENCE.md").read_text(encoding="utf-8")]
+    return [line.split("#")[0].strip() for page in pages for line in re.findall("^workbench .+$", page, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_a_documented_command_has_the_arguments_and_options_that_it_is_shown_with(line):
+    _, name, *arguments = shlex.split(line)
+    command = typer.main.get_command(app).commands[name]
+    command.make_context(name, arguments)  # parses and does not run
 
 
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)

@@ -32,7 +32,7 @@ def test_answers_stand_side_by_side_with_ticks_lines_and_nothing_taken_for_marku
 def test_prompts_of_the_view_come_from_all_skills_and_from_both_models():
     page = tables.side_by_side({"base": table(0).sort_values("skill", kind="stable")}, n=3).data
     assert all(f">p{i}<" in page for i in range(3))
-    with pytest.raises(InputError, match='"SFT" holds other prompts'):
+    with pytest.raises(InputError, match='"SFT" has other prompts'):
         tables.side_by_side({"base": table(0), "SFT": table(1).assign(prompt="else")})
 
 

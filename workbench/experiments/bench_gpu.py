@@ -197,7 +197,7 @@ def _compare(
 ) -> dict:
     """Return a row of the table: both sides train on rows of these lengths, in turn."""
     own, other = bench.in_turn([lambda: _timed(ours), lambda: _timed(theirs)], size.repeats)
-    config, tokens = AutoConfig.from_pretrained(base), sum(lengths)
+    config, tokens = loading.read_pretrained(AutoConfig, base), sum(lengths)
     mean = sum(length**2 for length in lengths) / tokens  # mean length of the row that a token is in
     work = cost.training_flops(config, method, tokens, mean, ADAPTER["rank"], reference=reference)
     seconds = [statistics.median(one.seconds for one in side) for side in (own, other)]

@@ -152,7 +152,7 @@ def model_card(run: Run, folder: Path) -> ModelCard:
         name=folder.name,
         base=base,
         method=spec["method"],
-        dtype=str(transformers.AutoConfig.from_pretrained(folder).dtype).removeprefix("torch."),
+        dtype=str(loading.read_pretrained(transformers.AutoConfig, folder).dtype).removeprefix("torch."),
         id=run.id,
         rows=run.scores["rows"],
         tokens=run.scores["tokens"],

@@ -54,5 +54,8 @@ def score_rows(
         return pd.DataFrame({"less": selection_scores.less(rows, targets, model, tokenizer)})
 
     key = [loading.fingerprint(hub.fetch(base)), *map(content.content_hash, (rows, targets, shots))]
-    calls = [delayed(store.cached)(key, name, make) for name, make in (("row-gradients", gradients), ("row-numbers", numbers))]
+    calls = [
+        delayed(store.cached)(key, name, make)
+        for name, make in (("row-gradients", gradients), ("row-numbers", numbers))
+    ]
     return pd.concat(run_parallel(calls, parallel, "scored", stored=True), axis=1)

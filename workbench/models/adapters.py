@@ -85,7 +85,7 @@ def load_tuned(
         trainable: to go on training: what was trained stays in fp32 and takes gradients.
         device: "cpu" or "cuda"; None takes CUDA where there is one.
     """
-    tokenizer = transformers.AutoTokenizer.from_pretrained(run.adapter)
+    tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
     method = run.spec["method"]
     if method == "full":
         model = loading.load_base(run.adapter, device=device, dtype=torch.float32 if trainable else None)

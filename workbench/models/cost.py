@@ -116,12 +116,12 @@ def training_cost(
 
 
 def cost_table(rows: float = 1e6, tokens: float = 400, mfu: float = 0.4) -> str:
-    """The table of README in Markdown: 7 B and 70 B on a million pairs.
+    """Return the table of data/REFERENCE.md in Markdown: models of 7 B and 70 B, a million pairs.
 
     All of 70 B is not in it: before FSDP splits a model, models.load_base puts the whole of it on each GPU.
     """
     lines = [
-        f"| model, method | GPUs (80 GB) | weights | adapter, gradients, AdamW | activations | a GPU in all | FLOPs, {rows:,.0f} pairs | hours |",
+        f"| model, method | GPUs (80 GB) | weights | adapter, gradients, AdamW | activations | total per GPU | FLOPs, {rows:,.0f} pairs | hours |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, method, gpus in (("7B", "qlora", 1), ("7B", "lora", 1), ("7B", "full", 4), ("70B", "qlora", 1), ("70B", "qlora", 8)):  # fmt: skip

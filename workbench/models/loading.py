@@ -19,7 +19,26 @@ from workbench.errors import InputError, first_line
 SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
 
 
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def read_pretrained(kind: type, folder: str | Path, **settings):
+    """Return what one of transformers' Auto classes reads from a folder: no code of the folder runs, no pickle is opened.
+
+    Raises:
+        InputError: the folder can only be read with code of its own.
+    """
+    if kind not in (transformers.AutoConfig, transformers.AutoTokenizer):
+        settings["use_safetensors"] = True
+    try:
+        return kind.from_pretrained(folder, trust_remote_code=False, **settings)
+    except ValueError as error:
+        if "custom code" not in str(error):
+            raise
+        raise InputError(
+            f"{folder}: this model comes with code of its own, which is never run here; take one of an architecture that transformers has"
+        ) from error
 
 
 def fingerprint(folder: Path) -> str:
@@ -37,7 +56,7 @@ def fingerprint(folder: Path) -> str:
 
 def context_length(folder: Path) -> int:
     """Tokens that a model was made to read at once."""
-    return transformers.AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings
+    return read_pretrained(transformers.AutoConfig, folder).get_text_config().max_position_embeddings
 
 
 def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:
@@ -52,7 +71,7 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> transformer
             f"{base}: no tokenizer in this folder ({' or '.join(TOKENIZER_FILES[:2])}); save it beside the weights"
         )
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tokenizer = read_pretrained(transformers.AutoTokenizer, folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
@@ -98,7 +117,12 @@ def load_base(
     folder = hub.fetch(base, revision)
     if not (folder / "config.json").is_file():
         raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    weights = [*folder.glob("*.safetensors")]
+    if not weights and (pickled := [path.name for pattern in PICKLED for path in folder.glob(pattern)]):
+        raise InputError(
+            f"{base}: the weights are pickled ({pickled[0]}), which can run code, and are never opened here; if you trust their source, load "
+            "them with transformers and save_pretrained(new_folder), which writes safetensors"
+        )
     if not weights:
         raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
     if device == "cuda":
@@ -128,7 +152,7 @@ def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> tran
         settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, **settings)
+    model = read_pretrained(transformers.AutoModelForCausalLM, folder, **settings)
     if device == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
         # training after it gets no gradient through these layers, silently, and numbers differ from those of other CPUs.

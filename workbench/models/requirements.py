@@ -75,7 +75,7 @@ def check_profile(profile: profiles.Profile) -> profiles.Profile:
     found = {field: _look_up(name, field) for field, name in named.items()}
     asked = [_look_up(BENCHMARKS[task], "benchmarks") for task in profile.benchmarks if task in BENCHMARKS]
     disk = shutil.disk_usage(_existing(hub.cache_folder())).free
-    config = transformers.AutoConfig.from_pretrained(found["base"].name, revision=found["base"].commit)
+    config = loading.read_pretrained(transformers.AutoConfig, found["base"].name, revision=found["base"].commit)
     gpu = f"{torch.cuda.get_device_name()} with {str(loading.compute_dtype('cuda')).removeprefix('torch.')}"
     lines = describe_requirements(
         profile,
@@ -155,7 +155,7 @@ def methods_that_fit(
     """
     if not torch.cuda.is_available():
         return dict(ways)
-    shape = memory.ModelShape.of(transformers.AutoConfig.from_pretrained(hub.fetch(profile.base)))
+    shape = memory.ModelShape.of(loading.read_pretrained(transformers.AutoConfig, hub.fetch(profile.base)))
     kept = {}
     for name, way in ways.items():
         try:

@@ -190,8 +190,8 @@ def _on_labels(work, folder, spec, way, encoded, tokenizer, keeper) -> transform
 
 def _with_head(folder, tokenizer, labels: list[str]) -> transformers.PreTrainedModel:
     with environment.library_errors_only():  # else it reports that the head is new, as a classifier's always is
-        return transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
+        return loading.read_pretrained(
+            transformers.AutoModelForSequenceClassification, folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
             pad_token_id=tokenizer.pad_token_id, dtype=torch.float32, device_map={"": loading.default_device()},
         )  # fmt: skip
 

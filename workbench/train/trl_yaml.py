@@ -11,8 +11,8 @@ import yaml
 
 from workbench import environment
 from workbench.errors import InputError
-from workbench.models import adapters
-from workbench.runs import ROWS_FILE, Run
+from workbench.models import adapters, loading
+from workbench.store import ROWS_FILE, Run
 
 # The arguments of SFTConfig by which a run is told; a run records the values that TRL was given.
 ARGUMENTS = (
@@ -57,7 +57,7 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
     rows.to_parquet(folder / "rows.parquet")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(run.adapter)
+    tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
     (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
     path = folder / "sft.yaml"
     method = run.spec["method"]
