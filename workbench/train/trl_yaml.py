@@ -12,7 +12,7 @@ import yaml
 from workbench import environment
 from workbench.errors import InputError
 from workbench.models import adapters, loading
-from workbench.store import ROWS_FILE, Run
+from workbench.runs import ROWS_FILE, Run
 
 # The arguments of SFTConfig by which a run is told; a run records the values that TRL was given.
 ARGUMENTS = (
