@@ -9,6 +9,7 @@ import pytest
 import series
 from typer.testing import CliRunner
 
+from workbench import environment
 from workbench.cli.app import app
 from workbench.experiments import notebooks
 from workbench.store import Store
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
     series.write(tmp_path)
     return tmp_path

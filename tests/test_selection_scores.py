@@ -9,7 +9,7 @@ from peft import get_peft_model
 
 from workbench.data import selection, templates
 from workbench.errors import InputError
-from workbench.models import adapters, loading, selection_scores
+from workbench.models import adapters, loading, logprobs, selection_scores
 
 
 def row(prompt, answer, **columns):
@@ -125,7 +125,7 @@ def test_the_middle_is_first_and_both_ends_are_last():
 def test_a_small_batch_gives_the_same_scores(base, monkeypatch):
     rows = make_rows(20)
     together = selection_scores.perplexity(rows, *base), selection_scores.embeddings(rows, *base)
-    monkeypatch.setattr(selection_scores, "TOKENS_PER_BATCH", 60)
+    monkeypatch.setattr(logprobs, "TOKENS_PER_BATCH", 60)
     assert selection_scores.perplexity(rows, *base) == pytest.approx(together[0], abs=1e-4)
     assert selection_scores.embeddings(rows, *base) == pytest.approx(together[1], abs=1e-4)
 

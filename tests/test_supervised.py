@@ -235,21 +235,6 @@ def test_a_run_says_what_it_was(tiny_base, tmp_path):
     assert run.environment["seconds"] > 0 and run.environment["versions"]["trl"]
 
 
-def test_loss_per_token_does_not_depend_on_the_batch_size(tiny_base):
-    tokenizer, model = loading.load_tokenizer(tiny_base), loading.load_base(tiny_base, device="cpu")
-    losses = [logprobs.supervised_loss(model, tokenizer, Rows(MIXED), batch_size=size) for size in (1, 2, 3)]
-    assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
-
-
-def test_a_long_context_does_not_make_larger_logits(tiny_base):
-    """They are what runs out of memory first where the vocabulary is large."""
-    tokenizer, model, read = loading.load_tokenizer(tiny_base), loading.load_base(tiny_base, device="cpu"), []
-    model.register_forward_pre_hook(lambda _, args, given: read.append(given["input_ids"].shape[0]), with_kwargs=True)
-    logprobs.supervised_loss(model, tokenizer, make_rows(20), max_length=4096)
-    logprobs.supervised_loss(model, tokenizer, make_rows(20), max_length=512)
-    assert read == [2] * 10 + [16, 4]
-
-
 def test_a_trained_model_leaves_memory_once_its_run_is_finished(tiny_base, tmp_path, monkeypatch):
     held, usual = [], supervised.make_trainer
 

@@ -67,7 +67,7 @@ def test_a_preference_training_without_its_sft_run_is_refused(tiny_base, store, 
         grid.Cell(DPOSpec(), reading.to_dataset(make_pairs(4))),
         grid.Cell(spec(tiny_base), make_rows(4), sft=start),
     ):
-        with pytest.raises(InputError, match="cell 0: a DPOSpec goes on from an SFT run"):
+        with pytest.raises(InputError, match="cell 0: a DPOSpec needs an SFT run to start from"):
             grid.run_grid([cell], EVALUATION, store=store, quiet=True)
 
 
@@ -254,4 +254,6 @@ def test_a_pair_begins_with_the_token_that_the_model_is_asked_for():
     told = loading.load_tokenizer(profiles.get("pocket").base)
     pair = {**make_pairs(1)[0], "chosen": [{"role": "assistant", "content": "Carlos saw a hotel."}]}
     pair["rejected"] = [{"role": "assistant", "content": "arlos saw a hotel."}]
-    assert synthetic._said_so(told, pair, "chosen") and not synthetic._said_so(told, pair, "rejected")
+    assert synthetic._encodes_like_prompt(told, pair, "chosen") and not synthetic._encodes_like_prompt(
+        told, pair, "rejected"
+    )

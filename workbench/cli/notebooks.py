@@ -36,13 +36,13 @@ def report(
     readme: Annotated[bool, typer.Option("--readme", help="Update README's table of claims instead.")] = False,
 ) -> None:
     """Write the executed notebooks as web pages to open in a browser."""
-    from workbench.experiments import notebooks
+    from workbench import environment
     from workbench.plots.report import build, cover, fill
 
     if not readme:
         typer.echo(f"open {build()}")
         return
-    path = notebooks.ROOT / "README.md"
+    path = environment.ROOT / "README.md"
     text = fill(path)
     path.write_text(text, encoding="utf-8")
     typer.echo(f"{path}: table of claims written")
@@ -84,9 +84,9 @@ def diff(
     b: Annotated[str, typer.Argument(help="The one to compare with it.")],
 ) -> None:
     """Show what differs between two runs of a notebook: parameters, effects and verdicts."""
-    from workbench.experiments import claims
+    from workbench.experiments import comparison
 
-    found = claims.diff(a, b)
+    found = comparison.diff(a, b)
     print_table(f"parameters: {a} (a) and {b} (b)", found.parameters)
     print_table("claims", found.claims.drop(columns="flipped"))
     flipped = found.claims.loc[found.claims["flipped"], "claim"].tolist()

@@ -7,15 +7,11 @@ TRL renders training rows with it, and everything else calls :func:`encode` or :
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from html import escape
 
-import torch
 import transformers
 from IPython.display import HTML
-from torch.nn.utils.rnn import pad_sequence
 
-from workbench.data import content
 from workbench.errors import InputError
 
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
@@ -117,22 +113,6 @@ def prompt_ids(
         messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True
     )
     return encoded["input_ids"]
-
-
-def label_batches(
-    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int, batch_size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield token ids and labels of conversations (of a preference pair the chosen one), each of shape (rows, longest), shortest first.
-
-    Labels are the ids, and -100 where nothing is supervised; as in transformers, the model's loss shifts them by one position.
-    """
-    encoded = [encode(tokenizer, content.conversation(row), content.row_tools(row)) for row in rows]
-    encoded = sorted(((ids[:max_length], mask[:max_length]) for ids, mask in encoded), key=lambda pair: len(pair[0]))
-    for start in range(0, len(encoded), batch_size):
-        batch = encoded[start : start + batch_size]
-        # Padded on the right, where a causal model sees it from no token of an answer.
-        ids, mask = (pad_sequence(list(map(torch.tensor, part)), batch_first=True) for part in zip(*batch, strict=True))
-        yield ids, ids.masked_fill(mask == 0, -100)
 
 
 def end_of_turn(tokenizer: transformers.PreTrainedTokenizerBase) -> int:

@@ -1,37 +1,125 @@
-"""models.logprobs"""
+"""Teacher forcing: what a model predicts at each token of given texts, for losses, log-probabilities and comparisons of models.
+
+Padding is on the right and the models are causal: no token that counts can attend to it.
+"""
 
 from __future__ import annotations
 
-import datasets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 import transformers
 
-from workbench.data import templates
+from workbench.data import content, templates
+
+TOKENS_PER_BATCH = 4_096  # including padding: more is faster until memory is short
+
+
+LOGITS_PER_BATCH = 2**28  # 1 GiB in fp32: with a vocabulary of 262,144 tokens, 1,024 tokens at a time
+
+
+Scored = tuple[Sequence[int], Sequence[int]]
+"""Token ids of one text, and a mask of the same length: 1 on each token whose prediction counts. The first token has none."""
+
+
+def encode_answers(
+    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int
+) -> list[Scored]:
+    """Tokenise conversations (the chosen answer of a preference pair), cut at `max_length` tokens; the answers count."""
+    encoded = (templates.encode(tokenizer, content.conversation(row), content.row_tools(row)) for row in rows)
+    return [(ids[:max_length], mask[:max_length]) for ids, mask in encoded]
+
+
+@contextmanager
+def evaluation_mode(*models: transformers.PreTrainedModel) -> Iterator[None]:
+    """Switch dropout off, and take no gradients, inside the `with` block."""
+    modes = [model.training for model in models]
+    for model in models:
+        model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
+
+
+def batches(
+    model: transformers.PreTrainedModel, sequences: Sequence[Sequence[int]], batch_size: int | None = None
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Batch sequences of similar length, the longest first.
+
+    Args:
+        batch_size: sequences per batch; None takes about :data:`TOKENS_PER_BATCH` tokens, fewer for a large vocabulary.
+
+    Yields:
+        Positions of the sequences of a batch, and their token ids on the model's device, of shape (sequences, longest).
+    """
+    tokens = min(TOKENS_PER_BATCH, LOGITS_PER_BATCH // model.config.get_text_config().vocab_size)
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    while order:
+        size = batch_size or max(1, tokens // max(1, len(sequences[order[0]])))
+        places, order = order[:size], order[size:]
+        ids = [torch.tensor(sequences[i]) for i in places]
+        yield places, torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(model.device)
+
+
+def predictions(
+    models: Sequence[transformers.PreTrainedModel], scored: Sequence[Scored], batch_size: int | None = None
+) -> Iterator[tuple[list[int], torch.Tensor, list[torch.Tensor]]]:
+    """Read texts with one or several models, and yield what each of them predicts where the mask is 1.
+
+    Args:
+        models: causal language models with the same tokenizer.
+        scored: texts as token ids with masks.
+        batch_size: as for :func:`batches`.
+
+    Yields:
+        For each batch the positions of its texts, the tokens that count (one row of the batch after the other), and for each model
+        its logits for them in fp32, of shape (tokens, vocabulary), on the model's own device.
+    """
+    for places, ids in batches(models[0], [ids for ids, _ in scored], batch_size):
+        masks = [torch.tensor(scored[i][1]) for i in places]
+        counted = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True)[:, 1:].bool()
+        with evaluation_mode(*models):
+            found = [model(input_ids=ids.to(model.device), use_cache=False).logits[:, :-1] for model in models]
+        logits = [each[counted.to(each.device)].float() for each in found]
+        yield places, ids[:, 1:][counted.to(ids.device)], logits
+
+
+def logprobs(
+    model: transformers.PreTrainedModel, scored: Sequence[Scored], batch_size: int | None = None
+) -> list[torch.Tensor]:
+    """Log-probability, in nats, of each token whose mask is 1 after the tokens before it.
+
+    Returns:
+        One fp32 tensor on the CPU per text, as long as the text has such tokens.
+    """
+    found: list[torch.Tensor] = [torch.empty(0)] * len(scored)
+    for places, tokens, (logits,) in predictions([model], scored, batch_size):
+        losses = F.cross_entropy(logits, tokens, reduction="none").cpu()
+        counts = [sum(scored[i][1][1:]) for i in places]
+        for i, part in zip(places, losses.split(counts), strict=True):
+            found[i] = -part
+    return found
+
+
+def mean_loss(model: transformers.PreTrainedModel, scored: Sequence[Scored], batch_size: int | None = None) -> float:
+    """Mean loss over all tokens whose mask is 1, in nats per token; NaN where there are none.
+
+    Every token has the same weight, so the number does not depend on the batch size.
+    """
+    return -torch.cat(logprobs(model, scored, batch_size)).double().mean().item()
 
 
 def supervised_loss(
     model: transformers.PreTrainedModel,
     tokenizer: transformers.PreTrainedTokenizerBase,
-    rows: datasets.Dataset,
+    rows: Iterable[dict],
     max_length: int = 512,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> float:
-    """Mean loss over all supervised tokens of the rows, in nats.
-
-    Every token weighs the same, so the number does not depend on the batch size, as the Trainer's eval_loss does.
-    """
-    total, count, training = 0.0, 0, model.training
-    model.eval()
-    # A large vocabulary makes the logits the largest thing in memory: 4 GB for 8,192 tokens of 49,152, half of them answers.
-    for ids, labels in templates.label_batches(
-        tokenizer, rows, max_length, max(1, min(batch_size, 8192 // max_length))
-    ):
-        ids, labels = ids.to(model.device), labels[:, 1:].to(model.device)
-        answers = labels != -100
-        with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits[:, :-1][answers].float()
-        total += F.cross_entropy(logits, labels[answers], reduction="sum").item()
-        count += int(answers.sum())
-    model.train(training)
-    return total / count
+    """Mean loss over all tokens of the rows' answers, in nats per token; the Trainer's eval_loss depends on the batch size, this does not."""
+    return mean_loss(model, encode_answers(tokenizer, rows, max_length), batch_size)
