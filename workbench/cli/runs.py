@@ -13,14 +13,20 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the b
 
 
 def print_table(title: str, frame) -> None:
-    """Print a data frame as a table, or that it has no rows."""
+    """Print a data frame as a table, or that it has no rows; its first column is never cut."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*map(str, frame.columns), title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left")
+    for number, column in enumerate(map(str, frame.columns)):
+        shown.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in frame.itertuples(index=False):
         shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    Console().print(shown if len(frame) else f"{title}: no difference")
+    console = Console()
+    # The first column is what other commands ask for, so it is never cut, however narrow the terminal is.
+    first = max((len(str(value)) for value in frame.iloc[:, 0]), default=0)
+    console.width = max(console.width, first + 10 * len(frame.columns))
+    console.print(shown if len(frame) else f"{title}: no difference")
 
 
 def evaluate(
