@@ -405,8 +405,18 @@ def test_held_out_prompts_are_not_trained_and_the_seed_decides_which():
 
 
 def test_nothing_can_be_held_out_where_all_rows_ask_the_same():
-    with pytest.raises(InputError, match="no row of 3 can be held out"):
+    with pytest.raises(InputError, match="no row of 3 can be held out, because all ask the same"):
         decontamination.hold_out(datasets.Dataset.from_list([ask("Hello?")] * 3))
+
+
+def test_with_too_few_rows_to_hold_one_out_the_message_says_what_helps():
+    with pytest.raises(InputError, match="the data have 1 row.* give at least 2 rows"):
+        decontamination.hold_out(datasets.Dataset.from_list([ask("Hello?")]))
+    twice = datasets.Dataset.from_list([ask(text) for text in ("Who?", "Where?", "When?") for _ in range(2)])
+    with pytest.raises(InputError, match="each prompt has at least 2 rows, .* hold out a share of at least 0.34"):
+        decontamination.hold_out(twice, 0.1)
+    assert len(decontamination.hold_out(twice, 0.34)[1]) == 2
+    assert len(decontamination.hold_out(datasets.Dataset.from_list([ask("Who?"), ask("Where?")]))[1]) == 1
 
 
 def test_thousands_of_siblings_of_one_long_template_are_told_apart_quickly():

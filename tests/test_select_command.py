@@ -1,4 +1,4 @@
-"""`workbench select`: rows of a file that we did not make are ranked, shown and written."""
+"""Facts about `workbench select`: rows of a file are ranked, shown and written."""
 
 import json
 
@@ -28,15 +28,15 @@ def lines(source, tiny_base, by, size=2, good=None, out=None):
     return list(selection.select_rows(source, by, size, str(tiny_base), good, out, False, 3))
 
 
-def test_what_is_picked_is_written_and_can_be_loaded(source, tiny_base, tmp_path):
-    out = tmp_path / "chosen.jsonl"
+def test_selected_rows_are_written_and_can_be_loaded(source, tiny_base, tmp_path):
+    out = tmp_path / "selected.jsonl"
     text = "\n".join(lines(source, tiny_base, "longest", out=out))
-    assert text.index(ANSWERS[3][:30]) < text.index("dropped") < text.index("→  yes")
+    assert text.index(ANSWERS[3][:30]) < text.index("not selected") < text.index("→  yes")
     assert [row["messages"][-1]["content"].strip() for row in reading.load(out).rows] == [
         ANSWERS[3].strip(),
         ANSWERS[1],
     ]
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists; name another file"):
         lines(source, tiny_base, "longest", out=out)
 
 
@@ -45,7 +45,7 @@ def test_every_selector_works_on_plain_rows(source, tiny_base, by):
     assert lines(source, tiny_base, by, size=1, good=source)[0].endswith("4 rows, format Alpaca")
 
 
-def test_what_cannot_be_is_said_before_anything_is_scored(source, tiny_base):
+def test_impossible_requests_are_errors(source, tiny_base):
     with pytest.raises(InputError, match='"ifdd" is unknown; known are .* did you mean ifd'):
         lines(source, tiny_base, "ifdd")
     with pytest.raises(InputError, match="--good"):

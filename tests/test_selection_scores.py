@@ -1,4 +1,4 @@
-"""Facts about scores: they are the numbers that their definitions say, whatever the batch, and leave the model as it was."""
+"""Facts about scores: they are the numbers that their definitions say, whatever the batch, and do not change the model."""
 
 import numpy as np
 import pytest
@@ -130,7 +130,7 @@ def test_a_small_batch_gives_the_same_scores(base, monkeypatch):
     assert selection_scores.embeddings(rows, *base) == pytest.approx(together[1], abs=1e-4)
 
 
-def test_an_embedding_is_the_rows_own(base):
+def test_an_embedding_depends_on_its_row_alone(base):
     found = selection_scores.embeddings([*ROWS, ROWS[0]], *base)
     assert found.shape == (4, 64) and found[3] == pytest.approx(found[0], abs=1e-5)
     assert (np.isfinite(selection.diverse(np.array([4.0, 3, 2, 1]), found, tau=0.9999))).tolist() == [
@@ -158,7 +158,7 @@ def test_tools_and_calls_are_read_as_text(base):
     assert np.diff(selection_scores.complexity([plain, offered], *base))[0] > 0
 
 
-def test_an_empty_answer_has_no_score_and_choosing_says_so(base):
+def test_an_empty_answer_has_no_score_and_select_says_so(base):
     rows = Dataset.from_list([*ROWS, row("say nothing", "")])
     with pytest.raises(InputError, match=r"perplexity: the score of rows\[3\] is not a number"):
         selection.select(rows, selection_scores.perplexity(rows, *base), size=2, selector="perplexity")

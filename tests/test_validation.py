@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from workbench.data import templates, validation
+from workbench.data import decontamination, reading, templates, validation
 from workbench.errors import InputError
 
 SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", *templates.TOOL_TOKENS]
@@ -64,9 +64,127 @@ def test_no_rows_and_no_template_are_errors(tokenizer):
         validation.require_valid(validation.validate(ROWS, tokenizer, 512))
 
 
-def test_a_template_that_refuses_a_turn_is_an_error(tokenizer):
-    tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
-    assert codes(validation.validate(ROWS, tokenizer, 512)) == {"template-refuses"}
+def test_rows_that_the_template_refuses_are_named_with_row_and_field_and_the_others_are_still_checked(tokenizer):
+    critic = {"messages": [{"role": "critic", "content": "Bad."}, ROWS[0]["messages"][1]]}
+    none = {"messages": [{"role": "user", "content": None}, ROWS[0]["messages"][1]]}
+    findings = validation.validate([*ROWS, critic, none, row("Name six.", "")], tokenizer, 512)
+    finding = find("template-refuses", findings)
+    assert finding.level == "error" and finding.rows == (4, 5)
+    assert 'refuses 2 rows (first messages of rows[4]: role "critic" in turn 1)' in finding.text
+    assert find("empty-answer", findings).rows == (6,) and find("lengths", findings).text.startswith("5 conversations")
+    pair = {
+        "prompt": [{"role": "critic", "content": "?"}],
+        "chosen": [ROWS[0]["messages"][1]],
+        "rejected": [ROWS[1]["messages"][1]],
+    }
+    [finding] = validation.validate([pair], tokenizer, 512)
+    assert "refuses 1 rows (first prompt + chosen of rows[0]" in finding.text
+
+
+def test_unusable_rows_can_be_dropped_and_a_note_says_which(tokenizer):
+    critic = {"messages": [{"role": "critic", "content": "Bad."}, ROWS[0]["messages"][1]]}
+    rows, findings = validation.validate_and_drop(reading.to_dataset([critic, *ROWS]), tokenizer, 512)
+    assert list(rows["messages"]) == [each["messages"] for each in ROWS] and codes(findings) == set()
+    assert find("dropped", findings).text == (
+        'dropped 1 of 5 rows: the chat template refuses 1 rows (first messages of rows[0]: role "critic" in turn 1)'
+    )
+    rows, findings = validation.validate_and_drop(reading.to_dataset([critic]), tokenizer, 512)
+    assert len(rows) == 1 and codes(findings, "error") == {"template-refuses"}  # nothing would be left
+
+
+def test_of_pairs_that_are_no_pair_and_pairs_that_the_template_refuses_the_usable_ones_are_kept(tokenizer):
+    good = pair_of(0, "Two.", "No!")
+    bad = [
+        {**good, "rejected": None},
+        {**good, "prompt": [{"role": "critic", "content": "?"}]},
+        pair_of(1, "Yes.", "Yes."),
+    ]
+    rows, findings = validation.validate_and_drop(reading.to_dataset([*bad, good]), tokenizer, 512)
+    assert len(rows) == 1 and rows[0]["chosen"] == good["chosen"] and codes(findings, "error") == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("<s>[INST] Name two animals. [/INST]", "Llama 2"),
+        ("They live here.</s>", "Llama 2"),
+        ("<start_of_turn>user\nHello<end_of_turn>", "Gemma"),
+        ("Hello.<|eot_id|>", "Llama 3"),
+        ("Below is an instruction.\n\n### Instruction:\nName two.\n\n###Response:", "Alpaca"),
+        ("### Human: Hi ### Assistant: Hello", "Guanaco"),
+        ("<|user|>\nHi<|end|>", "Phi"),
+        ("<｜User｜>Hi<｜Assistant｜>", "DeepSeek"),
+        ("<|START_OF_TURN_TOKEN|><|USER_TOKEN|>Hi", "Command R"),
+        ("<|start_of_role|>user<|end_of_role|>Hi", "Granite"),
+        ("<|channel|>final<|message|>Hi", "gpt-oss"),
+        ("A chat.\nUSER: Hi ASSISTANT: Hello", "Vicuna"),
+        ("\n\nHuman: Hi\n\nAssistant: Hello", "Anthropic HH"),
+        ("<|my_turn|>Hi", "unknown"),
+    ],
+)
+def test_markers_of_other_chat_templates_in_the_text_are_a_warning(tokenizer, text, template):
+    for rows in ([*ROWS, row(text, "Yes, there are.")], [*ROWS, row("Yes?", text)]):
+        findings = validation.validate(rows, tokenizer, 512)
+        finding = find("template-in-text", findings)
+        assert (finding.level, finding.rows) == ("warning", (4,)) and template in finding.text
+        assert codes(findings) == {"template-in-text"}
+
+
+def test_markers_are_counted_once_per_row_and_those_of_the_tokenizer_are_special_tokens(tokenizer):
+    pair = pair_of(0, "<|eot_id|>Two.<|eot_id|>", "[INST] No.")
+    findings = validation.validate([pair, pair_of(1, "Yes.", "No.")], tokenizer, 512)
+    assert "the text of 1 rows contains markers of a chat template (" in find("template-in-text", findings).text
+    findings = validation.validate([row("Hi.", "Ho.<|im_end|></tool_call>"), *ROWS], tokenizer, 512)
+    assert (
+        codes(findings) == {"special-in-text"}
+        and "(</tool_call>, <|im_end|>)" in find("special-in-text", findings).text
+    )
+
+
+def test_ordinary_text_has_no_markers(tokenizer):
+    texts = [
+        "Use a < b and c > d, or [link](x).",
+        "### Results: good",
+        "The user: Ann. My assistant: Bob.",
+        "a <- b |> f",
+        "Human: a species.",
+    ]
+    assert codes(validation.validate([row(text, "So it is.") for text in texts], tokenizer, 512)) == set()
+
+
+def test_counts_in_findings_of_pairs_count_pairs(tokenizer):
+    long = pair_of(0, "Yes. " * 90, "No. " * 90)
+    findings = validation.validate([long, pair_of(1, "Yes.", "No."), pair_of(2, "Yes!", "No!")], tokenizer, 100)
+    assert "of 1 rows are cut" in find("truncated", findings).text
+    lost = {**long, "prompt": [{"role": "user", "content": "Name " * 90}]}
+    findings = validation.validate([lost, pair_of(1, "Yes.", "No.")], tokenizer, 100)
+    assert find("answer-lost", findings).text.startswith("1 rows have no answer left")
+    tokenizer.chat_template = templates.CHATML.replace(
+        "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}", "{{- 'Answer:' -}}{%- endif -%}"
+    )
+    findings = validation.validate([pair_of(0, "Yes.", "No."), pair_of(1, "Yes.", "No.")], tokenizer, 512)
+    assert "in 2 of the first 2 rows" in find("template-differs", findings).text
+
+
+def test_an_unmarked_chosen_answer_is_found_like_an_unmarked_rejected_one(tokenizer):
+    tokenizer.chat_template = templates.CHATML.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    for sides in (("Yes.", "No."), ("No.", "Yes.")):
+        assert find("mask-zero", validation.validate([pair_of(0, *sides)], tokenizer, 512)).rows == (0,)
+
+
+def test_rows_without_an_answer_within_max_length_are_never_held_out(tokenizer):
+    rows = reading.to_dataset(
+        [*(row(f"Sum up {'word ' * 60} {i}.", "So.") for i in range(9)), row("Name one.", "A cat.")]
+    )
+    findings = validation.validate(rows, tokenizer, 64)
+    lost = validation.rows_with(findings, "answer-lost")
+    assert lost == set(range(9))
+    for seed in range(5):
+        with pytest.raises(
+            InputError, match="no row of 9 can be held out, because none has an answer within max_length"
+        ):
+            decontamination.hold_out(rows.select(range(9)), 0.1, seed, exclude=lost)
+        assert decontamination.hold_out(rows, 0.1, seed, exclude=lost)[1]["messages"] == [rows[9]["messages"]]
 
 
 def test_a_template_that_marks_no_answer_is_an_error_on_every_row(tokenizer):
@@ -112,8 +230,9 @@ def test_chat_tokens_that_lora_does_not_train_are_named(tokenizer):
 
 def test_cut_answers_are_counted_and_all_rows_too_long_is_an_error(tokenizer):
     rows = [*ROWS, row("Name them.", "One. " * 100), row("Name " * 100, "None.")]
-    finding = find("truncated", validation.validate(rows, tokenizer, 100))
-    assert finding.rows == (4, 5) and "(1 lose the whole answer" in finding.text
+    findings = validation.validate(rows, tokenizer, 100)
+    assert find("truncated", findings).rows == (4,) and find("answer-lost", findings).rows == (5,)
+    assert find("answer-lost", findings).level == "warning"
     with pytest.raises(
         InputError, match=r"too-long: all rows are longer than 5 tokens.*; raise max_length \(first rows\[0\]\)"
     ):

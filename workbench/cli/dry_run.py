@@ -14,13 +14,16 @@ import torch
 from workbench import environment, hub
 from workbench.cli.masks import marked_lines
 from workbench.config import DPOSpec, SFTSpec
-from workbench.data import content, templates
-from workbench.models import adapters, loading, memory
+from workbench.data import content, reading, templates
+from workbench.models import adapters, loading, logprobs, memory
 from workbench.store import Run
 from workbench.train import preference, supervised
 
 TRIAL_STEPS = 3
 """The first one also warms up and is not timed."""
+
+TRIAL_ROWS = 16
+"""Rows that are read to measure a forward pass."""
 
 SHOWN = 2
 """Rows that are shown."""
@@ -56,6 +59,20 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
         return preference.make_trainer(trial, model, tokenizer, rows, work, [clock], True, reference)
 
     yield from _trial(spec, _steps(spec, len(rows)), trainer)
+
+
+def select_lines(loaded: reading.Loaded, base: str) -> Iterator[str]:
+    """Yield what `workbench select` would read, and what a forward pass over it costs."""
+    yield f"{'data':<12}{loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
+    yield from (f"{'':<12}{note}" for note in loaded.notes)
+    model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
+    yield from _rows(loaded.rows, tokenizer, loading.context_length(hub.fetch(base)))
+    some = loaded.rows.select(range(min(TRIAL_ROWS, len(loaded.rows))))
+    started = time.monotonic()
+    logprobs.supervised_loss(model, tokenizer, some, loading.context_length(hub.fetch(base)))
+    seconds = (time.monotonic() - started) / len(some) * len(loaded.rows)
+    yield f"{'time':<12}about {_duration(seconds)} per forward pass over all rows, measured on {len(some)}"
+    yield "dry run: nothing was scored; leave out --dry-run to select"
 
 
 def _rows(rows, tokenizer, max_length: int) -> Iterator[str]:

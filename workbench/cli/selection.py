@@ -1,4 +1,4 @@
-"""Choose rows of data that we did not make, and show what is picked and what is dropped: the command `workbench select`."""
+"""Select the best rows of a data set and show what is selected and what is not: the command `workbench select`."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,13 +8,11 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from workbench import profiles
 from workbench.data import content, reading, selection
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
 
-GOOD = ("deita", "less")  # these judge rows by a few that are known to be good
-
+NEEDS_GOOD = ("deita", "less")  # these compare rows with a few that are known to be good
 
 SELECTORS: dict[str, Callable] = {
     "random": lambda rows, model, tokenizer, good: selection_scores.random_scores(rows),
@@ -32,50 +30,67 @@ SELECTORS: dict[str, Callable] = {
 }
 
 
-def select_rows(
-    source: str, by: str, size: int, base: str | None, good: str | None, out: Path | None, drop_bad: bool, show: int
-) -> Iterator[str]:
-    """Choose `size` rows of `source` by one of SELECTORS and yield what a person wants to read; write them to `out`, a row a line.
-
-    base: folder or Hub id of the model that judges; None is the pocket base. good: a file of rows known to be good, for
-    those of GOOD. show: rows to print of the picked and of the dropped.
-    Raises InputError for an unknown selector, a size that the rows do not have, an `out` that is there already.
-    """
+def require_selector(by: str, good: str | None) -> None:
+    """Raise InputError for an unknown selector, or one that needs a file of good rows and has none."""
     if by not in SELECTORS:
         near = get_close_matches(by, SELECTORS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f'selector "{by}" is unknown; known are {", ".join(SELECTORS)}{hint}')
-    if by in GOOD and good is None:
-        raise InputError(f"{by} judges rows by a few that are known to be good; name a file of them with --good")
-    if out is not None and out.exists():
-        raise InputError(f"{out} is there already; name another file")
-    loaded = reading.load(source, drop_bad=drop_bad)
-    if "messages" not in loaded.rows.column_names:
-        raise InputError(f"{source}: preference pairs (chosen, rejected); give data with one answer a prompt")
-    yield f"data     {source}: {len(loaded.rows):,} rows, format {loaded.format}"
+    if by in NEEDS_GOOD and good is None:
+        raise InputError(f"{by} compares rows with a few that are known to be good; name a file of them with --good")
+
+
+def select_rows(
+    loaded: reading.Loaded, by: str, size: int, base: str, good: str | None, out: Path | None, show: int
+) -> Iterator[str]:
+    """Select `size` of the rows that were read by one of SELECTORS, write them to `out`, and yield a report, line by line.
+
+    Args:
+        base: folder or Hub id of the model that scores the rows.
+        good: a file of rows known to be good, for those of NEEDS_GOOD.
+        out: a new file, which gets one row per line.
+        show: number of selected and of other rows to show.
+
+    Raises:
+        InputError: fewer rows than `size`, or preference pairs in place of single answers.
+    """
+    yield f"data     {loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
     yield from (f"         {note}" for note in loaded.notes)
-    examples = list(reading.load(good).rows) if good else None
-    where = str(base or profiles.get("pocket").base)
-    model, tokenizer = loading.load_base(where), loading.load_tokenizer(where)
-    found = np.asarray(SELECTORS[by](loaded.rows, model, tokenizer, examples), dtype=float)
-    chosen = selection.select(loaded.rows, found, size=size, selector=by)
-    never = int(np.isneginf(found).sum())
-    yield f"selector {by}, judged by {where}" + f"; it excludes {never:,} rows" * bool(never)
+    _require_answers(loaded)
+    if size > len(loaded.rows):
+        raise InputError(f"size asks for {size:,} rows; the data hold {len(loaded.rows):,}; ask for 1 to {len(loaded.rows):,}")
+    examples = _good_rows(good) if good else None
+    model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
+    scores = np.asarray(SELECTORS[by](loaded.rows, model, tokenizer, examples), dtype=float)
+    selected = selection.select(loaded.rows, scores, size=size, selector=by)
+    excluded = int(np.isneginf(scores).sum())
+    yield f"selector {by}, judged by {base}" + f"; it excludes {excluded:,} rows" * bool(excluded)
     lengths = selection_scores.answer_lengths(loaded.rows, tokenizer)
-    order = np.argsort(-found, kind="stable")
+    order = np.argsort(-scores, kind="stable")
     taken, left = order[:size], order[size:]
-    yield f"answers  {lengths.mean():.0f} tokens in all rows, {lengths[taken].mean():.0f} in those picked"
-    for heading, places in (("picked", taken[:show]), ("dropped", left[::-1][:show])):
+    yield f"answers  {lengths.mean():.0f} tokens in all rows, {lengths[taken].mean():.0f} in the selected ones"
+    for heading, places in (("selected", taken[:show]), ("not selected", left[::-1][:show])):
         yield f"\n{heading}"
-        yield from (_line(loaded.rows[int(i)], found[i]) for i in places)
+        yield from (_line(loaded.rows[int(i)], scores[i]) for i in places)
     if out is not None:
-        _write(chosen, out)
-        yield f"\nwritten  {out}: {len(chosen):,} rows"
+        _write(selected, out)
+        yield f"\nwritten  {out}: {len(selected):,} rows"
+
+
+def _require_answers(loaded: reading.Loaded) -> None:
+    if "messages" not in loaded.rows.column_names:
+        raise InputError(f"{loaded.source}: preference pairs (chosen, rejected); give data with one answer per prompt")
+
+
+def _good_rows(source: str) -> list[dict]:
+    loaded = reading.load(source)
+    _require_answers(loaded)
+    return list(loaded.rows)
 
 
 def _line(row: dict, score: float) -> str:
-    asked, said = content.plain_prompt(row), content.message_text(row["messages"][-1])
-    return f"  {score:9.3f}  {_short(asked)}  →  {_short(said)}"
+    prompt, answer = content.plain_prompt(row), content.message_text(row["messages"][-1])
+    return f"  {score:9.3f}  {_short(prompt)}  →  {_short(answer)}"
 
 
 def _short(text: str, most: int = 70) -> str:

@@ -70,7 +70,7 @@ def sft(
     from workbench.cli import training_output
 
     loaded = load(source, split, columns, drop_bad)
-    _print(training_output.sft_lines(spec, loaded, hold_out, samples, report_to, dry_run))
+    _print(training_output.sft_lines(spec, loaded, hold_out, drop_bad, samples, report_to, dry_run))
 
 
 def dpo(

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+import datasets
+from transformers import PreTrainedTokenizerBase
+
 from workbench import distributed, hub
 from workbench.cli import dry_run
 from workbench.config import DPOSpec, SFTSpec
@@ -16,12 +19,19 @@ NEW_TOKENS = 64
 
 
 def sft_lines(
-    spec: SFTSpec, loaded: reading.Loaded, fraction: float, samples: int, report_to: str = "none", dry: bool = False
+    spec: SFTSpec,
+    loaded: reading.Loaded,
+    fraction: float,
+    drop_bad: bool,
+    samples: int,
+    report_to: str = "none",
+    dry: bool = False,
 ) -> Iterator[str]:
     """Train on the rows that were read and yield each line to print as soon as it is known.
 
     Args:
         fraction: share of the rows held out from training; the loss and the sample answers are measured on them.
+        drop_bad: leave out rows that cannot be used instead of raising.
         samples: how many held-out prompts are answered.
         report_to: a tracker, see :func:`workbench.train.supervised.sft`.
         dry: only show what would be done, see :mod:`workbench.cli.dry_run`.
@@ -34,10 +44,10 @@ def sft_lines(
         raise InputError(
             f"{loaded.source}: preference pairs (chosen, rejected) are for `workbench dpo`; sft needs one answer per prompt"
         )
-    findings = validation.validate(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length)
+    rows, findings = _validated(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
-    rows, held_out = decontamination.hold_out(loaded.rows, fraction, spec.seed)
+    rows, held_out = _split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.method} of {spec.base} on {len(rows):,} rows, {len(held_out):,} held out"
     if dry:
         yield from dry_run.sft_lines(spec, rows)
@@ -63,7 +73,7 @@ def dpo_lines(
 
     Args:
         fraction: share of the pairs held out from training; their prompts are the ones that are answered.
-        drop_bad: leave out pairs whose two answers are the same.
+        drop_bad: leave out pairs that cannot be used, and those whose two answers are the same.
         samples: how many held-out prompts are answered.
         dry: only show what would be done, see :mod:`workbench.cli.dry_run`.
 
@@ -76,14 +86,10 @@ def dpo_lines(
         raise InputError(
             f"{loaded.source}: one answer per prompt is for `workbench sft`; dpo needs pairs (chosen, rejected)"
         )
-    findings = validation.validate(rows, loading.load_tokenizer(start.adapter), spec.max_length)
+    rows, findings = _validated(rows, loading.load_tokenizer(start.adapter), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
-    same = {i for finding in findings if finding.code == "chosen-is-rejected" for i in finding.rows}
-    if drop_bad and same:
-        rows = rows.select([i for i in range(len(rows)) if i not in same])
-        yield f"{'':<12}{len(same):,} pairs left out, {len(rows):,} kept"
-    rows, held_out = decontamination.hold_out(rows, fraction, spec.seed)
+    rows, held_out = _split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.loss} from {start.id} on {len(rows):,} pairs, {len(held_out):,} held out"
     if dry:
         yield from dry_run.dpo_lines(spec, rows, start)
@@ -95,6 +101,23 @@ def dpo_lines(
     yield f"{'run':<12}{run.path}"
     asked = [row | {"messages": row["prompt"] + row["chosen"]} for row in held_out]
     yield from answer_lines({"SFT": start, "DPO": run}, asked, samples, "chosen")
+
+
+def _validated(
+    rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, drop_bad: bool
+) -> tuple[datasets.Dataset, list[validation.Finding]]:
+    """Return the rows, with `drop_bad` only those that can be used, and their findings."""
+    if drop_bad:
+        return validation.validate_and_drop(rows, tokenizer, max_length)
+    return rows, validation.validate(rows, tokenizer, max_length)
+
+
+def _split(
+    rows: datasets.Dataset, findings: list[validation.Finding], fraction: float, seed: int
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Split into (training, held out); every held-out row has an answer within max_length."""
+    lost = validation.rows_with(findings, "answer-lost")
+    return decontamination.hold_out(rows, fraction, seed, exclude=lost)
 
 
 def data_lines(loaded: reading.Loaded) -> Iterator[str]:

@@ -5,7 +5,7 @@ Two rows leak where they ask the same, in the same words or nearly: :mod:`workbe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import datasets
@@ -33,29 +33,49 @@ class Leak:
     """1.0 for the same prompt, else see duplicates.near_duplicates."""
 
 
-def hold_out(rows: datasets.Dataset, fraction: float = 0.1, seed: int = 0) -> tuple[datasets.Dataset, datasets.Dataset]:
+def hold_out(
+    rows: datasets.Dataset, fraction: float = 0.1, seed: int = 0, exclude: Collection[int] = ()
+) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Split into (training, held out) so that no held-out prompt is trained on: find_leaks(training, held_out) is empty.
 
-    Rows that ask the same stay together, so at most, not exactly, `fraction` of the rows are held out.
+    Rows that ask the same stay together, so at most, not exactly, `fraction` of the rows are held out, but at least one.
+
+    Args:
+        exclude: positions of rows that must not be held out, for instance those without an answer within max_length.
 
     Raises:
-        InputError: all rows ask the same, so that none can be held out.
+        InputError: no row can be held out.
     """
     n = len(rows)
     wanted = max(1, round(fraction * n))
     pairs = np.array([(i, j) for i, j, _ in _matches(rows, rows, THRESHOLD)]).reshape(-1, 2).T
     _, group = connected_components(coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(n, n)), directed=False)
     size = np.bincount(group)
+    excluded = set(group[list(exclude)])
     held: list[int] = []
     for chosen in np.random.default_rng(seed).permutation(len(size)):
-        if len(held) + size[chosen] <= wanted:
+        if chosen not in excluded and len(held) + size[chosen] <= wanted:
             held += np.flatnonzero(group == chosen).tolist()
     if not held or len(held) == n:
-        raise InputError(
-            f"no row of {n} can be held out, because the others ask the same; give more prompts or hold out none"
-        )
+        raise InputError(_why_none(size, excluded, wanted))
     kept = sorted(set(range(n)) - set(held))
     return rows.select(kept), rows.select(sorted(held))
+
+
+def _why_none(size: np.ndarray, excluded: set[int], wanted: int) -> str:
+    """Explain why no row can be held out, given the number of rows of each prompt."""
+    n = size.sum()
+    if n == 1:
+        return "the data have 1 row, so none can be held out; give at least 2 rows with different prompts"
+    if len(size) == 1:
+        return f"no row of {n:,} can be held out, because all ask the same; give more prompts"
+    if len(excluded) == len(size):
+        return f"no row of {n:,} can be held out, because none has an answer within max_length; raise max_length"
+    least = min(rows for prompt, rows in enumerate(size) if prompt not in excluded)
+    return (
+        f"no row of {n:,} can be held out, because each prompt has at least {least:,} rows, and the share to hold out "
+        f"allows {wanted:,}; give more prompts, or hold out a share of at least {min(0.99, np.ceil(100 * least / n) / 100):g}"
+    )
 
 
 def find_leaks(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = THRESHOLD) -> list[Leak]:

@@ -1,22 +1,81 @@
-"""Find faults in the texts of training rows: empty answers, special tokens, turns out of order, duplicates, contradictions."""
+"""Find faults in the texts of training rows: empty answers, markers of chat templates, turns out of order, duplicates, contradictions."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import transformers
 
-from workbench.data import content, duplicates, templates
+from workbench.data import content, duplicates
 from workbench.data.findings import Finding, finding
+
+# What common chat templates write around turns. A text that contains it was rendered by such a template before, or quotes one.
+MARKERS = {
+    "ChatML": ("<|im_start|>", "<|im_end|>", "<|im_sep|>"),
+    "Llama 2, Mistral": ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>"),
+    "Mistral": (
+        "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[SYSTEM_PROMPT]",
+        "[/SYSTEM_PROMPT]",
+    ),
+    "Llama 3": (
+        "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>",
+        "<|python_tag|>",
+    ),
+    "Llama 4": ("<|header_start|>", "<|header_end|>", "<|eot|>"),
+    "Gemma": ("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>"),
+    "Phi, Zephyr": ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+    "GPT": ("<|endoftext|>", "<|endofprompt|>"),
+    "gpt-oss": ("<|start|>", "<|channel|>", "<|message|>", "<|return|>", "<|call|>"),
+    "DeepSeek": ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),
+    "Command R": (
+        "<BOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>",
+    ),
+    "Granite": ("<|start_of_role|>", "<|end_of_role|>"),
+    "GLM": ("[gMASK]", "<sop>", "<|observation|>"),
+    "InternLM": ("<|User|>", "<|Bot|>", "<eoh>", "<eoa>"),
+    "OpenAssistant": ("<|prompter|>",),
+    "Alpaca": ("### Instruction:", "### Response:"),
+    "Guanaco": ("### Human:", "### User:", "### Assistant:"),
+    "Vicuna": ("USER:", "ASSISTANT:"),
+    "Anthropic HH": ("Human:", "Assistant:"),
+}  # fmt: skip
+WORDS = (
+    "Vicuna",
+    "Anthropic HH",
+)  # their markers are plain words, which count only together and at the beginning of a line
+TEMPLATE_OF = {marker: name for name, markers in MARKERS.items() for marker in markers}
+
+
+def _pattern(marker: str) -> str:
+    return r"(?m:^)\#\#\#[ \t]*" + re.escape(marker[4:]) if marker.startswith("### ") else re.escape(marker)
+
+
+MARKER = re.compile(
+    "|".join(_pattern(marker) for marker, name in TEMPLATE_OF.items() if name not in WORDS)
+    + r"|<[|｜][^\s|｜<>]{1,40}[|｜]>"  # looks like a marker, though of a template that is not in the table
+)
+DIALOGUES = {
+    name: (re.compile(rf"(?m)^[ \t]*{MARKERS[name][0]}"), re.compile(rf"(?m)(?:^|\s){MARKERS[name][1]}"))
+    for name in WORDS
+}
+
+
+def find_markers(text: str) -> set[str]:
+    """Return the markers of chat templates in a text: those of MARKERS, and whatever else looks like <|this|>."""
+    found = {" ".join(match[0].replace("###", "### ").split()) for match in MARKER.finditer(text)}
+    for name, patterns in DIALOGUES.items():
+        if all(pattern.search(text) for pattern in patterns):
+            found |= set(MARKERS[name])
+    return found
 
 
 def check_texts(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:
-    """Find empty and very short answers, the tokenizer's special tokens written as text, and turns out of order."""
+    """Find empty and very short answers, markers of chat templates in the text, and turns out of order."""
     answers = [content.conversation(row)[-1] for row in rows]
     turns = [[turn for each in content.conversations(row) for turn in each["messages"]] for row in rows]
-    tokens = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, *templates.CHAT_TOKENS} - {None}
     return [
         *finding(
             "error",
@@ -24,16 +83,7 @@ def check_texts(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenize
             (i for i, turn in enumerate(answers) if not (turn["content"] or "").strip() and not turn.get("tool_calls")),
             "{n} answers are empty; write them or remove the rows",
         ),
-        *finding(
-            "warning",
-            "special-in-text",
-            (
-                i
-                for i, each in enumerate(turns)
-                if any(token in (turn["content"] or "") for turn in each for token in tokens)
-            ),
-            f"the text of {{n}} rows contains one of {', '.join(sorted(tokens))}, which opens or ends a turn; remove it",
-        ),
+        *_markers([[turn["content"] or "" for turn in each] for each in turns], tokenizer),
         *finding(
             "warning",
             "turns",
@@ -47,6 +97,41 @@ def check_texts(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenize
             "{n} answers are a single word, so the model learns to answer as briefly",
         ),
     ]
+
+
+def _markers(texts: Sequence[list[str]], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:
+    """Find rows whose texts contain special tokens of the tokenizer, or markers of chat templates that it reads as text.
+
+    Args:
+        texts: the contents of all turns, per row.
+    """
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    special = {token for token in (*tokenizer.all_special_tokens, *added) if token.strip()}
+    pattern = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)")
+    tokens = [{token for text in each for token in pattern.findall(text)} for each in texts]
+    markers = [{marker for text in each for marker in find_markers(text)} - special for each in texts]
+    templates = [{TEMPLATE_OF.get(marker, "unknown") for marker in each} for each in markers]
+    return [
+        *finding(
+            "warning",
+            "special-in-text",
+            (i for i, each in enumerate(tokens) if each),
+            f"the text of {{n}} rows contains special tokens of the tokenizer ({_most_common(tokens)}), which the model reads as "
+            "the beginning or end of a turn; remove them",
+        ),
+        *finding(
+            "warning",
+            "template-in-text",
+            (i for i, each in enumerate(markers) if each),
+            f"the text of {{n}} rows contains markers of a chat template ({_most_common(markers)}; template: "
+            f"{_most_common(templates)}), which would be trained as text; remove them, or split the text into messages",
+        ),
+    ]
+
+
+def _most_common(found: Iterable[set[str]], most: int = 4) -> str:
+    counts = Counter(each for row in found for each in sorted(row))
+    return ", ".join(name for name, _ in counts.most_common(most)) + ", …" * (len(counts) > most)
 
 
 def check_repeats(rows: Sequence[dict]) -> list[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import datasets
 import numpy as np
 import pandas as pd
 import transformers
@@ -16,8 +17,21 @@ from jinja2 import TemplateError
 
 from workbench.data import content, preference_validation, templates, text_validation
 from workbench.data.findings import Finding, finding
-from workbench.errors import InputError
+from workbench.errors import InputError, first_line
 
+UNUSABLE = (
+    "no-pair",
+    "prompt-differs",
+    "template-refuses",
+    "empty-answer",
+    "chosen-is-rejected",
+)  # findings about single rows
+REFUSALS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+)  # what the code of a chat template raises on turns that it does not expect
 SAMPLE = 32  # conversations whose prompts in training and in use are compared: the template is the same for all
 
 
@@ -60,17 +74,11 @@ def validate(
     if tokenizer.chat_template is None:
         fix = "add one with data.with_template, or take a base whose tokenizer has one"
         return [Finding("error", "no-template", f"the tokenizer has no chat template; {fix}")]
-    encoded = []
-    for i, row in enumerate(rows):
-        for each in content.conversations(row):
-            messages = each["messages"]
-            try:
-                ids, mask = templates.encode(tokenizer, messages, content.row_tools(row))
-            except TemplateError as error:
-                text = f"the chat template refuses a conversation ({error}); change its turns or the template"
-                return [Finding("error", "template-refuses", text, (i,))]
-            encoded.append(EncodedConversation(i, messages, ids, mask))
+    encoded, refused = _encode(rows, tokenizer)
+    if not encoded:
+        return refused
     findings = [
+        *refused,
         *_lengths(encoded, max_length),
         *_special_tokens(encoded, tokenizer, trainable),
         *_prompts_in_use(rows, encoded, tokenizer),
@@ -80,6 +88,48 @@ def validate(
         *preference_validation.answer_lengths(encoded),
     ]
     return sorted(findings, key=lambda each: ("error", "warning", "note").index(each.level))
+
+
+def _encode(
+    rows: list[dict], tokenizer: transformers.PreTrainedTokenizerBase
+) -> tuple[list[EncodedConversation], list[Finding]]:
+    """Return the conversations of the rows that the chat template accepts, and a finding for those that it refuses."""
+    encoded, reasons = [], {}
+    for i, row in enumerate(rows):
+        fields = ("messages",) if row.get("messages") else ("prompt + chosen", "prompt + rejected")
+        for field, each in zip(fields, content.conversations(row), strict=True):
+            try:
+                ids, mask = templates.encode(tokenizer, each["messages"], content.row_tools(row))
+            except REFUSALS as error:
+                reasons.setdefault(i, f"{field} of rows[{i}]: {first_line(error)}")
+            else:
+                encoded.append(EncodedConversation(i, each["messages"], ids, mask))
+    first = next(iter(reasons.values()), "")
+    text = f"the chat template refuses {{n}} rows (first {first}); change their turns, or drop the rows (drop_bad, --drop-bad)"
+    return [each for each in encoded if each.row not in reasons], finding("error", "template-refuses", reasons, text)
+
+
+def validate_and_drop(
+    rows: datasets.Dataset, tokenizer: transformers.PreTrainedTokenizerBase, max_length: int
+) -> tuple[datasets.Dataset, list[Finding]]:
+    """Leave out the rows that cannot be trained on, whatever the settings, and return the others with their findings.
+
+    A note among the findings says which rows were left out. Nothing is left out if no row would remain.
+    """
+    findings, dropped = validate(rows, tokenizer, max_length), []
+    while bad := rows_with(findings, *UNUSABLE):
+        if len(bad) == len(rows):
+            break
+        causes = [each.text.split(";")[0] for each in findings if each.code in UNUSABLE]
+        dropped += [Finding("note", "dropped", f"dropped {len(bad):,} of {len(rows):,} rows: {'; '.join(causes)}")]
+        rows = rows.select([i for i in range(len(rows)) if i not in bad])
+        findings = validate(rows, tokenizer, max_length)  # again: a row that is no pair hides what else is wrong
+    return rows, findings + dropped
+
+
+def rows_with(findings: list[Finding], *codes: str) -> set[int]:
+    """Return the positions of the rows that have a finding of one of these codes."""
+    return {i for each in findings if each.code in codes for i in each.rows}
 
 
 def require_valid(findings: list[Finding]) -> None:
@@ -104,17 +154,24 @@ def _lengths(encoded: list[EncodedConversation], max_length: int) -> list[Findin
     if lengths.min() > max_length:
         text = f"all rows are longer than {max_length} tokens (the shortest has {lengths.min()}); raise max_length"
         return finding("error", "too-long", (each.row for each in encoded), text)
-    cut = [each for each in encoded if any(each.mask[max_length:])]
-    lost = sum(not any(each.mask[:max_length]) for each in cut)
+    cut = {each.row for each in encoded if any(each.mask[max_length:])}
+    lost = {each.row for each in encoded if any(each.mask) and not any(each.mask[:max_length])}
     median, most = np.percentile(lengths, [50, 95]).round().astype(int)
     answers = sum(sum(each.mask) for each in encoded) / lengths.sum()
     return [
         *finding(
             "warning",
+            "answer-lost",
+            sorted(lost),
+            f"{{n}} rows have no answer left after the cut at {max_length} tokens and are not trained on; raise max_length or "
+            "remove the rows",
+        ),
+        *finding(
+            "warning",
             "truncated",
-            (each.row for each in cut),
-            f"the answers of {{n}} rows are cut at {max_length} tokens, so their end is not learned ({lost} lose the whole "
-            "answer and are not trained on); raise max_length or remove the rows",
+            sorted(cut - lost),
+            f"the answers of {{n}} rows are cut at {max_length} tokens, so their end is not learned; raise max_length or remove "
+            "the rows",
         ),
         Finding(
             "note",
@@ -132,21 +189,21 @@ def _special_tokens(
 ) -> list[Finding]:
     """Find answers that are not marked or have no end token, doubled BOS, padding that hides the end, untrained embeddings."""
     special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
-    ends = {each.row: each.last() for each in encoded}
+    ends = [(each.row, each.last()) for each in encoded]
     bos = tokenizer.bos_token_id
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     findings = [
         *finding(
             "error",
             "mask-zero",
-            (row for row, end in ends.items() if end is None),
+            (row for row, end in ends if end is None),
             "no token of {n} rows is trained on, because the chat template does not mark the answer; put {% generation %} and "
             "{% endgeneration %} around it, or use data.with_template",
         ),
         *finding(
             "error",
             "end-token",
-            (row for row, end in ends.items() if end is not None and end not in special),
+            (row for row, end in ends if end is not None and end not in special),
             "the answers of {n} rows do not end with a special token, so the model never learns to stop; put the end token "
             "before {% endgeneration %} in the chat template",
         ),
@@ -157,7 +214,7 @@ def _special_tokens(
             "{n} rows begin with two BOS tokens; remove one from the chat template or from the text",
         ),
     ]
-    if pad is not None and pad in ends.values():
+    if pad is not None and pad in (end for _, end in ends):
         text = (
             f"padding is the end token {tokenizer.decode([pad])!r}, so where padding is masked the end is never learned"
         )
@@ -181,7 +238,8 @@ def _prompts_in_use(
 ) -> list[Finding]:
     """Find rows whose prompt, as the model gets it in use, is not what precedes the answer in training."""
     differs = []
-    for each in encoded[:SAMPLE]:
+    sample = encoded[:SAMPLE]
+    for each in sample:
         prompt = templates.prompt_ids(tokenizer, each.messages[:-1], content.row_tools(rows[each.row]))
         n = len(prompt)
         # Two tokens: a space that the tokenizer puts before a first word may be a token of its own, which counts as the template's.
@@ -191,6 +249,6 @@ def _prompts_in_use(
         "error",
         "template-differs",
         differs,
-        f"in {{n}} of the first {min(SAMPLE, len(encoded))} rows the prompt in use is not the one in training; make the chat "
+        f"in {{n}} of the first {len({each.row for each in sample})} rows the prompt in use is not the one in training; make the chat "
         "template write the same for add_generation_prompt as before an answer",
     )
