@@ -183,40 +183,40 @@ BAD_FILES = {
     "broken line": (f"{GOOD}\n".encode() * 16 + b'{"messages": [\n' + GOOD.encode(), "line 17, broken JSON"),
     "broken list": (b'[\n{"instruction": "a",\n"output" "b"}]', "line 3, column 10: broken JSON"),
     "not UTF-8": (GOOD.encode() + b'\n{"messages": "caf\xe9"}', "line 2: not UTF-8"),
-    "half a character": (GOOD.replace("Who?", "\\ud83d").encode(), "row 1, field messages: half a character"),
+    "half a character": (GOOD.replace("Who?", "\\ud83d").encode(), "line 1, field messages: half a character"),
     "row is a list": (f"{GOOD}\n[1]".encode(), "line 2, not an object"),
     "missing response": (b'{"instruction": "a", "output": "b"}\n{"instruction": "a"}', "line 2, field output: missing"),
-    "empty response": (b'{"instruction": "a", "output": " "}', "row 1, field output: empty response"),
-    "empty prompt": (b'{"instruction": "", "output": "b"}', "row 1, field instruction: empty prompt"),
-    "number": (b'{"instruction": "a", "output": 42}', "row 1, field output: int where text"),
-    "no instance": (b'{"instruction": "a", "instances": []}', "row 1, field instances: no instance"),
+    "empty response": (b'{"instruction": "a", "output": " "}', "line 1, field output: empty response"),
+    "empty prompt": (b'{"instruction": "", "output": "b"}', "line 1, field instruction: empty prompt"),
+    "number": (b'{"instruction": "a", "output": 42}', "line 1, field output: int where text"),
+    "no instance": (b'{"instruction": "a", "instances": []}', "line 1, field instances: no instance"),
     "unknown role": (
-        GOOD.replace('"user"', '"bot"').encode(),
-        r"field messages\[0\].role: unknown role 'bot'; use one of",
+        GOOD.replace('"user"', '"narrator"').encode(),
+        r"field messages\[0\].role: unknown role 'narrator'; use one of",
     ),
     "no content": (
         GOOD.replace('"content": "Yes."', '"text": "Yes."').encode(),
         r"field messages\[1\].content: missing",
     ),
-    "parts": (GOOD.replace('"Yes."', '[{"type": "text"}]').encode(), r"field messages\[1\].content: list where text"),
+    "parts": (GOOD.replace('"Yes."', '[{"type": "text"}]').encode(), r"field messages\[1\].content\[0\].text: missing"),
     "empty turn": (GOOD.replace("Yes.", "").encode(), r"field messages\[1\]: empty response"),
     "ends with user": (
         GOOD.replace('"assistant"', '"user"').encode(),
         "field messages: ends with the user; .* drop it",
     ),
     "begins with gpt": (GOOD.replace('"user"', '"assistant"').encode(), "field messages: begins with the assistant"),
-    "no turns": (b'{"messages": []}', "row 1, field messages: empty"),
-    "tools": (GOOD.replace("{", '{"tools": "add", ', 1).encode(), "row 1, field tools: text where a list is needed"),
+    "no turns": (b'{"messages": []}', "line 1, field messages: empty"),
+    "tools": (GOOD.replace("{", '{"tools": "add", ', 1).encode(), "line 1, field tools: text where a list is needed"),
     "columns": (
         b'{"turns": ["a"], "id": 1}',
-        r"unknown format, columns turns, id; known are .*Alpaca \(instruction, output",
+        r"unknown format, columns turns, id; known are .*instruction.*; or name the columns: columns, --columns prompt=",
     ),
-    "no prompt": (b'{"chosen": "a", "rejected": "b"}', "row 1, field prompt: missing"),
+    "no prompt": (b'{"chosen": "a", "rejected": "b"}', "line 1, field prompt: missing"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_bad_input_is_one_line_with_file_place_field_and_mend(tmp_path, case):
+def test_bad_input_is_one_line_with_file_place_field_and_fix(tmp_path, case):
     content, message = BAD_FILES[case]
     file = tmp_path / "rows.jsonl"
     file.write_bytes(content)
@@ -264,7 +264,7 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
         reading.load(file)
     loaded = reading.load(file, drop_bad=True)
     assert len(loaded.rows) == 2
-    assert "left out 2 of 4 rows (1 × empty response, 1 × missing" in loaded.notes[0]
+    assert "left out 2 of 4 rows (1 × empty response, 1 × missing" in loaded.notes[-1]
     with pytest.raises(InputError, match="empty response"):
         reading.load(write(file, rows[1:2]), drop_bad=True)
 

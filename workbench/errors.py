@@ -1,4 +1,4 @@
-"""The error that a user's input can cause, and one-line messages."""
+"""Errors that a user's input can cause, and one-line messages."""
 
 
 class InputError(Exception):
@@ -6,6 +6,14 @@ class InputError(Exception):
 
     The command line prints the message and exits with code 2; a notebook shows it as the last line of the traceback.
     """
+
+
+class BadRow(Exception):
+    """A row of data that cannot be used: its field, what is wrong with it, and the fix. Reading names the file and the row as well."""
+
+    def __init__(self, field: str, wrong: str, fix: str):
+        super().__init__(f"field {field}: {wrong}; {fix}" if field else f"{wrong}; {fix}")
+        self.wrong = wrong
 
 
 def first_line(error: Exception) -> str:

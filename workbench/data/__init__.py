@@ -28,11 +28,11 @@ from workbench.data.decontamination import (
 )
 from workbench.data.duplicates import near_duplicates
 from workbench.data.findings import Finding
-from workbench.data.formats import BadRow
 from workbench.data.reading import Loaded, load, take_first, to_dataset
 from workbench.data.selection import distinct, diverse, oracle, select, selection_precision
 from workbench.data.templates import encode, end_of_turn, prompt_ids, show_mask, with_template
 from workbench.data.validation import findings_table, require_valid, validate
+from workbench.errors import BadRow
 
 __all__ = [
     "CORRUPTIONS",

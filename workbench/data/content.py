@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import datasets
 import numpy as np
 
-from workbench.data import duplicates, formats
+from workbench.data import duplicates
 from workbench.errors import InputError
 
 
@@ -81,8 +81,16 @@ def _hash(rows: Iterable[dict]) -> str:
     for row in rows:
         read = {key: row[key] for key in ("messages", "prompt", "chosen", "rejected") if row.get(key)}
         read |= {"tools": row_tools(row)} if row_tools(row) else {}
-        digest.update(json.dumps(formats.without_nulls(read), sort_keys=True, ensure_ascii=False).encode() + b"\n")
+        digest.update(json.dumps(_without_nulls(read), sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _without_nulls(value):
+    """Return `value` without empty fields, which Arrow fills in; in arguments and parameters, null is a value and stays."""
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if item is not None}
+        return {key: item if key in ("arguments", "parameters") else _without_nulls(item) for key, item in kept.items()}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def answered_turns(row: dict) -> list[tuple[str, str]]:

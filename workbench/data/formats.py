@@ -1,274 +1,269 @@
-"""The common shapes of instruction data, each turned into one: messages of which the last is the answer.
+"""Say which column of a row means what, and turn a row of any common format into messages or a preference pair.
 
-Every converter takes one row as it stands in the file and returns the columns that training reads: `messages`, or
-`prompt`, `chosen` and `rejected` (each a list of messages) for preference data. A row that cannot be used raises BadRow.
+One table, COLUMNS, lists for each role (the prompt, a text that belongs to it, the answer, …) the column names that public data sets
+use. A row that cannot be used raises BadRow. What the fields of a turn mean is in :mod:`workbench.data.messages`.
 """
 
-import json
-import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-ROLES = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "tool": "tool",
-}
+from workbench.data import messages, preference_pairs, tool_calls
+from workbench.data.values import check_texts, is_empty, parse_json, storable
+from workbench.errors import BadRow, InputError
 
-
-# Trainers take these columns for training data whatever else is there, so they are not kept beside `messages`.
-CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-
-
-RESULT = re.compile(r"</?tool_response>")
-
-
+COLUMNS = {
+    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
+    "prompt": ("prompt", "instruction", "question", "query", "problem"),
+    "input": ("input", "inputs", "context", "passage"),  # belongs to the prompt; input or inputs alone is the prompt
+    "system": ("system", "system_prompt", "system_message"),
+    "history": ("history",),
+    "response": ("output", "outputs", "response", "completion", "answer", "target", "targets", "solution"),
+    "chosen": ("chosen", "chosen_response", "response_chosen", "preferred", "response_j"),
+    "rejected": ("rejected", "rejected_response", "response_rejected", "dispreferred", "response_k"),
+    "score_chosen": ("score_chosen", "chosen_score", "rating_chosen", "chosen_rating", "reward_chosen", "chosen_reward"),
+    "score_rejected": (
+        "score_rejected", "rejected_score", "rating_rejected", "rejected_rating", "reward_rejected", "rejected_reward",
+    ),
+    "label": ("label", "kto_tag", "desirable", "is_desirable"),  # true or false: a good or a bad answer (KTO)
+    "tools": ("tools", "functions"),
+    "weight": ("weight", "sample_weight", "loss_weight"),  # of the whole row
+}  # fmt: skip
+MEDIA = ("image", "images", "image_path", "image_url", "video", "videos", "audio", "audios", "pixel_values")
+ROLE_OF = {name: role for role, names in COLUMNS.items() for name in names} | dict.fromkeys(MEDIA, "media")
+# Trainers take these for training data whatever else is there, so they are not kept beside messages.
 READ_BY_TRAINERS = {"messages", "prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "tools"}
+NAMES = {
+    ("messages", None): "messages", ("conversations", None): "ShareGPT", ("instruction", "output"): "Alpaca",
+    ("instruction", "response"): "Dolly",
+}  # fmt: skip
+KNOWN = (
+    "messages or conversations (lists of turns), a prompt (prompt, instruction, question, …) with its answer (output, response, "
+    "completion, answer, …), self-instruct (instruction, instances), xLAM (query, answers, tools), pairs (chosen, rejected)"
+)
 
 
-class BadRow(Exception):
-    """A row that cannot be used: the field, what is wrong with it, and the mend."""
-
-    def __init__(self, field: str, wrong: str, mend: str):
-        super().__init__(f"field {field}: {wrong}; {mend}" if field else f"{wrong}; {mend}")
-        self.wrong = wrong
-
-
-@dataclass(frozen=True)
-class Format:
-    """A shape of data: the columns by which it is recognised, and how one row becomes messages."""
+@dataclass
+class Layout:
+    """How the rows of one table are read."""
 
     name: str
-    """As users call it: "Alpaca"."""
-    columns: tuple[str, ...]
-    """The columns that must be there."""
-    also: tuple[str, ...]
-    """Columns that are read where they are there."""
-    convert: Callable[[dict], dict]
-    """Row → {"messages"} or {"prompt", "chosen", "rejected"}."""
+    """The format as users call it: "Alpaca"."""
+    shape: str
+    """"pair" (a prompt and its answer), "messages", "preference", "self-instruct" or "xLAM"."""
+    first: dict[str, str]
+    """Role → the column that most rows have for it, named where a row lacks it."""
+    columns: Mapping[str, str]
+    """Role → column as the user says; "" for a role that no column has."""
+    prompt_repeated: bool = False
+    """Chosen and rejected begin with the text of the prompt."""
+    read: set[str] = field(default_factory=set)
+    """The columns that were read so far."""
+    ignored: Counter = field(default_factory=Counter)
+    """Columns and fields of turns that were not, with the number of rows."""
 
 
-def recognise(rows: list[dict]) -> Format | None:
-    """The format whose columns stand in at least half of the rows (a row that lacks one is bad, not of another format)."""
-    counts = Counter(column for row in rows for column in row)
-    columns = {column for column, count in counts.items() if 2 * count >= len(rows)}
-    return next((form for form in FORMATS if columns.issuperset(form.columns)), None)
+def parse_columns(text: str) -> dict[str, str]:
+    """Return role → column of "prompt=question,response=answer", as the command line takes it. Raises InputError."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(sign for _, sign, _ in pairs):
+        raise InputError(f'columns "{text}": write them as prompt=question,response=answer')
+    return {role.strip(): column.strip() for role, _, column in pairs}
 
 
-def known() -> str:
-    """The formats and their columns, in one line for error messages."""
-    return "; ".join(f"{form.name} ({', '.join(form.columns + form.also)})" for form in FORMATS)
+def named_roles(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return `columns` with each role by its own name ("instruction" is a prompt). Raises InputError for an unknown role."""
+    roles = {}
+    for given, column in (columns or {}).items():
+        role = given if given in COLUMNS else ROLE_OF.get(given.lower())
+        if role not in COLUMNS:
+            raise InputError(f"columns: unknown role {given!r}; roles are {', '.join(COLUMNS)}")
+        if column and column in roles.values():
+            raise InputError(f"columns: {column!r} is named for two roles; name it for one")
+        roles[role] = column
+    return roles
 
 
-def to_messages(form: Format, row: dict) -> dict:
-    """Convert and check one row. Raises BadRow.
+def recognise(rows: list[dict], columns: Mapping[str, str]) -> Layout | None:
+    """Return how to read rows like these, by the roles that at least half of them have a column for; None if it is unknown.
 
-    Columns that the format does not read are kept, except those that a trainer would take for training data.
+    A row that lacks such a column is bad, not of another format.
     """
-    for field, value in row.items():
-        try:
-            json.dumps(value, ensure_ascii=False, default=str).encode()
-        except UnicodeEncodeError:
-            raise BadRow(field, "half a character (a lone surrogate)", "write this text again") from None
-    if "tools" in row:
-        row = row | {"tools": _parsed(row["tools"], "tools")}
-    data = form.convert(row)
-    if "messages" in data:
-        first = "messages"
-        _check(data["messages"], form.columns[0], form.columns[-1])
+    counts = {role: Counter(name for row in rows for name in _candidates(row, role, columns)) for role in COLUMNS}
+    first = {role: found.most_common(1)[0][0] for role, found in counts.items() if found}
+    common = Counter(name for row in rows for name in row)
+    has = {
+        role for role in COLUMNS if 2 * sum(bool(_candidates(row, role, columns)) for row in rows) >= max(1, len(rows))
+    }
+
+    def often(*names: str) -> bool:
+        return bool(rows) and all(2 * common[name] >= len(rows) for name in names)
+
+    if "label" not in columns and any(
+        not _is_mark(row[name]) for row in rows for name in _candidates(row, "label", columns)
+    ):
+        columns = {**columns, "label": ""}  # a class or a grade, no mark of good and bad answers
+    if {"chosen", "rejected"} <= has:
+        repeated = 2 * sum(preference_pairs.repeats_prompt(row, first) for row in rows) > len(rows)
+        return Layout("chosen/rejected", "preference", first, columns, repeated)
+    if "messages" in has:
+        return Layout(NAMES.get((first["messages"], None), first["messages"]), "messages", first, columns)
+    if often("query", "answers", "tools") and "response" not in has:
+        return Layout("xLAM", "xLAM", first | {"response": "answers"}, columns)
+    if often("instruction", "instances"):
+        return Layout("self-instruct", "self-instruct", first, columns)
+    if {"prompt", "response"} <= has:
+        asked, answered = first["prompt"], first["response"]
+        name = NAMES.get((asked, answered), f"{asked}/{answered}")
+        if name == "Dolly" and first.get("input", "context") != "context":
+            name = f"{asked}/{answered}"
+        return Layout(name, "pair", first, columns)
+    return None
+
+
+def convert(layout: Layout, row: dict) -> dict | None:
+    """Return the row with `messages`, or with `prompt`, `chosen` and `rejected`; None for one that is marked as a bad example.
+
+    Columns that are not read are kept, except those that a trainer would take for training data.
+
+    Raises:
+        BadRow: the row cannot be used.
+    """
+    check_texts(row)
+    _check_refused(layout, row)
+    if layout.shape == "self-instruct":
+        row = _first_instance(layout, row)
+    tools = tool_calls.check_schemas(parse_json(_pick(layout, row, "tools")[1], "tools"))
+    if layout.shape == "preference":
+        data = preference_pairs.convert(row, lambda role: _pick(layout, row, role), layout, tools)
     else:
-        first = "prompt"
-        _check(data["prompt"] + data["chosen"], "prompt", "chosen")
-        _check(data["prompt"] + data["rejected"], "prompt", "rejected")
-    if row.get("system") and data[first][0]["role"] != "system":
-        data[first] = [{"role": "system", "content": _text(row, "system")}, *data[first]]
-    if tools := row.get("tools"):
-        if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-            raise BadRow("tools", "not a list of JSON schemas", "write each tool as one JSON object")
-        data["tools"] = without_nulls(tools)
-    read = {*form.columns, *form.also, "system", *READ_BY_TRAINERS}
-    plain = (str, bool, int, float, list, dict)
-    return data | {name: value for name, value in row.items() if name not in read and isinstance(value, plain)}
+        data = {"messages": _conversation(layout, row, tools)}
+    if data is None or layout.shape != "preference" and not _desirable(layout, row):
+        return None
+    if tools:
+        data["tools"] = tools
+    for name, value in row.items():
+        if name in layout.read or name in data:
+            continue
+        layout.ignored[name] += not is_empty(value)
+        if name not in READ_BY_TRAINERS and storable(value):
+            data[name] = value
+    return data
 
 
-def without_nulls(value):
-    """`value` without the empty fields that Parquet fills in where rows have different keys."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+def _pick(layout: Layout, row: dict, role: str) -> tuple[str, object]:
+    """Return the column that plays a role in the row, and its value; the first of those that are filled.
+
+    Raises BadRow where two filled columns say different things.
+    """
+    found = _candidates(row, role, layout.columns)
+    filled = [name for name in found if not is_empty(row[name])]
+    if len(filled) > 1 and any(row[name] != row[filled[0]] for name in filled[1:]):
+        fix = f"say which one to read: columns, --columns {role}={filled[0]}"
+        raise BadRow(filled[1], f"{' and '.join(filled)} could both be the {role}", fix)
+    if not found:
+        return layout.first.get(role, role), None
+    name = (filled or found)[0]
+    layout.read.add(name)
+    return name, row[name]
 
 
-def _text(row: dict, field: str, name: str | None = None) -> str:
-    value, name = row.get(field), name or field
-    if value is None:
-        raise BadRow(name, "missing", "write the text or remove the row")
-    if not isinstance(value, str):
-        raise BadRow(name, f"{type(value).__name__} where text is needed", "write it as one string")
-    return value
+def _candidates(row: dict, role: str, columns: Mapping[str, str]) -> list[str]:
+    """Return the row's columns that have a role, by the user's word or by their names."""
+    if role in columns:
+        return [columns[role]] if columns[role] in row else []
+    taken = set(columns.values())
+    found = [name for name in row if role_of(name) == role and name not in taken]
+    if role in ("prompt", "input") and "prompt" not in columns:
+        alone = [name for name in row if name.lower() in ("input", "inputs") and name not in taken]
+        if alone and not any(role_of(name) == "prompt" for name in row if name not in taken):
+            return alone if role == "prompt" else [name for name in found if name not in alone]
+    return found
 
 
-def _parsed(value, field: str):
-    """Lists stand as JSON text in a CSV cell, and on the Hub where rows have different keys."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value or "null")
-    except json.JSONDecodeError:
-        raise BadRow(field, "text where a list is needed", "write it as JSON") from None
+@lru_cache(maxsize=10_000)
+def role_of(name: str) -> str | None:
+    """Return the role of a column by its name, whatever its case: "Chosen-Rating" is score_chosen."""
+    return ROLE_OF.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
 
 
-def _turns(row: dict, field: str) -> list[dict]:
-    """The messages in `field`: role and content, or from and value."""
-    turns = _parsed(row.get(field), field)
-    if not isinstance(turns, list) or not turns:
-        raise BadRow(field, "not a list of messages" if turns else "empty", "give at least a question and its answer")
-    if all(isinstance(turn, str) for turn in turns):  # LIMA: the turns alone, the user's first
-        turns = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
-    messages = []
-    for i, turn in enumerate(turns):
-        name = f"{field}[{i}]"
-        if not isinstance(turn, dict):
-            raise BadRow(name, f"{type(turn).__name__} where a message is needed", "write role and content")
-        turn = without_nulls(turn)
-        role, content = ("from", "value") if "from" in turn else ("role", "content")
-        spoken = turn.get(role)
-        if not isinstance(spoken, str) or spoken not in ROLES:
-            mend = f"use one of {', '.join(ROLES)}"
-            raise BadRow(f"{name}.{role}", f"unknown role {spoken!r}" if spoken else "missing", mend)
-        message = {"role": ROLES[spoken], "content": ""}
-        if content in turn or not turn.get("tool_calls"):
-            message["content"] = _text(turn, content, f"{name}.{content}")
-        calls = turn.get("tool_calls", [])
-        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-            raise BadRow(f"{name}.tool_calls", "not a list of calls", 'write each as {"name": …, "arguments": {…}}')
-        messages.append(message | {key: turn[key] for key in ("tool_calls", "name") if turn.get(key)})
-    return messages
+def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[dict]:
+    """Return the messages of a row with one answer, system turn and history included."""
+    if layout.shape == "messages":
+        column, value = _pick(layout, row, "messages")
+        turns = messages.read_turns(value, column, tools, layout.ignored)
+        _check_said(layout, row, turns)
+        asked = answered = column
+    else:
+        asked, value = _pick(layout, row, "prompt")
+        turns = messages.listed(value, asked, "user", layout.ignored)
+        turns = messages.with_addition(turns, *_pick(layout, row, "input"))
+        if layout.shape == "xLAM":
+            answered = "answers"
+            layout.read.add(answered)
+            calls = tool_calls.parse(row.get(answered), answered)
+            turns = [*turns, {"role": "assistant", "content": "", "tool_calls": calls}]
+            tool_calls.check(turns, [asked, answered], tools)
+        else:
+            answered, value = _pick(layout, row, "response")
+            turns = [*turns, *messages.listed(value, answered, "assistant", layout.ignored)]
+    turns = messages.with_opening(turns, _pick(layout, row, "history"), _pick(layout, row, "system"))
+    messages.check_conversation(turns, asked, answered)
+    return turns
 
 
-def _check(messages: list[dict], asked: str, answered: str) -> None:
-    """A conversation that can be trained on: the user begins, nothing is empty, the assistant has the last word."""
-    for i, message in enumerate(messages):
-        field, what = {"user": (asked, "prompt"), "assistant": (answered, "response")}.get(message["role"], ("", ""))
-        if field and not message["content"].strip() and "tool_calls" not in message:
-            place = f"{field}[{i}]" if asked == answered else field
-            raise BadRow(place, f"empty {what}", "write it or remove the row")
-    if messages[-1]["role"] != "assistant":
-        raise BadRow(answered, f"ends with the {messages[-1]['role']}", "answer this turn or drop it")
-    opening = next(message["role"] for message in messages if message["role"] != "system")
-    if opening != "user":
-        raise BadRow(asked, f"begins with the {opening}", "drop this turn or put the user's before it")
+def _check_said(layout: Layout, row: dict, turns: list[dict]) -> None:
+    """Raise BadRow where a prompt or its text stands beside messages that do not hold it: half of the task would be lost."""
+    for role in ("prompt", "input"):
+        for name in _candidates(row, role, layout.columns):
+            if not messages.mentioned(row[name], turns):
+                fix = f"put it into a turn, or leave it out: columns, --columns {role}="
+                raise BadRow(name, f"the turns do not contain this {role}", fix)
 
 
-def _asked(instruction: str, addition: str | None) -> dict:
-    """Instruction and its input as one user turn, joined with a blank line."""
-    return {"role": "user", "content": f"{instruction}\n\n{addition}" if (addition or "").strip() else instruction}
+def _is_mark(value) -> bool:
+    """Return whether a label can be the mark of a good or bad answer: true or false, 0 or 1, or nothing."""
+    return is_empty(value) or str(value).strip().lower() in ("true", "false", "0", "1", "0.0", "1.0")
 
 
-def _pair(row: dict, addition: str, answer: str) -> dict:
-    text = _text(row, addition) if row.get(addition) is not None else None
-    user = _asked(_text(row, "instruction"), text)
-    return {"messages": [user, {"role": "assistant", "content": _text(row, answer)}]}
+def _desirable(layout: Layout, row: dict) -> bool:
+    """Return False for an answer that unpaired preference data (KTO) mark as bad."""
+    name, value = _pick(layout, row, "label")
+    said = str(value).strip().lower()
+    if is_empty(value) or said in ("true", "false"):
+        return said != "false"
+    if "label" not in layout.columns:
+        fix = f"say what it is: columns, --columns label={name} if 0 marks a bad answer, --columns label= if not"
+        raise BadRow(name, f"{value!r} may mark good and bad answers", fix)
+    if said not in ("0", "1", "0.0", "1.0"):
+        raise BadRow(name, f"{value!r} where true or false is needed", "mark each answer as good (true) or bad (false)")
+    return float(said) == 1
 
 
-def _self_instruct(row: dict) -> dict:
-    instances = _parsed(row.get("instances"), "instances")
+def _check_refused(layout: Layout, row: dict) -> None:
+    """Raise BadRow for columns that change what is to be learned and that training cannot honour."""
+    for name, value in row.items():
+        if role_of(name) == "media" and not is_empty(value) and name not in layout.columns.values():
+            raise BadRow(
+                name,
+                "a picture, video or sound belongs to the row",
+                "only text is trained on; leave out rows with media",
+            )
+    name, value = _pick(layout, row, "weight")
+    if not is_empty(value) and str(value) not in ("1", "1.0"):
+        raise BadRow(
+            name,
+            f"{value!r} as the weight of a row",
+            "rows cannot be weighted; remove it, or columns, --columns weight=",
+        )
+
+
+def _first_instance(layout: Layout, row: dict) -> dict:
+    instances = parse_json(row.get("instances"), "instances")
+    layout.read.add("instances")
     if not isinstance(instances, list) or not instances or not isinstance(instances[0], dict):
         raise BadRow("instances", "no instance", "give at least one {input, output}")
-    return _pair({"instruction": row.get("instruction")} | instances[0], "input", "output")
-
-
-def _listed(row: dict, field: str, role: str) -> list[dict]:
-    """The field's messages; plain text is one message of `role`, or a conversation as hh-rlhf writes it."""
-    value = row.get(field)
-    if isinstance(value, str) and value.startswith("\n\nHuman:"):
-        _, *parts = re.split(r"\n\n(Human|Assistant): ?", value)
-        spoken = zip(parts[::2], parts[1::2], strict=True)
-        return [{"role": ROLES[role.lower()], "content": content.strip()} for role, content in spoken]
-    if isinstance(value, list) or isinstance(value, str) and value.startswith('[{"'):
-        return _turns(row, field)
-    return [{"role": role, "content": _text(row, field)}]
-
-
-def _prompt_completion(row: dict) -> dict:
-    return {"messages": _listed(row, "prompt", "user") + _listed(row, "completion", "assistant")}
-
-
-def _sharegpt(row: dict) -> dict:
-    """ShareGPT turns. Calls and results that stand as text in tags (Hermes) become calls and results; so our template writes them."""
-    turns = _turns(row, "conversations")
-    if not row.get("tools"):
-        return {"messages": turns}
-    messages = []
-    for i, turn in enumerate(turns):
-        if turn["role"] == "system" and "<tools>" in turn["content"]:
-            continue  # it lists the tools of the column `tools`, and says how to call them: the template does both
-        if turn["role"] == "assistant" and (calls := CALL.findall(turn["content"])):
-            field = f"conversations[{i}].value"
-            turn = {
-                "role": "assistant",
-                "content": CALL.sub("", turn["content"]).strip(),
-                "tool_calls": [_call(_parsed(call, field), field) for call in calls],
-            }
-        if turn["role"] == "tool":
-            turn = turn | {"content": RESULT.sub("", turn["content"]).strip()}
-        messages.append(turn)
-    return {"messages": messages}
-
-
-def _xlam(row: dict) -> dict:
-    """A request and the calls that answer it, both lists as JSON text."""
-    calls = _parsed(row.get("answers"), "answers")
-    if not isinstance(calls, list) or not calls:
-        raise BadRow("answers", "no call", 'write each as {"name": …, "arguments": {…}}')
-    answer = {"role": "assistant", "content": "", "tool_calls": [_call(call, "answers") for call in calls]}
-    return {"messages": [{"role": "user", "content": _text(row, "query")}, answer]}
-
-
-def _call(call, field: str) -> dict:
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-        raise BadRow(field, "a call without a name", 'write each as {"name": …, "arguments": {…}}')
-    return {"type": "function", "function": {"name": call["name"], "arguments": call.get("arguments") or {}}}
-
-
-def better(row: dict) -> bool:
-    """Whether the chosen answer of a pair has the higher score, where both have one (UltraFeedback has ties, and some the wrong way round)."""
-    scores = [row.get(f"score_{side}") for side in ("chosen", "rejected")]
-    return None in scores or scores[0] > scores[1]
-
-
-def _preference(row: dict) -> dict:
-    """The prompt stands in its own column, in an instruction, or is what both message lists begin with."""
-    chosen, rejected = _listed(row, "chosen", "assistant"), _listed(row, "rejected", "assistant")
-    if any(message["role"] == "user" for message in chosen):
-        shared = 0  # the last message is an answer even where chosen and rejected are the same
-        while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
-            shared += 1
-        prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-        if any(message["role"] == "user" for message in chosen + rejected):
-            mend = "let both begin with the same turns, and differ in the last answer alone"
-            raise BadRow("chosen", "its prompt differs from that of rejected", mend)
-    elif row.get("prompt") is not None:
-        prompt = _listed(row, "prompt", "user")
-    elif row.get("instruction") is not None:
-        prompt = [_asked(_text(row, "instruction"), row.get("input"))]
-    else:
-        prompt = []
-    if not prompt:
-        raise BadRow("prompt", "missing", "give prompt or instruction, or message lists that begin with the same turns")
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-
-
-FORMATS = (
-    Format("chosen/rejected", ("chosen", "rejected"), ("prompt", "instruction", "input"), _preference),
-    Format("messages", ("messages",), (), lambda row: {"messages": _turns(row, "messages")}),
-    Format("ShareGPT", ("conversations",), (), _sharegpt),
-    Format("xLAM", ("query", "answers", "tools"), (), _xlam),
-    Format("prompt/completion", ("prompt", "completion"), (), _prompt_completion),
-    Format("self-instruct", ("instruction", "instances"), (), _self_instruct),
-    Format("Alpaca", ("instruction", "output"), ("input",), lambda row: _pair(row, "input", "output")),
-    Format("Dolly", ("instruction", "response"), ("context",), lambda row: _pair(row, "context", "response")),
-)
+    layout.ignored["instances after the first"] += len(instances) > 1
+    rest = {name: value for name, value in row.items() if name != "instances"}
+    return rest | {name: instances[0].get(name) for name in ("input", "output")}

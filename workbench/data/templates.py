@@ -96,13 +96,31 @@ def with_template(
 def encode(
     tokenizer: transformers.PreTrainedTokenizerBase, messages: list[dict], tools: list[dict] | None = None
 ) -> tuple[list[int], list[int]]:
-    """Return the token ids of a conversation and a mask of the same length, 1 on every answer and its end token."""
+    """Return the token ids of a conversation and a mask of the same length, 1 on every answer and its end token.
+
+    Answers with weight 0 are not supervised.
+    """
     # Not verbose: the tokenizer would warn that a long row cannot be used, but here rows are cut and validation counts them.
     encoded = tokenizer.apply_chat_template(
         messages, tools=tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
         tokenizer_kwargs={"verbose": False},
     )  # fmt: skip
-    return encoded["input_ids"], encoded["assistant_masks"]
+    ids, mask = encoded["input_ids"], encoded["assistant_masks"]
+    weights = [message.get("weight", 1) for message in messages if message["role"] == "assistant"]
+    return ids, mask if all(weights) else _weighted(mask, weights)
+
+
+def _weighted(mask: list[int], weights: list[int]) -> list[int]:
+    """Return the mask without the answers of weight 0. Each answer is one run of ones: the header of the next turn ends it."""
+    starts = [i for i, bit in enumerate(mask) if bit and not (i and mask[i - 1])]
+    if len(starts) != len(weights):
+        raise InputError(
+            f"the chat template marks {len(starts)} of {len(weights)} answers, so that those with weight 0 cannot be told; "
+            "take a template that marks each answer"
+        )
+    ends = [*starts[1:], len(mask)]
+    masked = [range(start, end) for start, end, weight in zip(starts, ends, weights, strict=True) if not weight]
+    return [0 if any(i in span for span in masked) else bit for i, bit in enumerate(mask)]
 
 
 def prompt_ids(
