@@ -32,7 +32,9 @@ def base_or_default(base: str | None) -> str:
     from workbench import profiles
 
     if base is not None and not base.strip():
-        raise InputError("--base is empty; name a model folder or a Hub id, or leave the option out for the pocket base")
+        raise InputError(
+            "--base is empty; name a model folder or a Hub id, or leave the option out for the pocket base"
+        )
     return base or str(profiles.get("pocket").base)
 
 
@@ -46,7 +48,9 @@ def require_new_file(path: Path, option: str) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name):
             pass
     except OSError as error:
-        raise InputError(f"{option} {path}: cannot be written ({error.strerror}); name a file in a folder that exists") from error
+        raise InputError(
+            f"{option} {path}: cannot be written ({error.strerror}); name a file in a folder that exists"
+        ) from error
 
 
 def show(

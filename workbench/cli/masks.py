@@ -18,7 +18,9 @@ OPEN, CLOSE = "⟦", "⟧"
 def row_lines(loaded: reading.Loaded, number: int, base: str, max_length: int) -> Iterator[str]:
     """Yield one row as it is trained, of a pair both answers. Raises InputError where there is no such row."""
     if number > len(loaded.rows):
-        raise InputError(f"--row {number}: {loaded.source} has {len(loaded.rows):,} rows; give 1 to {len(loaded.rows):,}")
+        raise InputError(
+            f"--row {number}: {loaded.source} has {len(loaded.rows):,} rows; give 1 to {len(loaded.rows):,}"
+        )
     tokenizer = loading.load_tokenizer(base)
     row = loaded.rows[number - 1]
     yield f"row {number} of {len(loaded.rows):,}, format {loaded.format}; template and tokens of {base}"
@@ -33,7 +35,11 @@ def marked_lines(row: dict, tokenizer, max_length: int) -> Iterator[str]:
     for name, messages in answers.items():
         ids, mask = templates.encode(tokenizer, messages, content.row_tools(row))
         kept = sum(mask[:max_length])
-        cut = f"; cut after {max_length:,}, {sum(mask) - kept:,} supervised ones are lost" if len(ids) > max_length else ""
+        cut = (
+            f"; cut after {max_length:,}, {sum(mask) - kept:,} supervised ones are lost"
+            if len(ids) > max_length
+            else ""
+        )
         yield f"{name}{len(ids):,} tokens, {kept:,} supervised{cut}"
         yield marked_text(tokenizer, ids[:max_length], mask[:max_length])
 

@@ -1,6 +1,8 @@
 """Select the best rows of a data set and show what is selected and what is not: the command `workbench select`."""
 
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -58,7 +60,9 @@ def select_rows(
     yield from (f"         {note}" for note in loaded.notes)
     _require_answers(loaded)
     if size > len(loaded.rows):
-        raise InputError(f"size asks for {size:,} rows; the data hold {len(loaded.rows):,}; ask for 1 to {len(loaded.rows):,}")
+        raise InputError(
+            f"size asks for {size:,} rows; the data hold {len(loaded.rows):,}; ask for 1 to {len(loaded.rows):,}"
+        )
     examples = _good_rows(good) if good else None
     model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
     scores = np.asarray(SELECTORS[by](loaded.rows, model, tokenizer, examples), dtype=float)
@@ -99,7 +103,23 @@ def _short(text: str, most: int = 70) -> str:
 
 
 def _write(rows: datasets.Dataset, out: Path) -> None:
-    lines = (
-        json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) for row in rows
-    )
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """Write one JSON row per line, under another name until all is written: a full disk leaves no half file under `out`."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=out.parent, prefix=f".{out.name[:100]}.", delete=False
+    ) as file:
+        try:
+            for row in rows:
+                kept = {key: value for key, value in row.items() if value is not None}
+                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+            file.close()
+            os.link(file.name, out)  # unlike a rename, it never replaces a file that has appeared meanwhile
+        finally:
+            os.unlink(file.name)
+    out.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    """Return the process's mask for new files, which a temporary file ignores."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

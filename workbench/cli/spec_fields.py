@@ -14,12 +14,19 @@ from workbench.errors import InputError
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the spec, e.g. rank=32 or batch_size=8. Repeatable."),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Any field of the spec, e.g. rank=32 or batch_size=8. Repeatable."
+    ),
 ]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file with fields of the spec; options and --set override it.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with fields of the spec; options and --set override it.")
+]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Read and validate, show two rows as they would be trained, estimate time and memory; no training."),
+    typer.Option(
+        "--dry-run",
+        help="Read and validate, show two rows as they would be trained, estimate time and memory; no training.",
+    ),
 ]
 
 NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

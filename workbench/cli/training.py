@@ -45,7 +45,9 @@ def sft(
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate; default: the best one for the method on small models.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the held-out rows, their order and the new weights.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the held-out rows, their order and the new weights.")
+    ] = None,
     settings: Settings = None,
     config: Config = None,
     split: Split = None,
@@ -77,14 +79,18 @@ def dpo(
     source: Source,
     run: Annotated[str | None, typer.Option(help="SFT run to start from: its id, or the beginning of its id.")] = None,
     loss: Annotated[
-        str | None, typer.Option(help="sigmoid (DPO, default), ipo, sigmoid_norm, or sft: train on the chosen answers only.")
+        str | None,
+        typer.Option(help="sigmoid (DPO, default), ipo, sigmoid_norm, or sft: train on the chosen answers only."),
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(help="KL penalty, default 0.1: a higher one keeps the model closer to the SFT model.")
+        float | None,
+        typer.Option(help="KL penalty, default 0.1: a higher one keeps the model closer to the SFT model."),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the pairs; default: 1.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after this many steps, for a trial.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens of prompt and answer, default 512; longer ones are cut.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens of prompt and answer, default 512; longer ones are cut.")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate, default 5e-5; far below that of the SFT.")
     ] = None,
