@@ -61,7 +61,7 @@ def numbers() -> list[Case]:
         found += [case(f"{command} --set warmup=1.5", "warmup"), case(f"{command} --set warmup=0.5,5", "warmup")]
         found += [case(f"{command} --hold-out {value}", "hold-out") for value in ("0", "1", "-0.5", "nan", "x")]
         found += [case(f"{command} --samples {value}", "samples") for value in ("-5", "x", "1.5")]
-        found += [case(f"{command} --max-length 1000000", "1000000", "context")]
+        found += [case(f"{command} --max-length 1000000", "1000000", "512")]
         found += [case(f"{command} --set scheduler=magic", "scheduler", "cosine")]
         found += [case(f"{command} --set checkpointing=maybe", "checkpointing", "true or false")]
         found += [case(f"{command} --set {word}", "key=value") for word in ("rank", "=3", "==")]

@@ -137,7 +137,9 @@ class World:
 def check(world: World, words: tuple[str, ...], says: tuple[str, ...], code: int, store: Path | None = None) -> None:
     """The command ends with this code and one line that holds all words, and leaves nothing behind."""
     (world.root / "out").mkdir(exist_ok=True)
+    before = world.left_over(store)
     result = world.call(words, store)
+    left = sorted(set(world.left_over(store)) - set(before))
     came = "".join(traceback.format_exception(result.exception)[-4:]) if result.exception else ""
     assert isinstance(result.exception, SystemExit), f"traceback or acceptance\n{came}{result.output[-1500:]}"
     assert result.exit_code == code, result.output[-1500:]
@@ -147,7 +149,7 @@ def check(world: World, words: tuple[str, ...], says: tuple[str, ...], code: int
     assert len(errors) == 1 and errors[0] == line and len(line) < 3_000, result.stderr[-1500:]
     missing = [word for word in says if word.lower() not in line.lower()]
     assert not missing, f"the message lacks {missing}: {line}"
-    assert world.left_over(store) == []
+    assert left == [], "left behind"
 
 
 def edit_json(name: str, **changes) -> Callable[[Path], None]:
