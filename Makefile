@@ -31,7 +31,7 @@ run: $(if $(filter pocket,$(PROFILE)),environment,extras)  ## run all notebooks 
 test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
 	$(UNIT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 --dist loadscope \
-	  --numprocesses $$($(BIN)/python -c 'from workbench import notebooks; print(notebooks.at_once())')
+	  --numprocesses $$($(BIN)/python -c 'from workbench.experiments import notebooks; print(notebooks.at_once())')
 
 lab: environment  ## open JupyterLab on the first notebook (on a server: make lab LAB="--no-browser --ip=0.0.0.0")
 	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_base_completion.ipynb $(LAB)
@@ -52,9 +52,10 @@ $(STAMP): pyproject.toml constraints.txt
 extras: environment
 	@$(BIN)/python -c 'import ray, tensorboard, lm_eval' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tracking]' -c constraints.txt
 
-lint: environment  ## ruff on code and notebooks; notebook metadata clean
+lint: environment  ## ruff on code and notebooks; imports between rooms; notebook metadata clean
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo --no-cache
 	@$(if $(SERIES),$(STRIP) --verify $(SERIES) || { echo "error: notebook metadata to strip; run: make format" >&2; exit 1; })
 
 bench: environment  ## measure the ratios of data/bench.md again, on a machine with nothing else to do

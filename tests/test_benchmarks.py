@@ -125,8 +125,8 @@ def test_without_the_extra_it_says_what_to_install(run, store, monkeypatch):
         benchmarks.benchmark(run, ["anything"], store=store)
 
 
-def test_instructions_weigh_alike_and_prompts_are_what_intervals_rest_on(run, store):
-    """IFEval's two ways to count, on what lm-eval gives for two prompts: one with three instructions, one with one."""
+def test_instructions_weigh_the_same_and_intervals_resample_prompts(run, store):
+    """IFEval counts prompts or instructions; here on lm-eval's samples of two prompts: one with three instructions, one with one."""
     lists = [[True, True, False], [False]]
     samples = [
         {"doc_id": i, "resps": [["…"]], "arguments": [("p", {})], "filter": "none",

@@ -1,4 +1,4 @@
-"""A run can be handed on: a merged model with its card, a way to the Hub, and TRL's own command line repeats the training."""
+"""A run is exported as a merged model with its card, goes to the Hub, and TRL's own command line repeats the training."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def tuned(tiny_base, store):
 @pytest.fixture(scope="module")
 def exported(tuned, store, tmp_path_factory):
     scoring.score_run(tuned["qlora"], CHECKED, store)
-    return export.export(tuned["qlora"], tmp_path_factory.mktemp("out") / "tuned")
+    return export.export_run(tuned["qlora"], tmp_path_factory.mktemp("out") / "tuned")
 
 
 def test_transformers_answers_with_it_as_the_merged_model_does(tuned, exported):
@@ -112,7 +112,7 @@ def test_the_recipe_of_an_adapter_names_base_rows_and_what_differs(tuned, tmp_pa
 
 def test_a_run_on_preferences_is_exported_and_has_no_sft_recipe(tuned, store, tmp_path):
     run = preference.dpo(DPOSpec(max_steps=2, batch_size=4), reading.to_dataset(make_pairs(8)), sft_run=tuned["qlora"], store=store, quiet=True)  # fmt: skip
-    assert AutoTokenizer.from_pretrained(export.export(run, tmp_path / "dpo")).chat_template
+    assert AutoTokenizer.from_pretrained(export.export_run(run, tmp_path / "dpo")).chat_template
     with pytest.raises(InputError, match=f"repeats supervised runs: give {tuned['qlora'].id}"):
         trl_yaml.write_trl_yaml(run, tmp_path / "recipe")
 
@@ -120,8 +120,8 @@ def test_a_run_on_preferences_is_exported_and_has_no_sft_recipe(tuned, store, tm
 def test_without_token_or_network_a_push_stops_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="needs the network, and HF_HUB_OFFLINE is set"):
-        export.push(tmp_path, "me/model")
+        export.push_to_hub(tmp_path, "me/model")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(export, "get_token", lambda: None)
     with pytest.raises(InputError, match="needs a token of the Hub"):
-        export.push(tmp_path, "me/model")
+        export.push_to_hub(tmp_path, "me/model")

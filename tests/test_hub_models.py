@@ -120,7 +120,7 @@ def test_dpo_starts_from_it_and_it_is_handed_on(tuned, store, tmp_path):
     pairs = reading.to_dataset(make_pairs(8))
     run = preference.dpo(DPOSpec(max_steps=2, batch_size=4), pairs, sft_run=tuned, store=store, quiet=True)
     assert run.scores["first_loss"] == pytest.approx(run.scores["first_loss_due"], abs=1e-4)
-    folder = export.export(tuned, tmp_path / "model")
+    folder = export.export_run(tuned, tmp_path / "model")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     asked = make_rows(8)[0]["messages"]
     prompt = tokenizer.apply_chat_template(asked[:1], add_generation_prompt=True, return_tensors="pt")["input_ids"]

@@ -13,7 +13,7 @@ import series
 
 from workbench import environment, profiles
 from workbench.errors import InputError
-from workbench.experiments import comparison, notebooks
+from workbench.experiments import comparison, notebooks, parameters
 from workbench.plots import report
 
 
@@ -46,7 +46,7 @@ def test_an_unknown_notebook_is_answered_with_the_nearest_and_the_known():
 
 
 def test_parameters_are_read_from_their_cell():
-    assert notebooks.read_parameters(first()) == {"profile": "pocket", "name": "é", "noise": [0.0, 0.1], "size": 25}
+    assert parameters.read_parameters(first()) == {"profile": "pocket", "name": "é", "noise": [0.0, 0.1], "size": 25}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_parameters_are_read_from_their_cell():
     ],
 )
 def test_settings_take_the_type_of_the_parameter(given, value):
-    checked = notebooks.check_settings(first(), "01_first", given)
+    checked = parameters.check_settings(first(), "01_first", given)
     assert checked == value
     assert all(isinstance(item, float) for item in checked.get("noise", []))
 
@@ -79,7 +79,7 @@ def test_settings_take_the_type_of_the_parameter(given, value):
 )
 def test_settings_that_do_not_fit_are_refused(given, message):
     with pytest.raises(InputError, match=message):
-        notebooks.check_settings(first(), "01_first", given)
+        parameters.check_settings(first(), "01_first", given)
 
 
 @pytest.mark.parametrize("together", [2, 1])
@@ -170,7 +170,7 @@ def test_a_fork_changes_the_parameters_and_says_where_it_came_from(root):
     path = notebooks.fork_notebook("01", "mine", {"noise": "[0.3]", "name": "ü", "size": "7"})
     fork = notebooks.read_notebook(path)
     assert path == root / "notebooks" / "forks" / "mine.ipynb" == notebooks.find_notebook("mine")
-    assert notebooks.read_parameters(fork) == {"profile": "pocket", "name": "ü", "noise": [0.3], "size": 7}
+    assert parameters.read_parameters(fork) == {"profile": "pocket", "name": "ü", "noise": [0.3], "size": 7}
     cell = next(cell for cell in fork.cells if cell.cell_type == "code")
     assert cell.source == series.PARAMETERS.replace("é", "ü").replace('"ü"', "'ü'").replace("25", "7").replace(
         "[\n    0.0, 0.1]", "[0.3]"

@@ -98,8 +98,8 @@ def test_questions_and_commands_ask_for_the_same_in_no_held_out_wording():
         if row["axis"] == "phrasing"
     }
     assert not held_out & {(row["family"], row["phrasing"]) for rows in put.values() for row in rows}
-    told = {request(row) for row in TUNING}
-    assert not told & {request(row) for rows in put.values() for row in rows}
+    tuning_requests = {request(row) for row in TUNING}
+    assert not tuning_requests & {request(row) for rows in put.values() for row in rows}
 
 
 def test_other_wordings_of_what_was_tuned_on_are_refused():

@@ -1,4 +1,4 @@
-"""Preference trainings around the training: a grid of them beside their SFT run, pairs, drift, what is measured, one's own pairs."""
+"""Preference data: pairs from a model's own answers or a data set, grids of DPO beside their SFT run, drift, goals."""
 
 import json
 
@@ -86,10 +86,10 @@ def test_pairs_are_made_once_for_a_run_and_a_set_of_prompts(store, start, tokeni
     oslo, paris = ({"name": "answer", "args": {"answer": city, "kind": "capital"}} for city in ("Oslo", "Paris"))
     rows = [row("Norway?", "Oslo", "knowledge", **oslo), row("France?", "Paris", "knowledge", **paris)]
     rows += [row("Hurt him!", SORRY, "safety", name="refusal", args={})]
-    told = adapters.load_tuned(start)[1]
-    talker = Speaker(told, lambda prompt: ("Oslo", "a\nb"))
+    tokenizer = adapters.load_tuned(start)[1]
+    talker = Speaker(tokenizer, lambda prompt: ("Oslo", "a\nb"))
     with monkeypatch.context() as patch:
-        patch.setattr(adapters, "load_tuned", lambda *_, **__: (talker, told))
+        patch.setattr(adapters, "load_tuned", lambda *_, **__: (talker, tokenizer))
         made = synthetic.sample_pairs(start, rows, JUDGES, 24, store=store)
     assert [(pair["kind"], pair["chosen"][0]["content"]) for pair in made] == [("helpful", "Oslo"), ("harmless", SORRY)]
     assert made[0]["rejected"][0]["content"] == "a\nb", "and no pair teaches that Oslo is the capital of France"
@@ -126,10 +126,10 @@ def test_given_pairs_stand_for_what_is_helpful_and_the_model_answers_careful_pro
     store, start, ultrafeedback, monkeypatch, capsys
 ):
     rows = [{**row, "split": "train"} for row in preferences.prompts(2, 2)]
-    told, asked = adapters.load_tuned(start)[1], []
-    talker = Speaker(told, lambda prompt: asked.append(prompt) or ("la " * 20 + "la",))
+    tokenizer, asked = adapters.load_tuned(start)[1], []
+    talker = Speaker(tokenizer, lambda prompt: asked.append(prompt) or ("la " * 20 + "la",))
     with monkeypatch.context() as patch:
-        patch.setattr(adapters, "load_tuned", lambda *_, **__: (talker, told))
+        patch.setattr(adapters, "load_tuned", lambda *_, **__: (talker, tokenizer))
         made = synthetic.preference_pairs(
             {1: start}, rows, *JUDGES, 2, source=ultrafeedback, evaluation=EVALUATION, max_length=300, store=store
         )
@@ -251,9 +251,9 @@ def test_pairs_that_are_none_are_one_line_and_exit_code_2(shell, start, tmp_path
 
 def test_a_pair_begins_with_the_token_that_the_model_is_asked_for():
     """The pocket tokenizer puts a space before every line; a sampled answer that begins in mid-word is written as another one."""
-    told = loading.load_tokenizer(profiles.get("pocket").base)
+    tokenizer = loading.load_tokenizer(profiles.get("pocket").base)
     pair = {**make_pairs(1)[0], "chosen": [{"role": "assistant", "content": "Carlos saw a hotel."}]}
     pair["rejected"] = [{"role": "assistant", "content": "arlos saw a hotel."}]
-    assert synthetic._encodes_like_prompt(told, pair, "chosen") and not synthetic._encodes_like_prompt(
-        told, pair, "rejected"
+    assert synthetic._encodes_like_prompt(tokenizer, pair, "chosen") and not synthetic._encodes_like_prompt(
+        tokenizer, pair, "rejected"
     )

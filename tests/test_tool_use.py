@@ -83,11 +83,11 @@ def explode(expression):
     ],
 )  # fmt: skip
 def test_a_wrong_call_comes_back_as_an_error_that_the_model_can_answer(tokenizer, reply, failure, says):
-    (told,) = converse(tokenizer, lambda last: "Sorry." if "error: " in last else reply, "Go.")
-    assert [call.failure for call in told.calls] == [failure]
-    assert says in told.calls[0].response and told.calls[0].response.startswith("error: ")
-    assert told.messages[-2] == {"role": "tool", "content": told.calls[0].response}
-    assert told.messages[-1]["content"] == "Sorry." and told.end == "answer"
+    (transcript,) = converse(tokenizer, lambda last: "Sorry." if "error: " in last else reply, "Go.")
+    assert [call.failure for call in transcript.calls] == [failure]
+    assert says in transcript.calls[0].response and transcript.calls[0].response.startswith("error: ")
+    assert transcript.messages[-2] == {"role": "tool", "content": transcript.calls[0].response}
+    assert transcript.messages[-1]["content"] == "Sorry." and transcript.end == "answer"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_wrong_call_comes_back_as_an_error_that_the_model_can_answer(tokenizer
 )
 def test_a_tool_that_fails_or_never_returns_ends_nothing_but_its_call(tokenizer, function, failure, says):
     started = time.monotonic()
-    (told,) = converse(
+    (transcript,) = converse(
         tokenizer,
         lambda last: "Done." if "<tool_response>" in last else wrote("calculator", expression="1"),
         "Go.",
@@ -110,18 +110,18 @@ def test_a_tool_that_fails_or_never_returns_ends_nothing_but_its_call(tokenizer,
         seconds=0.2,
     )
     assert time.monotonic() - started < 20
-    assert told.calls[0].failure == failure and told.calls[0].response.startswith(says)
-    assert len(told.calls[0].response) < 250 and "\n" not in told.calls[0].response
-    assert told.messages[-1]["content"] == "Done."
+    assert transcript.calls[0].failure == failure and transcript.calls[0].response.startswith(says)
+    assert len(transcript.calls[0].response) < 250 and "\n" not in transcript.calls[0].response
+    assert transcript.messages[-1]["content"] == "Done."
 
 
 def test_a_model_that_only_calls_is_stopped(tokenizer):
-    (told,) = converse(tokenizer, lambda last: wrote("calculator", expression="1"), "Go.", rounds=4)
-    assert told.end == "rounds" and len(told.calls) == 4 and told.messages[-1]["role"] == "tool"
-    (told,) = converse(tokenizer, lambda last: wrote("calculator", expression="1"), "Go.", rounds=40, room=900)
-    assert told.end == "room" and 1 <= len(told.calls) < 10
-    (told,) = converse(tokenizer, lambda last: "so " * 100, "Go.")
-    assert told.end == "cut" and told.calls == []
+    (transcript,) = converse(tokenizer, lambda last: wrote("calculator", expression="1"), "Go.", rounds=4)
+    assert transcript.end == "rounds" and len(transcript.calls) == 4 and transcript.messages[-1]["role"] == "tool"
+    (transcript,) = converse(tokenizer, lambda last: wrote("calculator", expression="1"), "Go.", rounds=40, room=900)
+    assert transcript.end == "room" and 1 <= len(transcript.calls) < 10
+    (transcript,) = converse(tokenizer, lambda last: "so " * 100, "Go.")
+    assert transcript.end == "cut" and transcript.calls == []
 
 
 def test_tools_that_cannot_be_offered_are_named(tokenizer):

@@ -57,7 +57,7 @@ def export(
     ] = False,
 ) -> None:
     """Export a run as a merged model in full precision, with tokenizer, chat template and model card."""
-    from workbench.experiments.export import export, push, require_token
+    from workbench.experiments.export import export_run, push_to_hub, require_token
     from workbench.train import trl_yaml
 
     run = find_run(run_id)
@@ -67,9 +67,9 @@ def export(
         return
     if push:
         require_token()
-    typer.echo(f"{export(run, out)}: written; read its README.md before you share it")
+    typer.echo(f"{export_run(run, out)}: written; read its README.md before you share it")
     if push:
-        typer.echo(f"{push(out, push)}: uploaded, private")
+        typer.echo(f"{push_to_hub(out, push)}: uploaded, private")
 
 
 def _store():

@@ -125,7 +125,7 @@ def kl_divergence(
     scored = logprobs.encode_answers(tokenizer, rows, max_length)
     for _, tokens, logits in logprobs.predictions([policy, reference], scored, batch_size):
         p, q = (F.log_softmax(each, dim=-1).to(policy.device) for each in logits)
-        total += F.kl_div(q, p, reduction="sum", log_target=True).item()  # q comes first there: p is the target
+        total += F.kl_div(q, p, reduction="sum", log_target=True).item()  # PyTorch takes the target, p, second
         count += len(tokens)
     return total / count
 

@@ -12,7 +12,7 @@ from workbench.experiments.claims import (
     more_than,
     show_verdicts,
 )
-from workbench.experiments.export import export, push
+from workbench.experiments.export import export_run, push_to_hub
 from workbench.experiments.grid import Cell, make_cells, run_grid, runs_of
 from workbench.experiments.grid_tables import split_by, training_sizes
 from workbench.experiments.synthetic import (
@@ -38,13 +38,13 @@ __all__ = [
     "check_claim",
     "claims_table",
     "distil",
-    "export",
+    "export_run",
     "less_than",
     "make_cells",
     "more_than",
     "pairs_from_dataset",
     "preference_pairs",
-    "push",
+    "push_to_hub",
     "run_grid",
     "sample_pairs",
     "show_verdicts",

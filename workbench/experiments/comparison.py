@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from workbench.errors import InputError
-from workbench.experiments import claims, notebooks
+from workbench.experiments import claims, notebooks, parameters
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def diff(a: str, b: str) -> Difference:
         if not found[-1]:
             raise InputError(f"{path}: no claims in its outputs; run it first: workbench run {path.stem}")
         injected = notebook.metadata.get("papermill", {}).get("parameters", {})  # override the parameters cell
-        values.append({**notebooks.read_parameters(notebook), **injected})
+        values.append({**parameters.read_parameters(notebook), **injected})
     names = [key for key in values[0] | values[1] if values[0].get(key) != values[1].get(key)]
     changed = [[key, values[0].get(key), values[1].get(key)] for key in names]
     rows = []

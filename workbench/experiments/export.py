@@ -58,7 +58,7 @@ Made on {{ environment }}.
 
 
 @few_progress_bars()
-def export(run: Run, out: str | Path) -> Path:
+def export_run(run: Run, out: str | Path) -> Path:
     """Write a run as a merged model folder in full precision, with tokenizer, chat template and model card.
 
     The base is loaded unquantised in fp32 on the CPU and the adapter merged there, so that nothing is rounded twice; that takes 4 bytes
@@ -72,7 +72,7 @@ def export(run: Run, out: str | Path) -> Path:
     return folder
 
 
-def push(folder: Path, repo: str) -> str:
+def push_to_hub(folder: Path, repo: str) -> str:
     """Upload a model folder to the Hub as a private repository, and return its address.
 
     Raises:

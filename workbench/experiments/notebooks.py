@@ -1,12 +1,6 @@
-"""Find, run and fork notebooks, with parameters that are checked before anything is executed.
+"""Find, run and fork notebooks, with parameters that are checked before anything is executed."""
 
-papermill executes them. Its inspect_notebook and prepare_only are not used: the first cuts a value at a "#", which every Hub id with a
-split has, and the second leaves the old values in the parameters cell and adds a cell with the new ones.
-"""
-
-import ast
 import contextlib
-import difflib
 import multiprocessing
 import os
 import re
@@ -29,6 +23,7 @@ from tqdm.std import tqdm
 
 from workbench import environment, profiles
 from workbench.errors import InputError
+from workbench.experiments import parameters
 
 FORK = "workbench_fork"  # key of a fork's origin in the notebook's metadata
 
@@ -63,13 +58,7 @@ def find_notebook(name: str) -> Path:
     beginning = [key for key in every if key.startswith(name)]
     if name in every or len(beginning) == 1:
         return every[name if name in every else beginning[0]]
-    raise InputError(f"no notebook {name!r}{_nearest(name, every)}")
-
-
-def _nearest(word: str, choices: Iterable[str]) -> str:
-    choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=1)
-    return (f"; did you mean {close[0]!r}?" if close else ";") + f" known: {', '.join(choices) or 'none'}"
+    raise InputError(f"no notebook {name!r}{parameters.nearest(name, every)}")
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -82,71 +71,6 @@ def read_notebook(path: Path) -> NotebookNode:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
         raise InputError(f"{path}: not a readable notebook ({str(error).splitlines()[0]})") from None
-
-
-def _parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
-    return next((cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])), None)
-
-
-def _assignments(source: str) -> dict[str, ast.expr]:
-    """Return name → expression of each `name = literal` statement of a parameters cell."""
-    return {
-        node.targets[0].id: node.value
-        for node in ast.parse(source).body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-
-
-def read_parameters(notebook: NotebookNode) -> dict[str, object]:
-    """Return the values in the cell tagged `parameters`; {} where there is no such cell.
-
-    Raises:
-        InputError: a line of the cell is not a plain `name = value`.
-    """
-    cell = _parameters_cell(notebook)
-    try:
-        return (
-            {} if cell is None else {key: ast.literal_eval(value) for key, value in _assignments(cell.source).items()}
-        )
-    except (SyntaxError, ValueError) as error:
-        raise InputError(
-            f"parameters cell: write every line as `name = value` with a literal value ({error})"
-        ) from None
-
-
-def check_settings(notebook: NotebookNode, name: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return `settings` converted to the types of the notebook's parameters.
-
-    A value given as text ("[0, 0.3]") is parsed as Python unless the parameter is text itself; a whole number is accepted for a float.
-
-    Raises:
-        InputError: a parameter is unknown, or a value has another type.
-    """
-    defaults = read_parameters(notebook)
-    for key in settings:
-        if key not in defaults:
-            raise InputError(f"notebook {name} has no parameter {key!r}{_nearest(key, defaults)}")
-    return {key: _like(name, key, value, defaults[key]) for key, value in settings.items()}
-
-
-def _like(notebook: str, key: str, given: object, default: object) -> object:
-    """Return a value converted to the type of the default; items of a list to the type of the default's first item."""
-    value = given
-    if isinstance(given, str) and not isinstance(default, str):
-        try:
-            value = ast.literal_eval(given.capitalize() if given in ("true", "false", "none") else given)
-        except (ValueError, SyntaxError):
-            pass  # stays text, which the comparison of types below refuses
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if default is None or type(value) is type(default):
-        if not (isinstance(default, list | tuple) and default):
-            return value
-        return type(default)(_like(notebook, key, item, default[0]) for item in value)
-    kind = type(default).__name__
-    raise InputError(
-        f"notebook {notebook}, parameter {key}: {given!r} is not of type {kind}; give one like {default!r}"
-    )
 
 
 def run_notebooks(
@@ -179,8 +103,8 @@ def run_notebooks(
     jobs, chosen = [], set()
     for path in paths:
         notebook = read_notebook(path)
-        given = read_parameters(notebook)
-        values = check_settings(notebook, path.stem, wanted)
+        given = parameters.read_parameters(notebook)
+        values = parameters.check_settings(notebook, path.stem, wanted)
         jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, environment.ROOT / out))
         chosen.add((given | values).get("profile", "pocket"))
     together = min(at_once(), len(jobs), *(profiles.get(name).parallel for name in chosen))
@@ -256,7 +180,7 @@ def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
     """
     path = find_notebook(name)
     notebook = read_notebook(path)
-    values = check_settings(notebook, path.stem, settings)
+    values = parameters.check_settings(notebook, path.stem, settings)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", to):
         raise InputError(f"fork name {to!r}: use letters, digits, '-', '_' and '.'")
     target = environment.ROOT / "notebooks" / "forks" / f"{to}.ipynb"
@@ -267,9 +191,9 @@ def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    cell = _parameters_cell(notebook)
+    cell = parameters.parameters_cell(notebook)
     if cell is not None:
-        cell.source = _rewritten(cell.source, values)
+        cell.source = parameters.rewrite(cell.source, values)
     commit = _commit()
     notebook.metadata[FORK] = {"from": path.stem, "commit": commit, "settings": values}
     changes = ", ".join(f"`{key} = {value!r}`" for key, value in values.items()) or "nothing changed yet"
@@ -278,18 +202,6 @@ def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
     target.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, target)
     return target
-
-
-def _rewritten(source: str, values: Mapping[str, object]) -> str:
-    """Return the source of a parameters cell with other values; comments and everything else are kept."""
-    lines = source.encode().splitlines(keepends=True)  # ast counts bytes
-    found = _assignments(source)
-    for key in sorted(values, key=lambda key: -found[key].lineno):  # last first, so that the positions stay true
-        node = found[key]
-        first, last = node.lineno - 1, node.end_lineno - 1
-        new = lines[first][: node.col_offset] + repr(values[key]).encode() + lines[last][node.end_col_offset :]
-        lines[first : last + 1] = [new]
-    return b"".join(lines).decode()
 
 
 def _commit() -> str:
