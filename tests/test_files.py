@@ -125,11 +125,13 @@ def test_odd_arrow_columns_do_not_stop_the_reading(tmp_path):
     )
     table = table.append_column("when", pyarrow.array([0] * 5, pyarrow.timestamp("s")))
     table = table.append_column("raw", pyarrow.array([b"a"] * 5))
+    table = table.append_column("source", pyarrow.array(["web"] * 5).dictionary_encode())
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
     loaded = reading.load(tmp_path / "rows.parquet")
     assert content_hash(loaded.rows) == content_hash(ROWS)
+    assert loaded.rows["source"] == ["web"] * 5
     assert "left out pairs, columns of a type that cannot be read (map<string, int64" in loaded.notes[0]
-    assert "not trained on: when, raw" in loaded.notes[1]
+    assert "not trained on: when, raw, source" in loaded.notes[1]
 
 
 def test_two_csv_columns_of_one_name_are_refused(tmp_path):

@@ -80,6 +80,17 @@ def test_any_column_can_be_named(tmp_path):
     )
 
 
+def test_a_response_that_is_named_counts_for_more_than_messages_beside_it(tmp_path):
+    row = {"messages": [USER, WORSE], "prompt": USER["content"], "answer": "Hello, Ann!"}
+    assert messages(tmp_path, row) == [USER, WORSE]
+    assert messages(tmp_path, row, columns={"response": "answer"}) == [USER, ANSWER]
+
+
+def test_a_list_of_right_answers_is_not_taken_for_turns(tmp_path):
+    with pytest.raises(InputError, match="field answer: a list of texts where one text is needed"):
+        load(tmp_path, {"question": "Who?", "answer": ["Ann", "ann"]})
+
+
 @pytest.mark.parametrize(
     "columns, says",
     [({"promt": "a"}, "unknown role 'promt'; roles are messages, prompt"), ({"prompt": "b"}, "no column b; columns are a, c"),
@@ -132,6 +143,22 @@ def test_labels_of_0_and_1_are_ambiguous_and_other_labels_are_classes(tmp_path):
     assert len(load(tmp_path, *rows, columns={"label": "label"}).rows) == 1
     assert load(tmp_path, *rows, columns={"label": ""}).rows["label"] == [1, 0]
     assert len(load(tmp_path, *rows, rows[0] | {"label": 7}).rows) == 3
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "thinking", "Complex_CoT"])
+def test_reasoning_in_a_column_is_learned_before_the_answer_and_named(tmp_path, name):
+    row = {"Question": USER["content"], name: "It is Ann.", "Response": "Hello, Ann!"}
+    loaded = load(tmp_path, row)
+    assert loaded.rows[0]["messages"][1]["content"] == "<think>\nIt is Ann.\n</think>\n\nHello, Ann!"
+    assert f"{name} of 1 turns is written as <think>…</think>" in loaded.notes[-1]
+    assert messages(tmp_path, row, columns={"reasoning": ""}) == [USER, ANSWER]
+
+
+def test_rows_inside_an_object_get_the_line_that_says_so(tmp_path):
+    with pytest.raises(
+        InputError, match="unknown format, columns version, data; .*if the rows are the list in data, write that list"
+    ):
+        load(tmp_path, {"version": 1, "data": [{"messages": [USER, ANSWER]}]})
 
 
 @pytest.mark.parametrize("name", ["image", "images", "video", "audios", "image_path"])

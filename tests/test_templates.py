@@ -103,7 +103,7 @@ def test_coloured_view_shows_every_token_once(chatty):
 
 
 def test_a_row_beyond_the_context_is_encoded_without_a_word(chatty, caplog, monkeypatch):
-    """transformers warns of an error to come; here such rows are cut, and the doctor says how many."""
+    """transformers warns of an error to come; here such rows are cut, and validation says how many."""
     transformers.utils.logging.enable_propagation()
     monkeypatch.setattr(chatty, "model_max_length", 8)
     assert len(templates.encode(chatty, TALK)[0]) > 8 and not caplog.records

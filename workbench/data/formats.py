@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from workbench.data import messages, preference_pairs, tool_calls
-from workbench.data.values import check_texts, is_empty, parse_json, storable
+from workbench.data import messages, preference_pairs, tool_calls, turns
+from workbench.data.values import check_texts, is_empty, parse_json, storable, text_of
 from workbench.errors import BadRow, InputError
 
 COLUMNS = {
@@ -20,6 +20,7 @@ COLUMNS = {
     "system": ("system", "system_prompt", "system_message"),
     "history": ("history",),
     "response": ("output", "outputs", "response", "completion", "answer", "target", "targets", "solution"),
+    "reasoning": ("reasoning_content", "reasoning", "thinking", "complex_cot"),  # before the response, as <think>…</think>
     "chosen": ("chosen", "chosen_response", "response_chosen", "preferred", "response_j"),
     "rejected": ("rejected", "rejected_response", "response_rejected", "dispreferred", "response_k"),
     "score_chosen": ("score_chosen", "chosen_score", "rating_chosen", "chosen_rating", "reward_chosen", "chosen_reward"),
@@ -28,7 +29,7 @@ COLUMNS = {
     ),
     "label": ("label", "kto_tag", "desirable", "is_desirable"),  # true or false: a good or a bad answer (KTO)
     "tools": ("tools", "functions"),
-    "weight": ("weight", "sample_weight", "loss_weight"),  # of the whole row
+    "weight": ("weight", "weights", "sample_weight", "loss_weight", "loss_mask", "loss_scale"),  # of the whole row, refused
 }  # fmt: skip
 MEDIA = ("image", "images", "image_path", "image_url", "video", "videos", "audio", "audios", "pixel_values")
 ROLE_OF = {name: role for role, names in COLUMNS.items() for name in names} | dict.fromkeys(MEDIA, "media")
@@ -104,10 +105,11 @@ def recognise(rows: list[dict], columns: Mapping[str, str]) -> Layout | None:
         not _is_mark(row[name]) for row in rows for name in _candidates(row, "label", columns)
     ):
         columns = {**columns, "label": ""}  # a class or a grade, no mark of good and bad answers
-    if {"chosen", "rejected"} <= has:
+    answered = columns.get("response")  # named by the user, it counts for more than messages or pairs beside it
+    if {"chosen", "rejected"} <= has and not answered:
         repeated = 2 * sum(preference_pairs.repeats_prompt(row, first) for row in rows) > len(rows)
         return Layout("chosen/rejected", "preference", first, columns, repeated)
-    if "messages" in has:
+    if "messages" in has and not answered:
         return Layout(NAMES.get((first["messages"], None), first["messages"]), "messages", first, columns)
     if often("query", "answers", "tools") and "response" not in has:
         return Layout("xLAM", "xLAM", first | {"response": "answers"}, columns)
@@ -132,6 +134,8 @@ def convert(layout: Layout, row: dict) -> dict | None:
     """
     check_texts(row)
     _check_refused(layout, row)
+    if layout.shape != "preference" and not _desirable(layout, row):
+        return None
     if layout.shape == "self-instruct":
         row = _first_instance(layout, row)
     tools = tool_calls.check_schemas(parse_json(_pick(layout, row, "tools")[1], "tools"))
@@ -139,7 +143,7 @@ def convert(layout: Layout, row: dict) -> dict | None:
         data = preference_pairs.convert(row, lambda role: _pick(layout, row, role), layout, tools)
     else:
         data = {"messages": _conversation(layout, row, tools)}
-    if data is None or layout.shape != "preference" and not _desirable(layout, row):
+    if data is None:
         return None
     if tools:
         data["tools"] = tools
@@ -192,32 +196,42 @@ def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[d
     """Return the messages of a row with one answer, system turn and history included."""
     if layout.shape == "messages":
         column, value = _pick(layout, row, "messages")
-        turns = messages.read_turns(value, column, tools, layout.ignored)
-        _check_said(layout, row, turns)
+        talk = messages.read_turns(value, column, tools, layout.ignored)
+        _check_said(layout, row, talk)
         asked = answered = column
     else:
         asked, value = _pick(layout, row, "prompt")
-        turns = messages.listed(value, asked, "user", layout.ignored)
-        turns = messages.with_addition(turns, *_pick(layout, row, "input"))
+        talk = messages.listed(value, asked, "user", layout.ignored, tools)
+        talk = messages.with_addition(talk, *_pick(layout, row, "input"))
         if layout.shape == "xLAM":
             answered = "answers"
             layout.read.add(answered)
             calls = tool_calls.parse(row.get(answered), answered)
-            turns = [*turns, {"role": "assistant", "content": "", "tool_calls": calls}]
-            tool_calls.check(turns, [asked, answered], tools)
+            talk = [*talk, {"role": "assistant", "content": "", "tool_calls": calls}]
+            tool_calls.check(talk, [asked, answered], tools)
         else:
             answered, value = _pick(layout, row, "response")
-            turns = [*turns, *messages.listed(value, answered, "assistant", layout.ignored)]
-    turns = messages.with_opening(turns, _pick(layout, row, "history"), _pick(layout, row, "system"))
-    messages.check_conversation(turns, asked, answered)
-    return turns
+            answer = messages.listed(value, answered, "assistant", layout.ignored, tools)
+            talk = [*talk, *_reasoned(layout, row, answer)]
+    talk = messages.with_opening(talk, _pick(layout, row, "history"), _pick(layout, row, "system"))
+    messages.check_conversation(talk, asked, answered)
+    return talk
 
 
-def _check_said(layout: Layout, row: dict, turns: list[dict]) -> None:
-    """Raise BadRow where a prompt or its text stands beside messages that do not hold it: half of the task would be lost."""
+def _reasoned(layout: Layout, row: dict, answer: list[dict]) -> list[dict]:
+    """Return the answer with the reasoning of its own column."""
+    column, value = _pick(layout, row, "reasoning")
+    if is_empty(value):
+        return answer
+    content = turns.with_reasoning(answer[-1]["content"], text_of(value, column), column, layout.ignored)
+    return [*answer[:-1], answer[-1] | {"content": content}]
+
+
+def _check_said(layout: Layout, row: dict, talk: list[dict]) -> None:
+    """Raise BadRow if messages do not contain the text of a prompt or input column beside them: half of the task would be lost."""
     for role in ("prompt", "input"):
         for name in _candidates(row, role, layout.columns):
-            if not messages.mentioned(row[name], turns):
+            if not messages.mentioned(row[name], talk):
                 fix = f"put it into a turn, or leave it out: columns, --columns {role}="
                 raise BadRow(name, f"the turns do not contain this {role}", fix)
 

@@ -1,4 +1,4 @@
-"""Read the turns of a row as a list of messages, join what stands in columns of its own, and check the whole conversation."""
+"""Read the turns of a row as a list of messages, add system prompt, history and input from their own columns, and check the whole conversation."""
 
 import re
 from collections import Counter
@@ -95,6 +95,10 @@ def listed(value, field: str, role: str, ignored: Counter, tools: list[dict] | N
         return turns[:-1] if role == "user" and turns[-1] == {"role": "assistant", "content": ""} else turns
     if isinstance(value, dict):
         value = [value]
+    if isinstance(value, list) and any(isinstance(turn, str) for turn in value):
+        raise BadRow(
+            field, "a list of texts where one text is needed", "write one text, or messages with role and content"
+        )
     if isinstance(value, list) or isinstance(value, str) and value.startswith('[{"'):
         return read_turns(value, field, tools, ignored)
     return [{"role": role, "content": text_of(value, field)}]
@@ -113,7 +117,7 @@ def with_addition(turns: list[dict], column: str, value) -> list[dict]:
 
 
 def with_opening(turns: list[dict], history: tuple[str, object], system: tuple[str, object]) -> list[dict]:
-    """Return the turns after the system prompt and the earlier turns that stand in columns of their own, each (column, value)."""
+    """Return the turns after the system prompt and the earlier turns of columns of their own, each (column, value)."""
     column, value = history
     if not is_empty(value):
         value = parse_json(value, column)

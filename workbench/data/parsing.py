@@ -104,7 +104,7 @@ def _parquet(path: Path, notes: list[str]) -> Rows:
         schema, odd = file.schema_arrow, []
         for field in schema:
             try:
-                datasets.Features.from_arrow_schema(pyarrow.schema([field]))
+                datasets.Features.from_arrow_schema(pyarrow.schema([_plain_field(field)]))
             except (ValueError, TypeError, NotImplementedError):
                 odd.append(field.name)
         if odd:
@@ -115,13 +115,24 @@ def _parquet(path: Path, notes: list[str]) -> Rows:
         with _bar(file.metadata.num_rows, path, " rows", file.metadata.num_rows > 100_000) as bar:
             start = 0
             for batch in file.iter_batches(BATCH, columns=kept):
-                table = datasets.Dataset(pyarrow.Table.from_batches([batch]).replace_schema_metadata(schema.metadata))
+                table = datasets.Dataset(_plain_table(batch).replace_schema_metadata(schema.metadata))
                 for i, (_, row) in enumerate(dataset_rows(table), start + 1):
                     yield f"row {i}", row
                 start += len(batch)
                 bar.update(len(batch))
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a Parquet file ({first_line(error)}); write it again") from None
+
+
+def _plain_field(field: pyarrow.Field) -> pyarrow.Field:
+    return field.with_type(field.type.value_type) if pyarrow.types.is_dictionary(field.type) else field
+
+
+def _plain_table(batch: pyarrow.RecordBatch) -> pyarrow.Table:
+    """Return a batch as a table, with the categories of pandas as their values."""
+    fields = [_plain_field(field) for field in batch.schema]
+    columns = [column.cast(field.type) for column, field in zip(batch.columns, fields, strict=True)]
+    return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
 
 
 @contextmanager
@@ -172,7 +183,7 @@ def _csv(path: Path, lines: Callable) -> Rows:
 
 
 def _json(path: Path, lines: Callable) -> Rows:
-    """Yield the rows of one list, or of one object per line, whatever the name says: both stand in .json files."""
+    """Yield the rows of one list, or of one object per line, whatever the name says: .json files hold either."""
     first = next((text for _, text in lines() if text.strip()), None)
     if first is None:
         return

@@ -10,7 +10,7 @@ ANSWERS = ("chosen", "rejected")
 
 
 def repeats_prompt(row: dict, first: dict[str, str]) -> bool:
-    """Return whether chosen and rejected are texts that begin with the prompt and go on after it."""
+    """Return whether chosen and rejected are texts that begin with the prompt and continue after it."""
     texts = [row.get(first.get(role, role)) for role in ("prompt", *ANSWERS)]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         return False
@@ -21,7 +21,7 @@ def repeats_prompt(row: dict, first: dict[str, str]) -> bool:
 def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] | None) -> dict | None:
     """Return the pair as {"prompt", "chosen", "rejected"}; None where the chosen answer has no higher score.
 
-    The prompt stands in a column of its own, in a conversation, or is what both message lists begin with.
+    The prompt is a column of its own, a conversation, or the turns with which both message lists begin.
 
     Args:
         pick: role → (column, value) of this row.
@@ -36,7 +36,7 @@ def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] |
         wrong = f"{columns[0]} is {kinds[0]} and {columns[1]} is {kinds[1]}"
         raise BadRow(columns[0], wrong, "write both the same way")
     chosen, rejected = (
-        messages.listed(value, column, "assistant", layout.ignored)
+        messages.listed(value, column, "assistant", layout.ignored, tools)
         for column, value in zip(columns, values, strict=True)
     )
     asked, value = pick("prompt")
@@ -53,7 +53,7 @@ def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] |
         if value is None or value == []:
             fix = "give prompt or instruction, or message lists that begin with the same turns"
             raise BadRow("prompt", "missing", fix)
-        prompt = messages.listed(value, asked, "user", layout.ignored)
+        prompt = messages.listed(value, asked, "user", layout.ignored, tools)
         if prompt and prompt[-1]["role"] == "assistant":
             raise BadRow(
                 asked, "ends with an answer", "end it with the user's turn; the answers are chosen and rejected"
@@ -117,6 +117,6 @@ def _score(column: str, value) -> float | None:
         score = float(value)
     except (TypeError, ValueError, OverflowError):
         raise BadRow(
-            column, f"{str(value)[:40]!r} where a score is needed", "write it as a number or leave it empty"
+            column, f"{str(value)[:40]!r} where a score is needed", "write it as a number, or leave it empty"
         ) from None
     return None if math.isnan(score) else score

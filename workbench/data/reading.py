@@ -16,6 +16,7 @@ from pathlib import Path
 
 import datasets
 
+from workbench import environment
 from workbench.data import files, formats
 from workbench.errors import BadRow, InputError
 
@@ -142,9 +143,10 @@ def _on_disk(tables: list, types: dict[str, set]) -> datasets.Dataset:
     folder = tempfile.TemporaryDirectory(prefix="workbench-", dir=datasets.config.HF_DATASETS_CACHE)
     atexit.register(folder.cleanup)
     # Named by chance: by default the name is a hash of the generator, which does not see a file that has changed.
-    return datasets.Dataset.from_generator(
-        generate, features=features, cache_dir=folder.name, fingerprint=uuid.uuid4().hex
-    )
+    with environment.few_progress_bars():  # the bar of the file says how much is left
+        return datasets.Dataset.from_generator(
+            generate, features=features, cache_dir=folder.name, fingerprint=uuid.uuid4().hex
+        )
 
 
 class _Reading:
@@ -217,6 +219,13 @@ class _Reading:
         layout = formats.recognise(rows, self.roles)
         if rows and layout is None:
             fix = "or name the columns: columns, --columns prompt=…,response=…"
+            inner = [
+                name
+                for name, value in rows[0].items()
+                if isinstance(value, list) and value and isinstance(value[0], dict)
+            ]
+            if count == 1 and inner:
+                fix += f"; if the rows are the list in {inner[0]}, write that list as the file"
             raise InputError(f"{self.table.name}: unknown format, columns {there}; known are {formats.KNOWN}; {fix}")
         return layout or formats.Layout("messages", "messages", {}, self.roles)
 

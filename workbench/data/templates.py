@@ -115,7 +115,7 @@ def _weighted(mask: list[int], weights: list[int]) -> list[int]:
     starts = [i for i, bit in enumerate(mask) if bit and not (i and mask[i - 1])]
     if len(starts) != len(weights):
         raise InputError(
-            f"the chat template marks {len(starts)} of {len(weights)} answers, so that those with weight 0 cannot be told; "
+            f"the chat template marks {len(starts)} of {len(weights)} answers, so answers with weight 0 cannot be masked; "
             "take a template that marks each answer"
         )
     ends = [*starts[1:], len(mask)]

@@ -33,7 +33,7 @@ def parse(value, field: str) -> list[dict]:
 
 
 def from_tags(message: dict, place: str) -> dict:
-    """Return a message whose calls or results stand as text in tags (Hermes) with calls and results that the template writes."""
+    """Return a message with calls and results that are text in tags (Hermes) as tool_calls and plain results."""
     if message["role"] == "assistant" and (found := CALL.findall(message["content"])) and "tool_calls" not in message:
         calls = [call for text in found for call in parse(text, place)]
         return message | {"content": CALL.sub("", message["content"]).strip(), "tool_calls": calls}
@@ -85,7 +85,11 @@ def check_schemas(tools) -> list[dict] | None:
     if not tools:
         return None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise BadRow("tools", "not a list of JSON schemas", "write each tool as one JSON object")
+        raise BadRow(
+            "tools",
+            "not a list of JSON schemas",
+            "write each tool as one JSON object, or leave the column out: columns, --columns tools=",
+        )
     return tools
 
 

@@ -20,8 +20,10 @@ ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 ROLE_FIELDS = ("role", "from")
 CONTENT_FIELDS = ("content", "value")
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
-WEIGHT_FIELDS = ("weight", "train", "loss", "trainable", "loss_mask")  # 0 or false: not learned
-INVERSE_WEIGHT_FIELDS = ("masked",)  # true: not learned
+WEIGHT_FIELDS = (  # 0 or false: not learned
+    "weight", "train", "loss", "trainable", "loss_mask", "loss_weight", "loss_scale", "learn", "supervised", "train_on_turn",
+)  # fmt: skip
+INVERSE_WEIGHT_FIELDS = ("masked", "is_masked", "ignore", "ignore_loss", "no_loss")  # true: not learned
 REFUSED_FIELDS = {
     "mask": "mask can mean learned or not learned; name it train (true: learned) or masked (true: not learned)",
     "train_detail": "parts of a turn cannot be weighted; split the turn or remove the field",
@@ -56,7 +58,8 @@ def read_turn(turn, place: str, ignored: Counter) -> dict:
     fields = reversed(CONTENT_FIELDS) if role_field == "from" else CONTENT_FIELDS
     content_field = next((name for name in fields if name in turn), CONTENT_FIELDS[role_field == "from"])
     calls = tool_calls.of_turn(turn, place)
-    content, reasoning = _content(turn.get(content_field), f"{place}.{content_field}", role, bool(calls))
+    said = turn.get(content_field, turn.get("refusal"))  # OpenAI: what the assistant says when it refuses
+    content, reasoning = _content(said, f"{place}.{content_field}", role, bool(calls))
     if role == "call":
         calls, content, role = tool_calls.parse(content, f"{place}.{content_field}"), "", "assistant"
     if calls and role != "assistant":
@@ -111,17 +114,19 @@ def _parts(parts: list, field: str) -> tuple[str, str]:
 
 
 def _with_reasoning(turn: dict, content: str, reasoning: str, role: str, place: str, ignored: Counter) -> str:
-    """Return the content after the turn's reasoning, if it has any that the content does not hold already."""
     field = next((name for name in REASONING_FIELDS if turn.get(name)), None)
     if field:
         reasoning = text_of(turn[field], f"{place}.{field}")
+    if reasoning.strip() and role != "assistant":
+        raise BadRow(f"{place}.{field or 'content'}", f"reasoning of the {role}", "only the assistant reasons")
+    return with_reasoning(content, reasoning, field or "thinking", ignored)
+
+
+def with_reasoning(content: str, reasoning: str, field: str, ignored: Counter) -> str:
+    """Return an answer after its reasoning in <think>…</think>, unless it holds the reasoning already; counted by its field."""
     if not reasoning.strip() or reasoning.strip() in content:
         return content
-    if role != "assistant":
-        raise BadRow(
-            f"{place}.{field or 'content'}", f"reasoning in a turn of the {role}", "only the assistant reasons"
-        )
-    ignored[f"reasoning: {field or 'thinking'}"] += 1
+    ignored[f"reasoning: {field}"] += 1
     return f"<think>\n{reasoning.strip()}\n</think>\n\n{content}".rstrip()
 
 
