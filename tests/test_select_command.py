@@ -1,13 +1,18 @@
 """Facts about `workbench select`: rows of a file are ranked, shown and written."""
 
 import json
+import re
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from workbench.cli import selection
 from workbench.cli.app import app
 from workbench.data import reading
+from workbench.errors import InputError
+from workbench.models import loading, selection_scores
 
 ANSWERS = [
     "Oslo",
@@ -25,45 +30,103 @@ def source(tmp_path):
     return str(path)
 
 
-def call(source, tiny_base, by, *words, code=0, size=2):
-    words = ["select", source, "--by", by, "--size", str(size), "--base", tiny_base, "--show", "3", *words]
-    result = CliRunner().invoke(app, words)
+def lines(source, tiny_base, by, size=2, good=None, out=None):
+    return list(selection.select_rows(reading.load(source), by, size, str(tiny_base), good, out, 3))
+
+
+def call(*words, code=0):
+    result = CliRunner().invoke(app, ["select", *map(str, words)])
     assert result.exit_code == code, result.output
     return result.stderr if code else result.stdout
 
 
 def test_selected_rows_are_written_and_can_be_loaded(source, tiny_base, tmp_path):
     out = tmp_path / "selected.jsonl"
-    text = call(source, tiny_base, "longest", "--out", str(out))
+    text = "\n".join(lines(source, tiny_base, "longest", out=out))
     assert text.index(ANSWERS[3][:30]) < text.index("not selected") < text.index("→  yes")
     assert [row["messages"][-1]["content"].strip() for row in reading.load(out).rows] == [
         ANSWERS[3].strip(),
         ANSWERS[1],
     ]
-    assert "exists already; name another file" in call(source, tiny_base, "longest", "--out", str(out), code=2)
-    missing = call(source, tiny_base, "longest", "--out", str(tmp_path / "none" / "x.jsonl"), code=2)
-    assert "cannot be written (No such file or directory)" in missing
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.json", "selected.jsonl"]
 
 
 @pytest.mark.parametrize("by", selection.SELECTORS)
 def test_every_selector_works_on_plain_rows(source, tiny_base, by):
-    assert "4 rows, format Alpaca" in call(source, tiny_base, by, "--good", source, size=1)
+    assert lines(source, tiny_base, by, size=1, good=source)[0].endswith("4 rows, format Alpaca")
 
 
 def test_impossible_requests_are_errors(source, tiny_base):
-    assert (
-        '"ifdd" is unknown; known are' in (text := call(source, tiny_base, "ifdd", code=2))
-        and "did you mean ifd" in text
-    )
-    assert "--good" in call(source, tiny_base, "less", code=2)
-    assert "size asks for 9 rows" in call(source, tiny_base, "longest", code=2, size=9)
-    assert "size is 0; it must be 1 or more" in call(source, tiny_base, "longest", code=2, size=0)
+    with pytest.raises(InputError, match='"ifdd" is unknown; known are .* did you mean ifd'):
+        lines(source, tiny_base, "ifdd")
+    with pytest.raises(InputError, match="--good"):
+        lines(source, tiny_base, "less")
+    with pytest.raises(InputError, match="size asks for 9 rows"):
+        lines(source, tiny_base, "longest", size=9)
+
+
+def test_the_score_that_ranks_is_shown_with_the_share_that_is_excluded_and_the_reason(source, tiny_base, monkeypatch):
+    found = np.array([0.99991, 1.25, 1.5, 0.99987])
+    monkeypatch.setattr(selection_scores, "ifd", lambda rows, model, tokenizer: found)
+    text = "\n".join(lines(source, tiny_base, "ifd"))
+    assert "score       ifd: IFD (loss of the answer after its instruction / loss without it)" in text
+    assert "2 of 4 rows (50%): an IFD of 1 or more" in text
+    assert "scores 0.99991 to 0.99987" in text and "inf" not in text
+    assert re.search(r"0\.99991  Question 0", text) and re.search(r"1\.5  excluded  Question 2", text)
+
+
+def test_a_judge_that_guesses_is_reported(source, tiny_base, tmp_path):
+    flat = loading.load_base(str(tiny_base), device="cpu")
+    torch.nn.init.zeros_(flat.get_output_embeddings().weight)
+    folder = tmp_path / "flat"
+    flat.save_pretrained(folder)
+    loading.load_tokenizer(str(tiny_base)).save_pretrained(folder)
+    text = "\n".join(lines(source, folder, "perplexity"))
+    assert "a uniform guess among its 272 tokens has 5.61" in text and "loss on these answers is 5.61" in text
+    assert "warning     the judge knows too little of this text" in text
+    assert "judge       " not in "\n".join(lines(source, folder, "longest"))
+
+
+def test_a_judge_that_knows_the_text_gets_no_warning(source, tiny_base, monkeypatch):
+    monkeypatch.setattr(selection_scores, "perplexity", lambda rows, model, tokenizer: np.full(len(rows), -1.5))
+    text = "\n".join(lines(source, tiny_base, "perplexity"))
+    assert "loss on these answers is 1.50" in text and "warning" not in text
+
+
+@pytest.mark.parametrize("by", ["ifd", "perplexity", "deita", "less"])
+def test_rows_beyond_the_judges_context_are_counted_and_cut_without_a_warning_of_the_tokenizer(
+    by, tmp_path, tiny_base, caplog, capfd
+):
+    texts = [("Why?", "So."), ("Why " * 300, "So."), ("Why?", "So " * 300)]
+    path, good = tmp_path / "long.json", tmp_path / "good.json"
+    path.write_text(json.dumps([{"instruction": a, "input": "", "output": b} for a, b in texts]))
+    good.write_text(json.dumps([{"instruction": "Who?", "input": "", "output": "I."}]))
+    text = "\n".join(lines(str(path), tiny_base, by, size=1, good=str(good)))
+    assert "too long    2 of 3 rows exceed the 512 tokens that the judge reads; of these" in text
+    seen = capfd.readouterr()
+    assert "longer than" not in caplog.text + seen.err + seen.out
+    if by == "less":
+        assert "excluded    1 of 3 rows (33%): no answer left within the tokens that the judge reads" in text
+
+
+def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_errors_before_anything_is_scored(
+    source, tiny_base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loading, "load_base", None)
+    here = tmp_path / "here.jsonl"
+    here.touch()
+    assert "exists already; name another file" in call(source, "--base", tiny_base, "--out", here, code=2)
+    missing = call(source, "--base", tiny_base, "--out", tmp_path / "missing" / "rows.jsonl", code=2)
+    assert "cannot be written (No such file or directory)" in missing
+    with pytest.raises(InputError, match="size asks for 9 rows"):
+        lines(source, tiny_base, "longest", size=9)
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text(json.dumps([{"prompt": "Why?", "chosen": "So.", "rejected": "No."}]))
+    with pytest.raises(InputError, match="pairs.json: preference pairs"):
+        lines(source, tiny_base, "deita", good=str(pairs))
 
 
 def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text(f"by: longest\nsize: 1\nbase: {tiny_base}\n")
-    result = CliRunner().invoke(app, ["select", source, "--config", str(config), "--set", "size=2", "--dry-run"])
-    assert result.exit_code == 0, result.output
-    assert "nothing was scored" in result.stdout and "⟦Oslo<|im_end|>⟧" in result.stdout
+    text = call(source, "--config", config, "--set", "size=2", "--dry-run")
+    assert "nothing was scored" in text and "⟦Oslo<|im_end|>⟧" in text

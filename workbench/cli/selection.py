@@ -1,45 +1,99 @@
 """Select the best rows of a data set and show what is selected and what is not: the command `workbench select`."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import datasets
 import numpy as np
+import transformers
 
 from workbench.data import content, reading, selection
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
 
 NEEDS_GOOD = ("deita", "less")  # these compare rows with a few that are known to be good
+SAMPLE = 200  # rows on which the judge's loss is measured
+KNOWS_LITTLE = 0.8  # of the loss of a uniform guess: from there on, scores say more about the judge than about the rows
 
-SELECTORS: dict[str, Callable] = {
-    "random": lambda rows, model, tokenizer, good: selection_scores.random_scores(rows),
-    "longest": lambda rows, model, tokenizer, good: selection_scores.answer_lengths(rows, tokenizer),
-    "perplexity": lambda rows, model, tokenizer, good: selection_scores.perplexity(rows, model, tokenizer),
-    "ifd": lambda rows, model, tokenizer, good: selection_scores.cherry(selection_scores.ifd(rows, model, tokenizer)),
-    "deita": lambda rows, model, tokenizer, good: selection.diverse(
-        selection_scores.quality(rows, model, tokenizer, good) * selection_scores.complexity(rows, model, tokenizer),
-        selection_scores.embeddings(rows, model, tokenizer),
+
+@dataclass(frozen=True)
+class Judge:
+    """The model that scores rows."""
+
+    name: str
+    model: transformers.PreTrainedModel
+    tokenizer: transformers.PreTrainedTokenizerBase
+    good: list[dict]
+    """Rows known to be good."""
+
+    def score(self, score: Callable, rows: datasets.Dataset, *rest) -> np.ndarray:
+        """Apply one of models.selection_scores."""
+        return np.asarray(score(rows, self.model, self.tokenizer, *rest), dtype=float)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A way to rank rows."""
+
+    measure: str
+    """What the score is, and which end comes first."""
+    score: Callable[[datasets.Dataset, Judge], np.ndarray]
+    reads: str = ""
+    """The text that the judge's model reads: "sheet", "template", or "" if it reads none."""
+    rank: Callable[[np.ndarray, datasets.Dataset, Judge], np.ndarray] | None = None
+    """Makes the ranking of the scores: -inf for the rows to exclude."""
+    excludes: str = ""
+    """Which rows get -inf."""
+
+
+SELECTORS = {
+    "random": Selector("a random number", lambda rows, judge: selection_scores.random_scores(rows)),
+    "longest": Selector(
+        "tokens of the answer, the longest first",
+        lambda rows, judge: selection_scores.answer_lengths(rows, judge.tokenizer).astype(float),
     ),
-    "less": lambda rows, model, tokenizer, good: selection_scores.less(
-        rows, good, adapters.with_adapter(model, tokenizer), tokenizer
+    "perplexity": Selector(
+        "mean log-probability of the answer's tokens in nats, the highest first",
+        lambda rows, judge: judge.score(selection_scores.perplexity, rows),
+        "sheet",
     ),
-    "distinct": lambda rows, model, tokenizer, good: selection.distinct(rows, selection_scores.random_scores(rows)),
+    "ifd": Selector(
+        "IFD (loss of the answer after its instruction / loss without it), the highest below 1 first",
+        lambda rows, judge: judge.score(selection_scores.ifd, rows),
+        "sheet",
+        lambda scores, rows, judge: selection_scores.cherry(scores),
+        "an IFD of 1 or more, which means that the instruction does not make the answer more likely",
+    ),
+    "deita": Selector(
+        "probability of the answer below the good rows × nats of the instruction, the highest first",
+        lambda rows, judge: (
+            judge.score(selection_scores.quality, rows, judge.good) * judge.score(selection_scores.complexity, rows)
+        ),
+        "sheet",
+        lambda scores, rows, judge: selection.diverse(scores, judge.score(selection_scores.embeddings, rows)),
+        "too similar to a row with a higher score (cosine of the embeddings above 0.9)",
+    ),
+    "less": Selector(
+        "cosine of the row's gradient and the good rows' gradient, the highest first",
+        lambda rows, judge: selection_scores.less(
+            rows, judge.good, adapters.with_adapter(judge.model, judge.tokenizer), judge.tokenizer
+        ),
+        "template",
+        excludes="no answer left within the tokens that the judge reads",
+    ),
+    "distinct": Selector(
+        "a random number",
+        lambda rows, judge: selection_scores.random_scores(rows),
+        rank=lambda scores, rows, judge: selection.distinct(rows, scores),
+        excludes="asks nearly the same as a row that is kept",
+    ),
 }
-
-
-def require_selector(by: str, good: str | None) -> None:
-    """Raise InputError for an unknown selector, or one that needs a file of good rows and has none."""
-    if by not in SELECTORS:
-        near = get_close_matches(by, SELECTORS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f'selector "{by}" is unknown; known are {", ".join(SELECTORS)}{hint}')
-    if by in NEEDS_GOOD and good is None:
-        raise InputError(f"{by} compares rows with a few that are known to be good; name a file of them with --good")
 
 
 def select_rows(
@@ -54,47 +108,87 @@ def select_rows(
         show: number of selected and of other rows to show.
 
     Raises:
-        InputError: fewer rows than `size`, or preference pairs in place of single answers.
+        InputError: an unknown selector, fewer rows than `size`, or preference pairs in place of single answers.
     """
-    yield f"data     {loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
-    yield from (f"         {note}" for note in loaded.notes)
-    _require_answers(loaded)
-    if size > len(loaded.rows):
-        raise InputError(
-            f"size asks for {size:,} rows; the data hold {len(loaded.rows):,}; ask for 1 to {len(loaded.rows):,}"
-        )
-    examples = _good_rows(good) if good else None
-    model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
-    scores = np.asarray(SELECTORS[by](loaded.rows, model, tokenizer, examples), dtype=float)
-    selected = selection.select(loaded.rows, scores, size=size, selector=by)
-    excluded = int(np.isneginf(scores).sum())
-    yield f"selector {by}, judged by {base}" + f"; it excludes {excluded:,} rows" * bool(excluded)
-    lengths = selection_scores.answer_lengths(loaded.rows, tokenizer)
-    order = np.argsort(-scores, kind="stable")
-    taken, left = order[:size], order[size:]
-    yield f"answers  {lengths.mean():.0f} tokens in all rows, {lengths[taken].mean():.0f} in the selected ones"
-    for heading, places in (("selected", taken[:show]), ("not selected", left[::-1][:show])):
+    selector, rows = require_selector(by, good), _single_answers(loaded.source, loaded.rows)
+    if not 0 < size <= len(rows):
+        raise InputError(f"size asks for {size:,} rows; {loaded.source} has {len(rows):,}; ask for 1 to {len(rows):,}")
+    examples = list(_single_answers(good, reading.load(good).rows)) if good else []
+    yield f"{'data':<12}{loaded.source}: {len(rows):,} rows, format {loaded.format}"
+    yield from (f"{'':<12}{note}" for note in loaded.notes)
+    judge = Judge(base, loading.load_base(base), loading.load_tokenizer(base), examples)
+    if selector.reads:
+        yield from _judge_lines(judge, rows, selector.reads, by)
+    scores = selector.score(rows, judge)
+    ranking = selector.rank(scores, rows, judge) if selector.rank else scores
+    yield f"{'score':<12}{by}: {selector.measure}"
+    excluded = np.isneginf(ranking)
+    if selector.excludes:
+        yield f"{'excluded':<12}{excluded.sum():,} of {len(rows):,} rows ({excluded.mean():.0%}): {selector.excludes}"
+    selected = selection.select(rows, ranking, size=size, selector=by)
+    order = np.argsort(-ranking, kind="stable")
+    lengths = selection_scores.answer_lengths(rows, judge.tokenizer)
+    yield (
+        f"{'selected':<12}{size:,} rows, scores {_number(scores[order[0]])} to {_number(scores[order[size - 1]])}; answers have "
+        f"{lengths[order[:size]].mean():.0f} tokens on average, in all rows {lengths.mean():.0f}"
+    )
+    for heading, places in (("selected", order[:size][:show]), ("not selected", order[size:][::-1][:show])):
         yield f"\n{heading}"
-        yield from (_line(loaded.rows[int(i)], scores[i]) for i in places)
+        yield from (_line(rows[int(i)], scores[i], excluded[i]) for i in places)
     if out is not None:
         _write(selected, out)
-        yield f"\nwritten  {out}: {len(selected):,} rows"
+        yield f"\n{'written':<12}{out}: {len(selected):,} rows"
 
 
-def _require_answers(loaded: reading.Loaded) -> None:
-    if "messages" not in loaded.rows.column_names:
-        raise InputError(f"{loaded.source}: preference pairs (chosen, rejected); give data with one answer per prompt")
+def require_selector(by: str, good: str | None) -> Selector:
+    """Return the selector. Raises InputError for an unknown one, or one that needs a file of good rows and has none."""
+    if by not in SELECTORS:
+        near = get_close_matches(by, SELECTORS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f'selector "{by}" is unknown; known are {", ".join(SELECTORS)}{hint}')
+    if by in NEEDS_GOOD and good is None:
+        raise InputError(f"{by} compares rows with a few that are known to be good; name a file of them with --good")
+    return SELECTORS[by]
 
 
-def _good_rows(source: str) -> list[dict]:
-    loaded = reading.load(source)
-    _require_answers(loaded)
-    return list(loaded.rows)
+def _single_answers(source: str, rows: datasets.Dataset) -> datasets.Dataset:
+    if "messages" not in rows.column_names:
+        raise InputError(f"{source}: preference pairs (chosen, rejected); give data with one answer per prompt")
+    return rows
 
 
-def _line(row: dict, score: float) -> str:
+def _judge_lines(judge: Judge, rows: datasets.Dataset, reads: str, by: str) -> Iterator[str]:
+    """Yield what the judge knows of the text, and how rows are treated that are longer than its context."""
+    sample = rows.select(range(0, len(rows), max(1, len(rows) // SAMPLE)))
+    loss, guess = -np.nanmean(judge.score(selection_scores.perplexity, sample)), math.log(len(judge.tokenizer))
+    yield (
+        f"{'judge':<12}{judge.name}: its loss on these answers is {loss:.2f} nats per token; a uniform guess among its "
+        f"{len(judge.tokenizer):,} tokens has {guess:.2f}"
+    )
+    if loss >= KNOWS_LITTLE * guess:
+        yield (
+            f"{'warning':<12}the judge knows too little of this text to rank it: its loss is near that of a guess, so the scores "
+            "say little about the rows; name a model that was trained on such text with --base"
+        )
+    room = judge.model.config.get_text_config().max_position_embeddings
+    if reads == "sheet":
+        shots = [judge.good] if by == "deita" else []
+        beyond = selection_scores.beyond_context(rows, judge.model, judge.tokenizer, *shots)
+        rule = "of these, the beginning of the answer and the end of the instruction count"
+    else:
+        beyond = selection_scores.answer_lengths(rows, judge.tokenizer, whole=True) > room
+        rule = "of these, what comes later does not count"
+    if beyond.any():
+        yield f"{'too long':<12}{beyond.sum():,} of {len(rows):,} rows exceed the {room:,} tokens that the judge reads; {rule}"
+
+
+def _line(row: dict, score: float, excluded: bool) -> str:
     prompt, answer = content.plain_prompt(row), content.message_text(row["messages"][-1])
-    return f"  {score:9.3f}  {_short(prompt)}  →  {_short(answer)}"
+    return f"  {_number(score):>9}  {'excluded  ' if excluded else ''}{_short(prompt)}  →  {_short(answer)}"
+
+
+def _number(score: float) -> str:
+    return f"{score:.5g}"
 
 
 def _short(text: str, most: int = 70) -> str:

@@ -8,7 +8,7 @@ IFD above 1, on the quiz sheet 59%). Only gradients are taken in the chat templa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,6 +121,21 @@ def embeddings(
     return means
 
 
+def beyond_context(
+    rows: Iterable[dict],
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    shots: Iterable[dict] = (),
+) -> np.ndarray:
+    """Return for each row whether its quiz sheet is longer than the model's context, so that it is scored in part.
+
+    What counts then is the beginning of the answer, at most half the context long, and the end of the instruction, as much as fits before it.
+    """
+    room = _context_length(model)
+    pairs = _tokenised(rows, tokenizer, _sheet(shots), " ")
+    return np.array([1 + len(prompt) + len(answer) > room for prompt, answer in pairs], dtype=bool)
+
+
 def gradients(
     rows: Iterable[dict],
     model: peft.PeftModel,
@@ -140,7 +155,7 @@ def gradients(
             untrained one works, though it separates truncated rows from clean ones less well.
 
     Returns:
-        Shape (rows, dimensions).
+        Shape (rows, dimensions); NaN for rows that have no answer left within the model's context.
 
     Raises:
         InputError: the model has no LoRA weights.
@@ -164,6 +179,9 @@ def gradients(
         for row in rows:
             encoded = templates.encode(tokenizer, row["messages"], content.row_tools(row))
             ids, mask = (torch.tensor(part[:context], device=model.device) for part in encoded)
+            if not mask[1:].any():
+                projected.append(torch.full((dimensions,), torch.nan))
+                continue
             logits = model(input_ids=ids[None], use_cache=False).logits[0, :-1].float()
             loss = F.cross_entropy(logits, ids.masked_fill(mask == 0, -100)[1:])
             flat = torch.cat([part.flatten().float() for part in torch.autograd.grad(loss, weights)])
@@ -186,40 +204,57 @@ def less(
     """Return the cosine of each row's gradient with that of the targets, the highest over groups of targets: -1 to 1.
 
     LESS (Xia et al. 2024, arXiv 2402.04333) in one of its variants: plain gradients at one checkpoint, where the paper weights those of
-    Adam over the epochs of a warm-up training. As there, the cosine with a group is the mean over its targets.
+    Adam over the epochs of a warm-up training. As there, the cosine with a group is the mean over its targets. Rows that have no answer
+    left within the model's context get -inf.
 
     Args:
         targets: a few rows of what the model should become good at: of a development split, never of the evaluation that judges the result.
         by: the column that groups the targets; without it they are one group.
         model, dimensions: as in :func:`gradients`.
+
+    Raises:
+        InputError: the model has no LoRA weights, or a target has no answer within its context.
     """
     targets = list(targets)
     of_rows, of_targets = (_unit(gradients(each, model, tokenizer, dimensions)) for each in (rows, targets))
-    cosines = of_rows @ of_targets.T
+    if np.isnan(of_targets).any():
+        i = int(np.flatnonzero(np.isnan(of_targets).any(1))[0])
+        raise InputError(
+            f"targets[{i}] has no answer within the {_context_length(model)} tokens that the model reads; remove it"
+        )
+    cosines = np.nan_to_num(of_rows @ of_targets.T, nan=-np.inf)
     groups = np.array([str(row.get(by)) for row in targets])
     return np.max([cosines[:, groups == group].mean(1) for group in np.unique(groups)], axis=0)
+
+
+def _tokenised(
+    rows: Iterable[dict],
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    sheet: Callable[[str], str] = "{}\n".format,
+    lead: str = "",
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield token ids of each row's instruction, written by `sheet`, and of its answer after `lead`."""
+    for asked, answer in map(content.question_and_answer, rows):
+        # Not verbose: it would warn of rows longer than the context, which are cut later.
+        yield tokenizer([sheet(asked), answer and lead + answer], add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def _token_pairs(
     rows: Iterable[dict],
     model: transformers.PreTrainedModel,
     tokenizer: transformers.PreTrainedTokenizerBase,
-    sheet: Callable[[str], str] = "{}\n".format,
-    lead: str = "",
+    *text: Callable[[str], str] | str,
 ) -> list[tuple[list[int], list[int]]]:
-    """Return token ids of each row's prompt (begin token, then the instruction written by `sheet`) and of its answer after `lead`.
+    """Return token ids of each row's prompt, a begin token and the instruction, and of its answer; `text` as in :func:`_tokenised`.
 
     If both together are longer than the model's context, the answer is cut to half of it and the prompt loses its beginning.
     """
     # A document begins with the begin token; for models without one (Qwen) it follows the end token of another document.
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     room, pairs = _context_length(model), []
-    for asked, answer in map(content.question_and_answer, rows):
-        # Not verbose: it would warn of rows longer than the context, which are cut here.
-        texts = [sheet(asked), answer and lead + answer]
-        prompt, reply = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        reply = reply[: room // 2]
-        pairs.append(([begin, *prompt[-(room - 1 - len(reply)) :]], reply))
+    for prompt, answer in _tokenised(rows, tokenizer, *text):
+        answer = answer[: room // 2]
+        pairs.append(([begin, *prompt[-(room - 1 - len(answer)) :]], answer))
     return pairs
 
 
@@ -230,8 +265,12 @@ def _quiz_sheets(
     shots: Iterable[dict] = (),
 ) -> list[tuple[list[int], list[int]]]:
     """Return :func:`_token_pairs` written as quiz sheets, below the solved examples `shots`."""
+    return _token_pairs(rows, model, tokenizer, _sheet(shots), " ")
+
+
+def _sheet(shots: Iterable[dict]) -> Callable[[str], str]:
     solved = [content.question_and_answer(shot) for shot in shots]
-    return _token_pairs(rows, model, tokenizer, lambda asked: content.quiz_sheet(asked, solved), " ")
+    return lambda asked: content.quiz_sheet(asked, solved)
 
 
 def _context_length(model: transformers.PreTrainedModel) -> int:
