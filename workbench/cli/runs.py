@@ -32,9 +32,11 @@ def print_table(title: str, frame) -> None:
 def evaluate(
     run_id: RunId,
     tasks: Annotated[str, typer.Option(help="Tasks of lm-eval, separated by commas: ifeval,hellaswag.")] = "ifeval",
-    limit: Annotated[int | None, typer.Option(help="Use the first N prompts of each task; default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use the first N prompts of each task; default: all.")
+    ] = None,
     new_tokens: Annotated[
-        int, typer.Option(help="Longest reply in tokens; fewer are faster, but replies that are cut fail.")
+        int, typer.Option(min=1, help="Longest reply in tokens; fewer are faster, but replies that are cut fail.")
     ] = 512,
     include: Annotated[Path | None, typer.Option(help="Folder with task files (YAML) of your own.")] = None,
 ) -> None:
@@ -42,6 +44,10 @@ def evaluate(
     from workbench.evaluate import benchmarks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if not names:
+        raise InputError("--tasks names no task; name some of lm-eval's, separated by commas: ifeval,hellaswag")
+    if include is not None and not include.is_dir():
+        raise InputError(f"--include {include}: no such folder; name one with task files (YAML)")
     found = benchmarks.benchmark(find_run(run_id), names, limit, new_tokens=new_tokens, include=include)
     print_table(f"{run_id}: 95% intervals over prompts", benchmarks.benchmark_summary(found))
 

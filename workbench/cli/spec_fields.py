@@ -58,19 +58,19 @@ def spec_fields(spec: type, options: dict, settings: list[str] | None, config: P
         if key in given:
             raise InputError(f"{key} is given twice, as {given[key]!r} and as {value!r}; give it once")
         given[key] = value
-    source = dict.fromkeys(given, "--set") | {name: f"--{name.replace('_', '-')}" for name in options}
+    source = {key: f"--{key.replace('_', '-')}" if options.get(key) is not None else f"--set {key}" for key in given}
     if config is not None:
         for key, value in _read(config).items():
             if key not in given:
-                given[key], source[key] = value, f"{config}:"
+                given[key], source[key] = value, f"{config}: {key}"
     kinds = typing.get_type_hints(spec)
     known = [field.name for field in dataclasses.fields(spec)]
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            raise InputError(f'{source.get(key, "--set")} field "{key}" is unknown{hint}')
-    return {key: _convert(f"{source[key]} {key}", value, kinds[key]) for key, value in given.items()}
+            raise InputError(f"{source[key]} is unknown{hint}")
+    return {key: _convert(source[key], value, kinds[key]) for key, value in given.items()}
 
 
 def _read(path: Path) -> dict:
