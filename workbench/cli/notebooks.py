@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.runs import print_table
-from workbench.errors import InputError
+from workbench.cli.spec_fields import key_and_value
 
 
 def run(
@@ -74,14 +74,6 @@ def fork(
         typer.echo(f"next: workbench diff {notebook} {name}")
     else:
         raise typer.Exit(1)
-
-
-def key_and_value(text: str) -> tuple[str, str]:
-    """Split key=value. Raises InputError where there is no key or no equals sign."""
-    key, equals, value = text.partition("=")
-    if not (equals and key.strip()):
-        raise InputError(f"--set {text!r}: write it as key=value")
-    return key.strip(), value
 
 
 def diff(

@@ -13,22 +13,30 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the b
 
 
 def print_table(title: str, frame) -> None:
-    """Print a data frame as a table, or that it has no rows."""
+    """Print a data frame as a table, or that it has no rows; its first column is never cut."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*map(str, frame.columns), title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left")
+    for number, column in enumerate(map(str, frame.columns)):
+        shown.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in frame.itertuples(index=False):
         shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    Console().print(shown if len(frame) else f"{title}: no difference")
+    console = Console()
+    # The first column is what other commands ask for, so it is never cut, however narrow the terminal is.
+    first = max((len(str(value)) for value in frame.iloc[:, 0]), default=0)
+    console.width = max(console.width, first + 10 * len(frame.columns))
+    console.print(shown if len(frame) else f"{title}: no difference")
 
 
 def evaluate(
     run_id: RunId,
     tasks: Annotated[str, typer.Option(help="Tasks of lm-eval, separated by commas: ifeval,hellaswag.")] = "ifeval",
-    limit: Annotated[int | None, typer.Option(help="Use the first N prompts of each task; default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use the first N prompts of each task; default: all.")
+    ] = None,
     new_tokens: Annotated[
-        int, typer.Option(help="Longest reply in tokens; fewer are faster, but replies that are cut fail.")
+        int, typer.Option(min=1, help="Longest reply in tokens; fewer are faster, but replies that are cut fail.")
     ] = 512,
     include: Annotated[Path | None, typer.Option(help="Folder with task files (YAML) of your own.")] = None,
 ) -> None:
@@ -36,6 +44,10 @@ def evaluate(
     from workbench.evaluate import benchmarks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if not names:
+        raise InputError("--tasks names no task; name some of lm-eval's, separated by commas: ifeval,hellaswag")
+    if include is not None and not include.is_dir():
+        raise InputError(f"--include {include}: no such folder; name one with task files (YAML)")
     found = benchmarks.benchmark(find_run(run_id), names, limit, new_tokens=new_tokens, include=include)
     print_table(f"{run_id}: 95% intervals over prompts", benchmarks.benchmark_summary(found))
 

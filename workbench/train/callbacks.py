@@ -55,7 +55,8 @@ class CheckpointCallback(TrainerCallback):
         """Ask for a checkpoint when it is time, with a log entry, so that the counts are exact at a checkpoint."""
         # Processes that train together save and stop after the same step, or they would wait for each other for ever.
         due, self.stop = distributed.on_main_process(lambda: (time.monotonic() - self.saved >= self.seconds, self.stop))
-        control.should_save = due or self.stop
+        # None at the last step: from there the Trainer would take one step more, unless a pass over the rows ends there as well.
+        control.should_save = (due or self.stop) and state.global_step < state.max_steps
         control.should_log = control.should_log or control.should_save or state.global_step >= state.max_steps
         control.should_training_stop = control.should_training_stop or self.stop
 

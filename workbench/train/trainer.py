@@ -199,7 +199,7 @@ def run_to_end(trainer: transformers.Trainer, keeper, work: Path) -> pd.DataFram
     """
     with keeper.interruptible():
         trainer.train(resume_from_checkpoint=keeper.last(work / "checkpoints"))
-    if keeper.stop:
+    if keeper.stop and trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on from there"
         )
