@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from workbench import profiles
+from workbench import outputs, profiles
 from workbench.data import content, reading, selection
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
@@ -47,8 +47,8 @@ def select_rows(
         raise InputError(f'selector "{by}" is unknown; known are {", ".join(SELECTORS)}{hint}')
     if by in GOOD and good is None:
         raise InputError(f"{by} judges rows by a few that are known to be good; name a file of them with --good")
-    if out is not None and out.exists():
-        raise InputError(f"{out} is there already; name another file")
+    if out is not None:
+        outputs.require_new(out)
     loaded = reading.load(source, drop_bad=drop_bad)
     if "messages" not in loaded.rows.column_names:
         raise InputError(f"{source}: preference pairs (chosen, rejected); give data with one answer a prompt")
@@ -87,4 +87,4 @@ def _write(rows: datasets.Dataset, out: Path) -> None:
     lines = (
         json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) for row in rows
     )
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    outputs.write_file(out, "\n".join(lines) + "\n")
