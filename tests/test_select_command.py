@@ -114,9 +114,9 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
     monkeypatch.setattr(loading, "load_base", None)
     here = tmp_path / "here.jsonl"
     here.touch()
-    assert "exists already; name another file" in call(source, "--base", tiny_base, "--out", here, code=2)
+    assert "exists already; choose another name" in call(source, "--base", tiny_base, "--out", here, code=2)
     missing = call(source, "--base", tiny_base, "--out", tmp_path / "missing" / "rows.jsonl", code=2)
-    assert "cannot be written (No such file or directory)" in missing
+    assert "is missing; create the folder first" in missing
     with pytest.raises(InputError, match="size asks for 9 rows"):
         lines(source, tiny_base, "longest", size=9)
     pairs = tmp_path / "pairs.json"
@@ -125,7 +125,7 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
         lines(source, tiny_base, "deita", good=str(pairs))
 
 
-def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tmp_path, tiny_base):
+def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tiny_base):
     def talk(system):
         return {
             "messages": [
@@ -135,13 +135,13 @@ def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_dem
             ]
         }
 
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in (talk("system"), talk("user"), talk("user"))))
+    rows = reading.to_dataset([talk("system"), talk("user"), talk("user")])
+    loaded = reading.Loaded(rows, "messages", "rows")
     with pytest.raises(
         InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of rows\[0\]"
     ):
-        lines(str(path), tiny_base, "longest", size=1)
-    text = "\n".join(selection.select_rows(reading.load(str(path)), "longest", 2, str(tiny_base), None, None, 3, True))
+        list(selection.select_rows(loaded, "longest", 1, str(tiny_base), None, None, 3))
+    text = "\n".join(selection.select_rows(loaded, "longest", 2, str(tiny_base), None, None, 3, True))
     assert "dropped 1: the chat template refuses 1 row" in text and "selected    2 rows" in text
 
 

@@ -40,21 +40,6 @@ def base_or_default(base: str | None) -> str:
     return base or str(profiles.get("pocket").base)
 
 
-def require_new_file(path: Path, option: str) -> None:
-    """Raise InputError where a file exists already or cannot be created; called before any work, and leaves nothing behind."""
-    import tempfile
-
-    if path.exists() or path.is_symlink():
-        raise InputError(f"{option} {path} exists already; name another file")
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{option} {path}: cannot be written ({error.strerror}); name a file in a folder that exists"
-        ) from error
-
-
 def show(
     source: Source,
     row: Annotated[int, typer.Option(min=1, help="Number of the row, as messages name it; the first is 1.")] = 1,
@@ -111,9 +96,11 @@ def select(
 ) -> None:
     """Select rows of your own data by one of the methods of notebook 05, and see which are selected and which are not."""
     spec = SelectSpec(**spec_fields(SelectSpec, {"by": by, "size": size, "base": base, "good": good}, settings, config))
-    if out is not None:
-        require_new_file(out, "--out")
+    from workbench import outputs
     from workbench.cli import selection
+
+    if out is not None:
+        outputs.require_new(out)
 
     judge = base_or_default(spec.base)
     selection.require_selector(spec.by, spec.good)

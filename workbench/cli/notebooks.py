@@ -38,7 +38,7 @@ def report(
     ] = False,
 ) -> None:
     """Write the executed notebooks as web pages to open in a browser."""
-    from workbench import environment
+    from workbench import environment, outputs
     from workbench.plots.report import build, claims_page, cover, fill
 
     if not readme:
@@ -46,10 +46,8 @@ def report(
         return
     path = environment.ROOT / "README.md"
     text = fill(path)
-    path.write_text(text, encoding="utf-8")
-    page = environment.ROOT / "data" / "CLAIMS.md"
-    page.parent.mkdir(exist_ok=True)
-    page.write_text(claims_page(), encoding="utf-8")
+    outputs.write_file(path, text, replace=True)
+    page = outputs.write_file(environment.ROOT / "data" / "CLAIMS.md", claims_page(), replace=True)
     typer.echo(f"{path} and {page}: claims written")
     if "scorecard.png" in text:
         typer.echo(f"{cover()}: picture written")
