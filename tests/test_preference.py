@@ -227,7 +227,7 @@ def test_the_panel_says_what_happened(tuned, store):
 
 
 def test_rows_that_judge_the_model_never_train_it(tuned, store):
-    with pytest.raises(InputError, match="evaluation rows stand in the training data"):
+    with pytest.raises(InputError, match="evaluation rows are in the training data"):
         preference.dpo(
             spec_for(), make_pairs(), sft_run=tuned["lora"], evaluation=make_rows(2), store=store, quiet=True
         )
@@ -253,10 +253,10 @@ ANSWER = PAIR["chosen"]
     [
         ([PAIR, {**PAIR, "rejected": None}], r"no-pair: one of prompt, chosen and rejected .* is missing in 1 row; .* \(first rows\[1\]\)"),
         ([PAIR, {"prompt": PAIR["prompt"], "chosen": ANSWER}], r"no-pair: .*rows\[1\]"),
-        (list(make_rows(2)), r"no-pair: 2 rows .*rows\[0\]"),
+        (list(make_rows(2)), r"no-pair: .* in 2 rows; .*rows\[0\]"),
         ([{**PAIR, "chosen": "RED"}], r"no-pair: .* \(each a list of messages\)"),
-        ([PAIR, {**PAIR, "chosen": [{"role": "user", "content": "?"}, *ANSWER]}], r"prompt-differs: in 1 pairs .*rows\[1\]"),
-        ([{**PAIR, "rejected": ANSWER}] * 2, "chosen-is-rejected: in 2 pairs the chosen answer is the rejected one"),
+        ([PAIR, {**PAIR, "chosen": [{"role": "user", "content": "?"}, *ANSWER]}], r"prompt-differs: in 1 pair .*rows\[1\]"),
+        ([{**PAIR, "rejected": ANSWER}] * 2, "chosen-is-rejected: in 2 pairs the chosen and the rejected answer are the same"),
         ([], "no-rows"),
     ],
 )  # fmt: skip
