@@ -1,7 +1,9 @@
 """What a training is, in full: frozen specs whose hash names the run."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from typing import get_args
 
 from workbench.errors import InputError
 
@@ -17,6 +19,9 @@ LOSS_ON = ("answers", "everything")
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
 
 
+# Ranges of the numbers; all others must be more than 0.
+SHARES = ("warmup",)
+NOT_NEGATIVE = ("weight_decay", "seed")
 LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 
@@ -67,10 +72,9 @@ class SFTSpec:
         _among(self, method=tuple(DEFAULT_LEARNING_RATE), sampling=SAMPLING, loss_on=LOSS_ON, scheduler=SCHEDULERS)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATE[self.method])
-        _positive(self, "rank", "learning_rate", "epochs", "batch_size", "max_length")
+        _in_range(self)
         _fractions(self)
         if self.max_tokens is not None:
-            _positive(self, "max_tokens")
             if self.max_steps is not None:
                 raise InputError(
                     f"max_steps {self.max_steps} and max_tokens {self.max_tokens} both end the training; give one"
@@ -129,7 +133,7 @@ class DPOSpec:
 
     def __post_init__(self):
         _among(self, loss=LOSSES, scheduler=SCHEDULERS)
-        _positive(self, "beta", "learning_rate", "epochs", "batch_size", "max_length")
+        _in_range(self)
         _fractions(self)
 
 
@@ -140,13 +144,35 @@ def _among(spec, **known: tuple[str, ...]) -> None:
             raise InputError(f'{field} "{getattr(spec, field)}" is unknown; known are {", ".join(words)}')
 
 
-def _positive(spec, *fields: str) -> None:
-    """Each named field is more than 0, and a step has whole micro batches. Raises InputError."""
-    for field in fields:
-        if not getattr(spec, field) > 0:
-            raise InputError(f"{field} is {getattr(spec, field)}; it must be more than 0")
+def _in_range(spec) -> None:
+    """Check that every number is finite, of its type and in its range, and that a step has whole micro batches. Raises InputError."""
+    for field in dataclasses.fields(spec):
+        name, value = field.name, getattr(spec, field.name)
+        kinds = {kind for kind in (get_args(field.type) or (field.type,)) if kind in (int, float)}
+        if not kinds or value is None:
+            continue
+        whole = kinds == {int}
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise InputError(f"{name} is {_shown(value)}; it must be a {'whole number' if whole else 'number'}")
+        if not math.isfinite(value):
+            raise InputError(f"{name} is {value}; it must be a finite number")
+        if name in SHARES and not 0 <= value <= 1:
+            raise InputError(f"{name} is {_shown(value)}; it must be from 0 to 1, a share of the steps")
+        if name in NOT_NEGATIVE and value < 0:
+            raise InputError(f"{name} is {_shown(value)}; it must be 0 or more")
+        if name not in SHARES + NOT_NEGATIVE and value <= 0:
+            raise InputError(f"{name} is {_shown(value)}; it must be more than 0")
     if spec.batch_size % (spec.micro_batch_size or spec.batch_size):
-        raise InputError(f"batch_size {spec.batch_size} is no multiple of micro_batch_size {spec.micro_batch_size}")
+        raise InputError(f"batch_size {spec.batch_size} is not a multiple of micro_batch_size {spec.micro_batch_size}")
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, cut after 40 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "a very large number"
+    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _fractions(spec) -> None:

@@ -47,6 +47,7 @@ def report(
     path = environment.ROOT / "README.md"
     text = fill(path)
     outputs.write_file(path, text, replace=True)
+    (environment.ROOT / "data").mkdir(exist_ok=True)
     page = outputs.write_file(environment.ROOT / "data" / "CLAIMS.md", claims_page(), replace=True)
     typer.echo(f"{path} and {page}: claims written")
     if "scorecard.png" in text:

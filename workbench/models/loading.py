@@ -135,7 +135,7 @@ def load_base(
         if quantize and device == "cpu" and sum(file.stat().st_size for file in weights) < SMALL:
             return copy.deepcopy(_rounded(folder, fingerprint(folder), dtype))
         return _read(folder, quantize, device, dtype)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
         ) from error
@@ -154,7 +154,8 @@ def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> tran
         settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    model = read_pretrained(transformers.AutoModelForCausalLM, folder, **settings)
+    model, found = read_pretrained(transformers.AutoModelForCausalLM, folder, output_loading_info=True, **settings)
+    _require_whole(model, found)
     if device == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
         # training after it gets no gradient through these layers, silently, and numbers differ from those of other CPUs.
@@ -164,6 +165,23 @@ def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> tran
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
     return model
+
+
+def _require_whole(model: transformers.PreTrainedModel, found: dict) -> None:
+    """Raise ValueError where the weights do not fill the model that config.json describes, or hold values that are no numbers.
+
+    transformers fills what is missing with random values and only warns.
+    """
+    for names, wrong in (
+        (found["missing_keys"], "are missing"),
+        ([key for key, *_ in found["mismatched_keys"]], "have another shape than config.json says"),
+        (found["unexpected_keys"], "belong to no layer that config.json describes"),
+    ):
+        if names:
+            raise ValueError(f"{len(names)} tensors {wrong}, such as {sorted(names)[0]}")
+    for name, value in model.named_parameters():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite (NaN or infinity)")
 
 
 def default_device() -> str:
