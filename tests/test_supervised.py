@@ -274,7 +274,7 @@ def interrupt_at(monkeypatch, step, act):
 
 
 @pytest.mark.parametrize(
-    "method, sampling, step", [("lora", "random", 1), ("qlora", "group_by_length", 4), ("full", "random", 6)]
+    "method, sampling, step", [("lora", "random", 1), ("qlora", "group_by_length", 4), ("full", "random", 5)]
 )
 def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_end(tiny_base, tmp_path, monkeypatch, method, sampling, step):
     rows, spec = make_rows(24), spec_for(tiny_base, method, sampling=sampling)
@@ -293,6 +293,13 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_end(tiny_base, tmp_path, m
     assert run.scores["tokens"] == whole.scores["tokens"]
     assert store.unfinished() == [] and not (run.path / "checkpoints").exists()
     assert signal.getsignal(signal.SIGINT) is usual
+
+
+def test_ctrl_c_in_the_last_step_leaves_a_finished_run(tiny_base, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
+        run = supervised.sft(spec_for(tiny_base, "full"), make_rows(24), store=Store(tmp_path), quiet=True)
+    assert run.scores["steps"] == 6 and Store(tmp_path).unfinished() == []
 
 
 CHILD = """
@@ -350,7 +357,7 @@ def test_rows_that_judge_the_model_never_train_it(tiny_base, tmp_path):
         ({"max_steps": 5, "max_tokens": 100}, "both end the training; give one"),
         ({"max_tokens": 0}, "max_tokens is 0; it must be more than 0"),
         ({"rank": 0}, "rank is 0; it must be more than 0"),
-        ({"batch_size": 8, "micro_batch_size": 3}, "no multiple"),
+        ({"batch_size": 8, "micro_batch_size": 3}, "not a multiple"),
     ],
 )
 def test_a_wrong_spec_is_named(fields, says):

@@ -1,4 +1,4 @@
-"""models.adapters"""
+"""Attach a LoRA adapter to a base model, load the model of a run, and merge an adapter into its base."""
 
 from __future__ import annotations
 
