@@ -128,12 +128,22 @@ def make_trainer(
         model=model, ref_model=reference, args=arguments, train_dataset=to_trl(rows), processing_class=tokenizer,
         callbacks=callbacks,
     )  # fmt: skip
-    end = templates.end_of_turn(tokenizer)
+    fix_dpo_trainer(trainer, start if reference is None else {})
+    return trainer
+
+
+def fix_dpo_trainer(trainer: trl.DPOTrainer, start: dict[str, torch.Tensor]) -> None:
+    """Correct what TRL does to the pairs, to a trainer (:func:`fix_trl_trainer`) and to an adapter that training starts from.
+
+    Args:
+        trainer: as made, before it trains.
+        start: name → value of every trained parameter before the trainer was made: policy and reference get these values. Empty
+            where the reference is a model of its own.
+    """
+    end = templates.end_of_turn(trainer.processing_class)
     trainer.train_dataset = trainer.train_dataset.map(_cut_after_end, fn_kwargs={"end": end})
     fix_trl_trainer(trainer)
-    if reference is None:
-        _restore_reference(trainer.model, start)
-    return trainer
+    _restore_reference(trainer.model, start)
 
 
 def method_of(model: torch.nn.Module) -> tuple[str, int]:
@@ -229,7 +239,7 @@ def dpo_panel(run: Run) -> pd.DataFrame:
     apart = max(abs(first[f"rewards/{side}"]) for side in preference_validation.ANSWERS) / beta
     chosen, rejected = (last[f"rewards/{side}"] / beta for side in preference_validation.ANSWERS)
     longer = scores["chosen_tokens"] / scores["rejected_tokens"] - 1
-    answer = "nats an answer"
+    answer = "nats per answer"
     lines = [
         ("first loss", loss, "nats", "of no reference" if due is None else f"as due: {due:.4f}" if _near(loss, due) else f"WRONG: {due:.4f} is due"),
         ("policy against reference before the first step", apart, answer, "the same model" if apart < TOLERANCE else "ANOTHER model"),
