@@ -195,12 +195,8 @@ def cover(notebook: str = "02_sft_qlora") -> Path:
     Raises:
         InputError: the notebook has no picture in its outputs.
     """
-    outputs = [
-        output
-        for cell in notebooks.read_notebook(notebooks.find_notebook(notebook)).cells
-        for output in cell.get("outputs", [])
-    ]
-    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    shown = _outputs(notebooks.read_notebook(notebooks.find_notebook(notebook)))
+    pictures = [output["data"]["image/png"] for output in shown if "image/png" in output.get("data", {})]
     if not pictures:
         raise InputError(f"{notebook}: no picture in its outputs; run it first")
     path = notebooks.find_notebook(notebook).with_name("scorecard.png")
