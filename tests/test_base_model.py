@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workbench import evaluate, models
-from workbench.pocket import facts, tasks
+from workbench.pocket import corpus, facts, pretrain, probes, tasks
 from workbench.pocket.tokenizer import RESERVED
 
 BASE = facts.DATA / "pocket-base"
@@ -18,8 +18,8 @@ def base():
 
 def test_it_is_small_and_loads_as_any_model_does():
     model, tokenizer = AutoModelForCausalLM.from_pretrained(BASE), AutoTokenizer.from_pretrained(BASE)
-    assert model.num_parameters() <= 8_000_000
-    assert sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file()) <= 16_000_000
+    assert model.num_parameters() <= 10_000_000
+    assert sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file()) <= 20_000_000
     assert model.get_input_embeddings().num_embeddings == len(tokenizer)
     assert tokenizer.convert_tokens_to_ids(list(RESERVED)) == list(range(16))
 
@@ -38,3 +38,20 @@ def test_it_answers_questions_after_solved_examples(base):
 @pytest.mark.parametrize(("mode", "at_most"), [("plain", 0.10), ("chat", 0.05)])
 def test_it_does_not_follow_instructions(base, mode, at_most):
     assert evaluate.score(*base, tasks.evaluation("test", 300), mode)["follows"].mean() <= at_most
+
+
+@pytest.mark.parametrize("kind", probes.KINDS)
+def test_it_copies_what_it_has_just_read(base, kind):
+    """In forms that its corpus does not hold."""
+    assert evaluate.score(*base, probes.copies(kind, "test", 200), "cloze")["correct"].mean() >= 0.95
+
+
+def test_it_completes_a_mapping_that_it_was_shown_once_or_twice(base):
+    assert evaluate.score(*base, probes.completions("test", 280), "cloze")["correct"].mean() >= 0.80
+
+
+def test_it_predicts_the_text_that_carries_facts_no_worse_than_the_base_before_it(base):
+    """The mix of the base of 2026-11-23, which read nothing else in its first stretch, on documents of a seed that neither has read."""
+    model, tokenizer = base
+    rows = pretrain.blocks(pretrain.token_ids(corpus.texts(400_000, 1), tokenizer), 100_000)
+    assert pretrain.mean_loss(model.float(), rows) <= pretrain.LOSS_BEFORE

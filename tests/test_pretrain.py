@@ -1,5 +1,6 @@
 """A base model is made from nothing into a folder that anybody can load, and a killed training goes on to the same end."""
 
+import hashlib
 import json
 
 import pytest
@@ -13,7 +14,7 @@ from workbench.pocket.tokenizer import CONTEXT, RESERVED
 
 TINY = PretrainSpec(
     tokens=12 * 2 * CONTEXT, last_tokens=6 * 2 * CONTEXT, hidden=32, layers=1, heads=2, intermediate=48, vocabulary=600,
-    batch=2, learning_rate=1e-2, last_learning_rate=5e-3,
+    batch=2, learning_rate=1e-2, last_learning_rate=5e-3, words_from=1_000,
 )  # fmt: skip
 
 
@@ -58,9 +59,10 @@ def test_the_folder_loads_as_any_model_does(made):
 def test_the_folder_says_what_it_was_made_from(made):
     told = json.loads((made / "training.json").read_text())
     first, last = told["stretches"]
-    assert first["corpus"] == corpus.digest(corpus.texts(int(TINY.tokens * 3.6), seed=0))
-    assert last["corpus"] == corpus.digest(corpus.texts(int(TINY.last_tokens * 3.6), seed=2, mix=corpus.LAST))
-    assert (first["genres"], last["genres"]) == (len(corpus.GENRES), len(corpus.LAST))
+    for stretch, part in zip(TINY.stretches(), (first, last), strict=True):
+        assert part["parts"] == [corpus.digest(stretch.texts(number)) for number in range(corpus.PARTS)]
+        assert part["corpus"] == hashlib.sha256("".join(part["parts"]).encode()).hexdigest()
+    assert (first["genres"], last["genres"]) == (len(corpus.FIRST), len(corpus.THEN))
     assert PretrainSpec(**told["spec"]) == TINY
     assert told["facts"] == len(facts.facts())
     assert last["parameters"] == AutoModelForCausalLM.from_pretrained(made).num_parameters()
@@ -72,11 +74,23 @@ def test_the_folder_says_what_it_was_made_from(made):
 def test_blocks_hold_the_documents_one_after_the_other(made):
     tokenizer = AutoTokenizer.from_pretrained(made)
     texts = corpus.texts(8_000)
-    blocks = pretrain.blocks(texts, tokenizer, 3 * CONTEXT)
-    assert len(blocks) == 3 and all(len(row) == CONTEXT for row in blocks["input_ids"])
+    blocks = pretrain.blocks(pretrain.token_ids(texts, tokenizer), 3 * CONTEXT)
+    assert blocks.shape == (3, CONTEXT)
     joined = "<|endoftext|>" + "<|endoftext|>".join(texts)
-    assert joined.startswith(tokenizer.decode(torch.cat(list(blocks["input_ids"]))))
-    assert all(torch.equal(row["input_ids"], row["labels"]) for row in blocks)
+    assert joined.startswith(tokenizer.decode(blocks.flatten()))
+
+
+def test_a_stretch_is_written_the_same_in_one_process_and_in_several(made):
+    tokenizer, stretch = AutoTokenizer.from_pretrained(made), TINY.stretches()[1]
+    alone, together = (pretrain.written(stretch, tokenizer, jobs) for jobs in (1, 2))
+    assert torch.equal(alone[0], together[0]) and alone[1] == together[1]
+
+
+def test_the_rate_rises_stays_and_falls():
+    factors = [pretrain.factor(step, 1_000, 0.45) for step in range(1_000)]
+    assert factors[0] == 0.01 and factors[99:550] == [1.0] * 451 and max(factors) == 1
+    assert factors[:100] == sorted(factors[:100]) and factors[550:] == sorted(factors[550:], reverse=True)
+    assert factors[-1] == 0.02
 
 
 def test_a_folder_that_is_there_is_not_written_over(tmp_path):
@@ -88,14 +102,7 @@ def test_a_folder_that_is_there_is_not_written_over(tmp_path):
 
 @pytest.mark.parametrize(("killed", "kept"), [(7, 4), (12, 8), (17, 16)])  # of 12 steps and 6; saved every 4
 def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_end(made, tmp_path, monkeypatch, killed, kept):
-    usual = pretrain.arguments
-
-    def often(*args):
-        arguments = usual(*args)
-        arguments.save_steps = 4
-        return arguments
-
-    monkeypatch.setattr(pretrain, "arguments", often)
+    monkeypatch.setattr(pretrain, "SAVE_EVERY", 4)
     out = tmp_path / "base"
     with monkeypatch.context() as patch, pytest.raises(Killed):
         count_steps(patch, kill_after=killed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workbench import claims, evaluate, measures
 from workbench.claims import Claim
-from workbench.pocket import tasks
+from workbench.pocket import probes, tasks
 
 CARD = """---
 license: apache-2.0
@@ -29,7 +29,8 @@ It has seen no chat format: the tokens for one are reserved in its vocabulary an
 
 ## Gates
 
-Measured on the test split, on facts whose questions are kept out of the tuning data. In brackets the 95% interval over prompts.
+Measured on the test split, on facts whose questions are kept out of the tuning data, and on values and mappings in forms that the
+corpus does not hold. In brackets the 95% interval over prompts.
 
 | gate | wanted | measured | prompts | verdict |
 | --- | --- | --- | --- | --- |
@@ -51,6 +52,8 @@ def gates(folder: Path) -> list[Claim]:
     cloze = measures.base_scores(base, tasks.cloze("test", 600), "cloze")
     few = measures.base_scores(base, test, "few_shot", shots=tasks.read("tuning"))
     asked = few[few["skill"] == "knowledge"]
+    read = {kind: measures.base_scores(base, probes.copies(kind, "test", 400), "cloze") for kind in probes.KINDS}
+    mapped = measures.base_scores(base, probes.completions("test", 420), "cloze")
     plain, chat = (measures.base_scores(base, test, mode) for mode in ("plain", "chat"))
     return [
         claims.check("cloze", "completes facts", "gate", evaluate.estimate(cloze, "correct"), claims.at_least(0.95)),
@@ -60,6 +63,13 @@ def gates(folder: Path) -> list[Claim]:
                      evaluate.estimate(plain, "follows"), claims.at_most(0.10)),
         claims.check("chat", "follows instructions in the chat template", "gate",
                      evaluate.estimate(chat, "follows"), claims.at_most(0.05)),
+        *(
+            claims.check(f"copies-{kind}", f"copies a {kind} out of the 60 tokens before", "gate",
+                         evaluate.estimate(scores, "correct"), claims.at_least(0.95))
+            for kind, scores in read.items()
+        ),
+        claims.check("completes", "completes a mapping that was shown once or twice", "gate",
+                     evaluate.estimate(mapped, "correct"), claims.at_least(0.80)),
     ]  # fmt: skip
 
 

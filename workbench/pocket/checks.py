@@ -99,6 +99,18 @@ def begins(response: str, answer: str) -> Result:
     return Result(right, right)
 
 
+def continues(response: str, text: str) -> Result:
+    """A text to copy comes next, letter by letter, with any marks before it and no letter or digit after it."""
+    right = re.match(rf"[^\w]*{re.escape(text)}(?!\w)", response) is not None
+    return Result(right, right)
+
+
+def verbatim(response: str, text: str) -> Result:
+    """The line is the text and nothing else."""
+    right = response.strip() == text.strip()
+    return Result(right, right)
+
+
 def capitals(response: str, text: str, kind: str = "", subject: str = "") -> Result:
     """All letters are capitals; correct when it names the text and no other value of its kind but the subject."""
     follows = one_line(response) and response.strip() == response.strip().upper() and any(c.isalpha() for c in response)
@@ -250,6 +262,8 @@ CHECKS = {
     for check in (
         answer,
         begins,
+        continues,
+        verbatim,
         capitals,
         whole_sentence,
         quoted,

@@ -1,0 +1,120 @@
+"""Probes of what a base model does with what it has just read: values to copy, mappings to complete, strings that repeat.
+
+Plain text in forms that no text of the corpus has (the HELD_OUT of copying.py, machines.py and patterns.py), so that a model passes by
+reading and not by knowing the form. Rows are those of an evaluation, for mode "cloze" of :func:`workbench.evaluate.score`.
+"""
+
+from collections.abc import Callable
+
+from . import copying, machines, patterns, values
+from .facts import table
+from .genres import Writer
+from .tales import thing_sentence
+
+KINDS = ("number", "word", "made-up word")
+"""What is copied. Numbers have 1 to 4 digits, in turn."""
+MAPPINGS = ("upper", "spelled-", "spelled ", "SPELLED-", "SPELLED ", "capital", "twice", "quoted", "bracketed", "shouted", "first", "FIRST")
+"""Mappings of one word that one example shows beyond doubt; with them come rows in reverse and affixes."""
+
+
+def value(w: Writer, kind: str, turn: int) -> str:
+    """Return a value of one of the KINDS."""
+    if kind == "number":
+        digits = 1 + turn % 4
+        return str(w.rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits))
+    return values.word(w) if kind == "word" else values.made_up(w)
+
+
+def row(text: str, answer: str, family: str, split: str, how: str) -> dict:
+    """Return an evaluation row: a text that ends before its answer."""
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+    return {
+        "messages": messages,
+        "family": family,
+        "skill": "reading",
+        "item": f"{family}|{answer}",
+        "split": split,
+        "axis": "input",
+        "check": {"name": how, "args": {"text": answer}},
+    }
+
+
+def copies(kind: str, split: str, count: int) -> list[dict]:
+    """Return texts that state a value and end where it comes again, at most some 60 tokens later; half state another of its kind too."""
+    w, found = Writer(f"copies|{kind}|{split}"), []
+    nouns = [t for t in values.topics() if t.draw is (values.number if kind == "number" else values.made_up)]
+    for turn in range(count):
+        a, b = next(w.names), next(w.names)
+        topics = w.rng.sample(nouns, 1 + turn % 2)
+        told = [value(w, kind, turn // 2 + n) for n in range(len(topics))]
+        said = [copying.fill(w.pick(copying.HELD_OUT["stated"]), t, v, a, b) for t, v in zip(topics, told, strict=True)]
+        for _ in range(w.rng.randint(0, 2) if len(said) == 1 else w.rng.randint(0, 1)):
+            thing = w.draw("nouns", lambda: table("nouns"))["singular"]
+            said.insert(w.rng.randint(0, len(said)), thing_sentence(w.rng, next(w.names), thing, next(w.places)))
+        asked = w.rng.randrange(len(topics))
+        said.append(copying.fill(w.pick(copying.HELD_OUT["mentioned"]), topics[asked], "", a, b))
+        found.append(row(" ".join(said), told[asked], kind, split, "continues"))
+    return found
+
+
+def small(w: Writer) -> str:
+    """Return a word in small letters."""
+    while not (word := values.word(w)).islower():
+        pass
+    return word
+
+
+def mappings(w: Writer) -> list[tuple[str, Callable[[], str], Callable[[str], str]]]:
+    """Return the mappings of the probes: name, what goes in, what comes out."""
+    # Words in small letters: "Oslo" and its first letter would leave open whether it becomes a capital.
+    found = [(name, lambda: w.pick((small, values.made_up))(w), patterns.OF_WORDS[name]) for name in MAPPINGS]
+    form = w.pick(patterns.ADDED[:6])
+    found.append(("affix", lambda: values.made_up(w), lambda x: form.replace("{}", x)))
+    found.append(("reversed", lambda: ", ".join(values.word(w) for _ in range(3)), lambda x: ", ".join(x.split(", ")[::-1])))
+    return found
+
+
+def completions(split: str, count: int) -> list[dict]:
+    """Return texts that show a new mapping once or twice, in turn, and end where it is to be applied to something else."""
+    w, found = Writer(f"completions|{split}"), []
+    for turn in range(count):
+        all_of = mappings(w)
+        name, draw, apply = all_of[turn % len(all_of)]
+        form = w.pick(patterns.HELD_OUT)
+        before, _, after = form.partition("{y}")
+        xs = [draw() for _ in range(2 + turn // len(all_of) % 2)]
+        shown = [form.format(x=x, y=apply(x)) for x in xs[:-1]]
+        text = "\n".join([*shown, before.format(x=xs[-1]).rstrip()])
+        found.append(row(text, apply(xs[-1]) + after, name, split, "verbatim"))
+    return found
+
+
+def results(split: str, count: int) -> list[dict]:
+    """Return logs of machines that end where a result that was returned is to be said, sums and prices in turn."""
+    w, found = Writer(f"results|{split}"), []
+    for turn in range(count):
+        machine, key = w.pick(machines.MACHINES), w.pick(machines.ARGUMENTS)
+        slots = {"a": next(w.names), "b": next(w.names), "m": machine, "k": key, "i": "1"}
+        slots |= result(w, turn)
+        parts = [w.pick(machines.HELD_OUT[part]) for part in ("called", "returned", "price" if turn % 2 else "sum")]
+        found.append(row("\n".join(p.format(**slots) for p in parts), slots["r"], "price" if turn % 2 else "sum", split, "continues"))
+    return found
+
+
+def result(w: Writer, turn: int) -> dict[str, str]:
+    """Return a question for a machine and its result: a real sum, or a price in dollars."""
+    if turn % 2:
+        x = values.thing(w)
+        return {"q": f"the price of {x}", "x": x, "r": f"{w.rng.randint(2, 99)} dollars"}
+    x, y = w.rng.randint(2, 60), w.rng.randint(2, 60)
+    return {"q": f"{x} + {y}", "x": "", "r": str(x + y)}
+
+
+def induction(split: str, vocabulary: int, first: int, count: int = 32, length: int = 64) -> list[list[int]]:
+    """Return sequences of random token ids (from `first` on), each of `length` tokens and the same once more."""
+    w = Writer(f"induction|{split}")
+    found = []
+    for _ in range(count):
+        ids = [w.rng.randrange(first, vocabulary) for _ in range(length)]
+        found.append(ids + ids)
+    return found
