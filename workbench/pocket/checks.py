@@ -99,9 +99,10 @@ def begins(response: str, answer: str) -> Result:
     return Result(right, right)
 
 
-def continues(response: str, text: str) -> Result:
-    """A text to copy comes next, letter by letter, with any marks before it and no letter or digit after it."""
-    right = re.match(rf"[^\w]*{re.escape(text)}(?!\w)", response) is not None
+def says(response: str, text: str) -> Result:
+    """The sentence that a text to copy belongs to goes on and has it, letter by letter, as a word of its own."""
+    rest = re.split(r"(?<=[.!?])\s|\n", response.strip())[0]
+    right = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", rest) is not None
     return Result(right, right)
 
 
@@ -262,7 +263,7 @@ CHECKS = {
     for check in (
         answer,
         begins,
-        continues,
+        says,
         verbatim,
         capitals,
         whole_sentence,

@@ -42,8 +42,8 @@ HELD_OUT = {
         "A postcard came, and on it stood {v}, the {n}.", "Under the lamp {a} could make out the {n}. {V}.", "Carved into the bench, {v}: the {n}, no doubt.",
     ),
     "mentioned": (
-        "In the evening {b} made a song of the {n}:", "{b} looked for the {n} in the notes and saw that it is", "On the second sheet, too, the {n} is given as",
-        "If anyone wants the {n}, they are to be told", "{b} turned round: I still know that the {n} was", "The voice on the tape said that the {n} is",
+        "The voice on the tape said that the {n} is", "{b} looked for the {n} in the notes and saw that it is", "{b} turned round: I still know that the {n} was",
+        "In the evening {b} put one line into a diary: the {n} is", "Without looking up {a} mumbled that the {n} was", "On the second sheet, too, the {n} is",
     ),
 }  # fmt: skip
 CORRECTED = (

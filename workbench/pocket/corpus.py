@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
-from . import copying, drills, forms, genres, machines, paperwork, patterns, prompts, tales
+from . import copying, drills, forms, genres, machines, paperwork, patterns, prompts, repeats, tales
 from .genres import Writer, deal
 
 # How many documents of each genre stand in a hundred. Facts take more than half: a fact has to be met
@@ -86,13 +86,13 @@ READING: dict[Callable[[Writer], str], int] = {
     paperwork.minutes: 2,
     paperwork.message: 3,
     patterns.completed: 9,
-    patterns.again: 6,
-    patterns.keyed: 4,
+    repeats.again: 6,
+    repeats.keyed: 4,
     patterns.spelt: 8,
     patterns.turned: 5,
     patterns.solved: 2,
 }
-# What the base model reads: the first and the last stretch of its training. GENRES alone is what its loss is measured on.
+# What the base model reads: the stretches of its training. GENRES alone is what its loss is measured on.
 FIRST = GENRES | READING | {drills.spelling: 4, drills.capitals: 5}
 THEN = LAST | READING | {tales.poem: 16, drills.spelling: 10, drills.capitals: 9}
 PARTS = 16

@@ -44,13 +44,17 @@ SAID_VALUE = (
 HELD_OUT = {
     "called": ("{a} rang the bell of the {m}: {q}", "~{m}~ {q}", "{q}, wrote {a} on the slate of the {m}"),
     "returned": ("The {m} hummed and spat out {r}", "@@ {r} @@", "{m} says={r};"),
-    "sum": ("As {a} now knows, {q} comes to", "Reported: {q} is"),
-    "price": ("As {a} now knows, the {x} sells for", "Reported: the {x} costs"),
+    "sum": ("As {a} now knows, {q} comes to", "At long last they know: {q} is"),
+    "price": ("As {a} now knows, the {x} sells for", "At long last they know: the {x} costs"),
 }
 SIGNS = ("+", "+", "+", "-", "-", "#", "@", "&", "~", "with", "beside", "upon", "")
 """Of sums, and of operations that mean nothing; "" stands for a made-up word."""
-MEASURES = """weight|height|age|speed|temperature|number|code|name|owner|color|label|size|mark|count|date|level|key|home|rank|signal|score|title""".split("|")
-MACHINES = """calculator|counter|scale|till|clerk|desk|robot|search|sensor|meter|oracle|look_up|price list|register|terminal|reader|shop|office|printer|box|catalog|book|phone|server|index|computer|clock|tool|machine|kiosk|agent""".split("|")
+MEASURES = """weight|height|age|speed|temperature|number|code|name|owner|color|label|size|mark|count|date|level|key|home|rank|signal|score|title""".split(
+    "|"
+)
+MACHINES = """calculator|counter|scale|till|clerk|desk|robot|search|sensor|meter|oracle|look_up|price list|register|terminal|reader|shop|office|printer|box|catalog|book|phone|server|index|computer|clock|tool|machine|kiosk|agent""".split(
+    "|"
+)
 ARGUMENTS = "expression item query input key text name field x q arg what id term".split()
 
 
@@ -105,8 +109,14 @@ def relayed(w: Writer) -> str:
         result = what["r"] if w.rng.random() < 0.7 else marked(w, what["r"])
         call = json.dumps({"name": machine, "arguments": {key: what["q"]}}, ensure_ascii=False)
         call = call if w.rng.random() < 0.5 else w.pick(CALLED).format(**slots)
-        ask = w.pick(("{a} wants {q}.", "{q}", "{a} needs {q}.", "{q}, please.", "Somebody asks for {q}.")).format(**slots)
-        said += [ask, call, result, capital(what["said"].format(**slots))] if w.rng.random() < 0.8 else [call, result, capital(what["said"].format(**slots))]
+        ask = w.pick(("{a} wants {q}.", "{q}", "{a} needs {q}.", "{q}, please.", "Somebody asks for {q}.")).format(
+            **slots
+        )
+        said += (
+            [ask, call, result, capital(what["said"].format(**slots))]
+            if w.rng.random() < 0.8
+            else [call, result, capital(what["said"].format(**slots))]
+        )
     return turns(w, said)
 
 
@@ -121,23 +131,40 @@ def shown(w: Writer) -> str:
     keys = [w.pick(ARGUMENTS) for _ in names]
     lines = []
     for name, key in zip(names, keys, strict=True):
-        lines.append(json.dumps({"name": name, "arguments": {key: w.pick(("string", "text", "number"))}}) if w.rng.random() < 0.6 else f"{name}({key})")
+        lines.append(
+            json.dumps({"name": name, "arguments": {key: w.pick(("string", "text", "number"))}})
+            if w.rng.random() < 0.6
+            else f"{name}({key})"
+        )
     for _ in range(w.rng.randint(1, 3)):
         n = w.rng.randrange(len(names))
         what = asked(w)
         slots = what | {"a": next(w.names), "b": next(w.names), "m": names[n], "k": keys[n], "i": "1"}
         call = json.dumps({"name": names[n], "arguments": {keys[n]: what["q"]}}, ensure_ascii=False)
         ask = w.pick(("{a} wants {q}.", "{a}: {q}", "{a} needs {q}.", "Somebody asks for {q}.", "{q}")).format(**slots)
-        lines += [ask, w.pick(("{}", "call {}", "{} ->", "[{}]")).replace("{}", call), w.pick(RETURNED).format(**slots), capital(what["said"].format(**slots))]
+        lines += [
+            ask,
+            w.pick(("{}", "call {}", "{} ->", "[{}]")).replace("{}", call),
+            w.pick(RETURNED).format(**slots),
+            capital(what["said"].format(**slots)),
+        ]
     return "\n".join(lines)
 
 
 def priced(w: Writer) -> str:
     """Write a price list and sentences that take prices from it."""
-    things = list({thing(w): f"{number(w)} dollars" if w.rng.random() < 0.7 else amount(w) for _ in range(w.rng.randint(2, 5))}.items())
-    form = w.pick(("{x}: {r}", "{x} {r}", "{x} - {r}", '"{x}": "{r}"', "{x} | {r}", "{x}={r}", "{ax}, {r}", "{x}\t{r}", "{r} {x}"))
+    things = list(
+        {
+            thing(w): f"{number(w)} dollars" if w.rng.random() < 0.7 else amount(w) for _ in range(w.rng.randint(2, 5))
+        }.items()
+    )
+    form = w.pick(
+        ("{x}: {r}", "{x} {r}", "{x} - {r}", '"{x}": "{r}"', "{x} | {r}", "{x}={r}", "{ax}, {r}", "{x}\t{r}", "{r} {x}")
+    )
     lines = [form.format(x=x, ax=with_article(x), r=r) for x, r in things]
-    text = w.pick(("Prices\n", "", "Price list:\n", "Shop of {a}\n", "Menu\n")).format(a=next(w.names)) + "\n".join(lines)
+    text = w.pick(("Prices\n", "", "Price list:\n", "Shop of {a}\n", "Menu\n")).format(a=next(w.names)) + "\n".join(
+        lines
+    )
     later = w.rng.sample(things, w.rng.randint(1, len(things)))
     a, b = next(w.names), next(w.names)
     said = [capital(w.pick(SAID_PRICE[:10]).format(x=x, ax=with_article(x), r=r, a=a, b=b)) for x, r in later]

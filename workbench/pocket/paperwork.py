@@ -2,7 +2,7 @@
 
 import json
 
-from .facts import table, with_article
+from .facts import with_article
 from .genres import Writer
 from .values import Topic, amount, capital, code, made_up, new_name, number, person, thing, topic, word
 
@@ -12,7 +12,20 @@ title month place job drink book street level grade floor""".split()
 
 def value(w: Writer, field: str) -> str:
     """Draw a value for a field of a record."""
-    kinds = {"id": code, "name": person, "phone": number, "code": code, "owner": person, "item": thing, "team": new_name, "key": code, "title": made_up, "pet": thing, "price": amount, "weight": amount}
+    kinds = {
+        "id": code,
+        "name": person,
+        "phone": number,
+        "code": code,
+        "owner": person,
+        "item": thing,
+        "team": new_name,
+        "key": code,
+        "title": made_up,
+        "pet": thing,
+        "price": amount,
+        "weight": amount,
+    }
     draw = kinds.get(field) or w.pick((number, number, number, word, made_up, code, new_name))
     return draw(w)
 
@@ -87,7 +100,17 @@ def receipt(w: Writer) -> str:
     total, order = number(w), w.pick((number, code))(w)
     unit = "" if mark else w.pick(("", " dollars", " euros"))
     form = w.pick(("{x}  {m}{p}{u}", "1 {x} {m}{p}{u}", "{x}: {m}{p}{u}", "{x} .... {m}{p}{u}", "{x} x 1 = {m}{p}{u}"))
-    head = w.pick(("Order {o}", "Receipt no. {o}", "Invoice #{o}", "Bill {o} for {a}", "No. {o}", "ORDER: {o}", "Order number: {o}\nCustomer: {a}"))
+    head = w.pick(
+        (
+            "Order {o}",
+            "Receipt no. {o}",
+            "Invoice #{o}",
+            "Bill {o} for {a}",
+            "No. {o}",
+            "ORDER: {o}",
+            "Order number: {o}\nCustomer: {a}",
+        )
+    )
     lines = [head.format(o=order, a=a), *(form.format(x=x, p=p, m=mark, u=unit) for x, p in things)]
     paid = f"{mark}{total}{unit}"
     lines.append(w.pick(("Total: {}", "Sum {}", "To pay: {}", "Total {}", "total = {}")).format(paid))
@@ -100,7 +123,22 @@ def receipt(w: Writer) -> str:
     return "\n".join(lines) + w.pick(("\n\n", "\n")) + w.pick((" ", "\n")).join(w.rng.sample(said, w.rng.randint(1, 4)))
 
 
-EVENTS = ("login {v}", "opened {v}", "{v} started", "saved {v}", "error in {v}", "received {v}", "sent {v} to {o}", "{v} -> {o}", "key {v}", "user={v} code={o}", "moved {v} to {o}", "temp {v}", "id {v}: {o}", "read {v} from {o}")
+EVENTS = (
+    "login {v}",
+    "opened {v}",
+    "{v} started",
+    "saved {v}",
+    "error in {v}",
+    "received {v}",
+    "sent {v} to {o}",
+    "{v} -> {o}",
+    "key {v}",
+    "user={v} code={o}",
+    "moved {v} to {o}",
+    "temp {v}",
+    "id {v}: {o}",
+    "read {v} from {o}",
+)
 REPORTS = ("{t} {e}", "[{t}] {e}", "{t} - {e}", "INFO {e}", "{t}: {e}", "* {e}", "{e}")
 
 
@@ -117,7 +155,16 @@ def logged(w: Writer) -> str:
     for _ in range(w.rng.randint(1, 3)):
         t, v, event = w.pick(seen)
         said.append(w.pick((f"At {t} the log says: {event}", f"{next(w.names)} found this line: {event}", f"It happened at {t}: {event}", f"The last one to check is {v}.", f"{event} (see above, {t})", f"grep {v}\n{form.format(t=t, e=event)}")))  # fmt: skip
-    said.append(w.pick((f"The first line was: {lines[0]}", f"The last line: {lines[-1]}", f"tail -1\n{lines[-1]}", f"head -1\n{lines[0]}")))
+    said.append(
+        w.pick(
+            (
+                f"The first line was: {lines[0]}",
+                f"The last line: {lines[-1]}",
+                f"tail -1\n{lines[-1]}",
+                f"head -1\n{lines[0]}",
+            )
+        )
+    )
     return "\n".join(lines) + w.pick(("\n\n", "\n")) + "\n".join(w.rng.sample(said, w.rng.randint(1, len(said))))
 
 
@@ -125,11 +172,27 @@ def minutes(w: Writer) -> str:
     """Write the minutes of a meeting or a plan of a day: what was said of several things, and what was agreed, once more."""
     a, b = next(w.names), next(w.names)
     topics: list[tuple[Topic, str]] = [(t, t.draw(w)) for t in (topic(w) for _ in range(w.rng.randint(2, 4)))]
-    forms = ("{a} reported that the {n} is {v}.", "{a}: the {n}, {v}", "Point {i}: {n} {v}", "{i}. The {n} is {v}.", "- {n}: {v}", "{b} proposed {v} as the {n}.", "{a} asked about the {n}; {b} answered {v}.", "On the {n}: {v}.")
+    forms = (
+        "{a} reported that the {n} is {v}.",
+        "{a}: the {n}, {v}",
+        "Point {i}: {n} {v}",
+        "{i}. The {n} is {v}.",
+        "- {n}: {v}",
+        "{b} proposed {v} as the {n}.",
+        "{a} asked about the {n}; {b} answered {v}.",
+        "On the {n}: {v}.",
+    )
     form = w.pick(forms)
-    lines = [capital((form if w.rng.random() < 0.6 else w.pick(forms)).format(a=a, b=b, n=t.noun, v=v, i=i)) for i, (t, v) in enumerate(topics, 1)]
-    head = w.pick(("Minutes\n", "Meeting with {a} and {b}\n", "Plan\n", "", "Notes of {a}\n", "Agenda\n")).format(a=a, b=b)
-    end = w.pick(("Agreed: {}", "Summary: {}", "To do: {}", "In short, {}", "Decided: {}")).format("; ".join(f"{t.noun} {v}" for t, v in topics))
+    lines = [
+        capital((form if w.rng.random() < 0.6 else w.pick(forms)).format(a=a, b=b, n=t.noun, v=v, i=i))
+        for i, (t, v) in enumerate(topics, 1)
+    ]
+    head = w.pick(("Minutes\n", "Meeting with {a} and {b}\n", "Plan\n", "", "Notes of {a}\n", "Agenda\n")).format(
+        a=a, b=b
+    )
+    end = w.pick(("Agreed: {}", "Summary: {}", "To do: {}", "In short, {}", "Decided: {}")).format(
+        "; ".join(f"{t.noun} {v}" for t, v in topics)
+    )
     extra = [capital(f"the {t.noun} is {v}.") for t, v in w.rng.sample(topics, w.rng.randint(0, len(topics)))]
     return head + "\n".join(lines) + "\n" + "\n".join([end, *extra] if w.rng.random() < 0.8 or not extra else extra)
 
@@ -139,11 +202,23 @@ def message(w: Writer) -> str:
     a, b, t = next(w.names), next(w.names), topic(w)
     v, other = t.draw(w), number(w)
     opened = w.pick((f"Hi {b}, the {t.noun} is {v}.", f"{b}, here is the {t.noun}: {v}", f"Can you note the {t.noun}? {v}", f"The {t.noun} is {v}, my room is {other}.", f"Hello {b}! {capital(v)} is the {t.noun}. Don't forget it.", f"{v} <- {t.noun}"))  # fmt: skip
-    reply = w.pick((f"Thanks {a}! {v}, got it.", f"Thank you, {a}. So the {t.noun} is {v}?", f"{v}. I wrote it down.", f"OK, {v}.", f"The {t.noun} is {v}, thanks.", f"Did you say {v}?", f"I have it here: {v}"))
+    reply = w.pick(
+        (
+            f"Thanks {a}! {v}, got it.",
+            f"Thank you, {a}. So the {t.noun} is {v}?",
+            f"{v}. I wrote it down.",
+            f"OK, {v}.",
+            f"The {t.noun} is {v}, thanks.",
+            f"Did you say {v}?",
+            f"I have it here: {v}",
+        )
+    )
     mark = w.pick(("{}: {}", "From {}: {}", "{} wrote:\n{}", "[{}] {}", "{} > {}", "<{}> {}", "{} - {}"))
     lines = [mark.format(a, opened), mark.format(b, reply)]
     if w.rng.random() < 0.6:
-        lines.append(mark.format(a, w.pick((f"Yes, {v}.", f"Exactly, {v}!", f"Right. {v}", f"Yes, the {t.noun} is {v}."))))
+        lines.append(
+            mark.format(a, w.pick((f"Yes, {v}.", f"Exactly, {v}!", f"Right. {v}", f"Yes, the {t.noun} is {v}.")))
+        )
     if w.rng.random() < 0.4:
         c = next(w.names)
         lines += [mark.format(c, f"What is the {t.noun}?"), mark.format(b, v)]

@@ -1,15 +1,10 @@
-"""Genres in which a mapping has to be read off one or two examples, and genres of strings that come again: what in-context learning is made of.
-
-Olsson et al. 2022, "In-context Learning and Induction Heads": a head that finds an earlier occurrence of what was just read, and copies
-what followed it, forms early where text repeats itself, and carries most of in-context learning.
-"""
+"""Genres in which a mapping has to be read off one or two examples: words in other letters, rows from their end, marks and affixes."""
 
 from collections.abc import Callable
 
-from .drills import names as names_of_facts
 from .facts import facts, relations
 from .genres import Writer
-from .values import CONSONANTS, DIGITS, LETTERS, code, made_up, new_name, number, person, thing, word
+from .values import code, made_up, new_name, number, person, thing, word
 
 
 def letters(mark: str, shape: Callable[[str], str] = str) -> Callable[[str], str]:
@@ -52,7 +47,34 @@ OF_WORDS: dict[str, Callable[[str], str]] = {
 }
 SPELLED = [name for name in OF_WORDS if name.lower().startswith("spelled")]
 # Affixes and neighbors that a block adds to each word.
-ADDED = ("the {}", "my {}", "old {}", "{}, please", "no {}", "{} shop", "{}s", "{}s", "mega{}", "un{}", "{}ing", "{}-1", "{} 2", "a {} or two", "not {}", "{} and {}", "({})", "{} = ?", "x{}", "{}x", "# {}", "{}: yes", "to {}", "{}?!", "... {}", "{} too")
+ADDED = (
+    "the {}",
+    "my {}",
+    "old {}",
+    "{}, please",
+    "no {}",
+    "{} shop",
+    "{}s",
+    "{}s",
+    "mega{}",
+    "un{}",
+    "{}ing",
+    "{}-1",
+    "{} 2",
+    "a {} or two",
+    "not {}",
+    "{} and {}",
+    "({})",
+    "{} = ?",
+    "x{}",
+    "{}x",
+    "# {}",
+    "{}: yes",
+    "to {}",
+    "{}?!",
+    "... {}",
+    "{} too",
+)
 OF_ROWS: dict[str, Callable[[list[str]], str]] = {
     "reversed": lambda xs: ", ".join(xs[::-1]),
     "reversed ": lambda xs: " ".join(xs[::-1]),
@@ -96,7 +118,14 @@ PAIRED = (
     "in {x} out {y}", "{x}\n{y}", "{x}\n  {y}", "before: {x}\nafter: {y}", "Input: {x}\nOutput: {y}", "({x}) {y}", "{x} ~ {y}", "{x}; {y}", "{x} - {y}", "{a} says {x}, {b} says {y}", "from {x} to {y}", "f({x}) = {y}", "{x} (now: {y})",
     "{x} >> {y}", "{x} :: {y}", "{x} <- {y}", '"{x}" "{y}"', "<{x}> <{y}>", "x={x} y={y}", "{x}? {y}", "{x}! {y}", "{a}: {x}\n{b}: {y}", "{x} .. {y}", "* {x}\n* {y}", "old {x}, new {y}", "{x} went in, {y} came out", "The machine turned {x} into {y}",
 )  # fmt: skip
-HELD_OUT = ("{x} ==> {y}", "{x} ^ {y}", "take {x} and get {y}", "{x} ({y})", "[{x}] becomes [{y}]", "left {x} right {y}")
+HELD_OUT = (
+    "{x} ==> {y}",
+    "{x} ^ {y}",
+    "take {x} and get {y}",
+    "{x} ({y})",
+    "[{x}] becomes [{y}]",
+    "left {x} right {y}",
+)
 
 
 def mapping(w: Writer) -> tuple[Callable[[], str], Callable[[str], str]]:
@@ -113,7 +142,11 @@ def mapping(w: Writer) -> tuple[Callable[[], str], Callable[[str], str]]:
         form = w.pick(ADDED)
         return lambda: draw(w), lambda x: form.replace("{}", x)
     if how < 0.85:
-        draw, size, name = w.pick((word, word, made_up, number, person, thing)), w.rng.randint(2, 4), w.pick(["reversed", "reversed", "reversed", "reversed ", *OF_ROWS])
+        draw, size, name = (
+            w.pick((word, word, made_up, number, person, thing)),
+            w.rng.randint(2, 4),
+            w.pick(["reversed", "reversed", "reversed", "reversed ", *OF_ROWS]),
+        )
         joint = w.pick((", ", ", ", " ", "-", " + ", " and ", "; "))
         return lambda: joint.join(draw(w) for _ in range(size)), lambda x: OF_ROWS[name](x.split(joint))
     name = w.pick(list(OF_NUMBERS))
@@ -133,47 +166,6 @@ def completed(w: Writer) -> str:
     return "\n\n".join(blocks)
 
 
-def items(w: Writer) -> list[str]:
-    """Draw a sequence of words, numbers, letters, codes or a mixture, in which nothing follows from anything."""
-    draw = w.pick((word, made_up, number, code, lambda w: w.pick(LETTERS), lambda w: w.pick(DIGITS), lambda w: w.pick((word, made_up, number, code, thing, new_name))(w), lambda w: w.draw("names of facts", names_of_facts), lambda w: w.pick((word, thing, lambda w: w.pick(CONSONANTS).lower()))(w)))
-    return [draw(w) for _ in range(w.rng.choices((4, 8, 16, 32), (30, 35, 25, 10))[0])]
-
-
-def salad(w: Writer) -> list[str]:
-    """Draw words and marks of a few sentences and mix them: any word of the language can come after any other."""
-    some = " ".join(w.state(next(w.facts)) for _ in range(w.rng.randint(2, 4))).split()
-    some += [w.pick(("+", "=", "{", "}", "#", "/", "->", ":", ";", "(", ")", '"', "?", "!", "<", ">"))for _ in range(w.rng.randint(0, 6))]
-    w.rng.shuffle(some)
-    return some
-
-
-def again(w: Writer) -> str:
-    """Write a random sequence and the same once more, from the start or from somewhere inside, after a gap or none."""
-    xs, joint = items(w) if w.rng.random() < 0.7 else salad(w), w.pick((" ", " ", ", ", "\n", "-", "; ", ""))
-    if joint == "" and len(xs[0]) > 1:
-        joint = " "
-    first, start = joint.join(xs), w.rng.choice((0, 0, w.rng.randrange(len(xs))))
-    second = joint.join(xs[start:])
-    gap = w.pick(("\n", "\n\n", ". ", f"\n{w.state(next(w.facts))}\n", " ", f"\n{next(w.names)} read it aloud: ", "\nagain\n", " | "))
-    turns = w.rng.choices((1, 2), (75, 25))[0]
-    return first + "".join(gap + second for _ in range(turns))
-
-
-def keyed(w: Writer) -> str:
-    """Write a list of keys and values, and the same keys in another order, each with its value again."""
-    # No word of the facts is a key, nor a value of one: "Helsinki -> Reykjavik" would teach what is not so.
-    key = w.pick((thing, made_up, person, made_up, code, lambda w: w.pick(LETTERS), number))
-    value = w.pick((number, number, number, made_up, thing, code, new_name, lambda w: w.pick(DIGITS)))
-    pairs = list({key(w): value(w) for _ in range(w.rng.randint(3, 10))}.items())
-    form = w.pick(("{k}: {v}", "{k} {v}", "{k} = {v}", "{k} has {v}.", "{k} -> {v}", "{k}={v}", '"{k}": "{v}"', "({k}, {v})", "{k} is {v}.", "{v} for {k}", "{k} likes {v}.", "{k}\t{v}", "{k}-{v}", "{k}'s number: {v}", "<{k}>{v}</{k}>"))  # fmt: skip
-    again_form = form if w.rng.random() < 0.6 else w.pick(("{k}? {v}", "{k}: {v}", "{k} -> {v}", "Look up {k}: {v}", "The value of {k} is {v}.", "{k} was {v}.", "What belongs to {k}? {v}"))
-    lines = [form.format(k=k, v=v) for k, v in pairs]
-    w.rng.shuffle(pairs)
-    later = [again_form.format(k=k, v=v) for k, v in pairs[: w.rng.randint(1, len(pairs))]]
-    joint = w.pick(("\n", "\n", " ", ", "))
-    return joint.join(lines) + w.pick(("\n\n", "\n", "\n---\n")) + joint.join(later)
-
-
 def spelt(w: Writer) -> str:
     """Write words, made-up ones too, taken apart and put together in sentences and lists."""
     draw = w.pick((word, word, word, made_up, thing, person))
@@ -184,14 +176,25 @@ def spelt(w: Writer) -> str:
     mark, lines = w.pick(("-", "-", "-", " ", ".", ", ")), []
     for _ in range(w.rng.randint(3, 9)):
         x = draw(w)
-        slots = {"s": mark.join(x.lower()), "S": mark.join(x.upper()), "c": " + ".join(x.lower()), "X": x.upper(), "f": x[0].lower(), "l": x[-1], "n": str(len(x))}
+        slots = {
+            "s": mark.join(x.lower()),
+            "S": mark.join(x.upper()),
+            "c": " + ".join(x.lower()),
+            "X": x.upper(),
+            "f": x[0].lower(),
+            "l": x[-1],
+            "n": str(len(x)),
+        }
         lines.append(form.format(x=x, a=next(w.names), b=next(w.names), **slots))
     return "\n".join(lines)
 
 
 def turned(w: Writer) -> str:
     """Write rows of words, made-up words or numbers, and the same rows from the last to the first, in sentences and lists."""
-    draw, joint = w.pick((word, word, word, made_up, number, thing, person)), w.pick((", ", ", ", ", ", " ", "; ", " - "))
+    draw, joint = (
+        w.pick((word, word, word, made_up, number, thing, person)),
+        w.pick((", ", ", ", ", ", " ", "; ", " - ")),
+    )
     form = w.pick((
         "{r} | {t}", "{r}\n{t}", "{r} and back: {t}", "there: {r}\nback: {t}", "{a} said: {r}. {b} said it from the end: {t}.", "First {r}, then the other way round {t}", "{r} (turned: {t})", "from the front {r}, from the back {t}", "{t} is {r} read from the end", "The line {r} became {t} when it turned round.",
         "{a} packed {r} and unpacked {t}", "up: {r}; down: {t}", "last in, first out: {r}: {t}", "{r} <-> {t}", "Order: {r}. Opposite order: {t}.",

@@ -1,9 +1,10 @@
 """Probes of what a base model does with what it has just read: values to copy, mappings to complete, strings that repeat.
 
-Plain text in forms that no text of the corpus has (the HELD_OUT of copying.py, machines.py and patterns.py), so that a model passes by
-reading and not by knowing the form. Rows are those of an evaluation, for mode "cloze" of :func:`workbench.evaluate.score`.
+Plain text with values that the corpus draws at random, in forms that it has ("known") or that no text of it has ("new": the HELD_OUT of
+copying.py, machines.py and patterns.py), in which a model passes by reading alone and not by knowing the form. Rows are those of an evaluation, for mode "cloze" of :func:`workbench.evaluate.score`.
 """
 
+import re
 from collections.abc import Callable
 
 from . import copying, machines, patterns, values
@@ -13,7 +14,20 @@ from .tales import thing_sentence
 
 KINDS = ("number", "word", "made-up word")
 """What is copied. Numbers have 1 to 4 digits, in turn."""
-MAPPINGS = ("upper", "spelled-", "spelled ", "SPELLED-", "SPELLED ", "capital", "twice", "quoted", "bracketed", "shouted", "first", "FIRST")
+MAPPINGS = (
+    "upper",
+    "spelled-",
+    "spelled ",
+    "SPELLED-",
+    "SPELLED ",
+    "capital",
+    "twice",
+    "quoted",
+    "bracketed",
+    "shouted",
+    "first",
+    "FIRST",
+)
 """Mappings of one word that one example shows beyond doubt; with them come rows in reverse and affixes."""
 
 
@@ -39,21 +53,36 @@ def row(text: str, answer: str, family: str, split: str, how: str) -> dict:
     }
 
 
-def copies(kind: str, split: str, count: int) -> list[dict]:
-    """Return texts that state a value and end where it comes again, at most some 60 tokens later; half state another of its kind too."""
-    w, found = Writer(f"copies|{kind}|{split}"), []
+def cued() -> list[str]:
+    """Return the beginnings of the corpus's forms of saying a value again that end where nothing but the value can come."""
+    found = [re.match(r"(.*\{n\}.* (?:is|was)|.*\{n\}:) \{v\}", form) for form in copying.MENTIONED]
+    return [match[1] for match in found if match]
+
+
+def copies(kind: str, split: str, count: int, forms: str = "new", values_told: int = 1) -> list[dict]:
+    """Return texts that state a value and end where it comes again, at most some 60 tokens later.
+
+    With `values_told` above 1 other values of its kind are stated beside it, which belong to other things.
+    """
+    w, found = Writer(f"copies|{kind}|{split}|{forms}|{values_told}"), []
+    stated = (
+        copying.HELD_OUT["stated"]
+        if forms == "new"
+        else [form for form in copying.STATED if form[0] != "{" or "{v}" not in form[:4]]
+    )
+    mentioned = copying.HELD_OUT["mentioned"] if forms == "new" else cued()
     nouns = [t for t in values.topics() if t.draw is (values.number if kind == "number" else values.made_up)]
     for turn in range(count):
         a, b = next(w.names), next(w.names)
-        topics = w.rng.sample(nouns, 1 + turn % 2)
-        told = [value(w, kind, turn // 2 + n) for n in range(len(topics))]
-        said = [copying.fill(w.pick(copying.HELD_OUT["stated"]), t, v, a, b) for t, v in zip(topics, told, strict=True)]
-        for _ in range(w.rng.randint(0, 2) if len(said) == 1 else w.rng.randint(0, 1)):
+        topics = w.rng.sample(nouns, values_told)
+        told = [value(w, kind, turn + n) for n in range(values_told)]
+        said = [copying.fill(w.pick(stated), t, v, a, b) for t, v in zip(topics, told, strict=True)]
+        for _ in range(w.rng.randint(0, 2) if values_told == 1 else 0):
             thing = w.draw("nouns", lambda: table("nouns"))["singular"]
             said.insert(w.rng.randint(0, len(said)), thing_sentence(w.rng, next(w.names), thing, next(w.places)))
-        asked = w.rng.randrange(len(topics))
-        said.append(copying.fill(w.pick(copying.HELD_OUT["mentioned"]), topics[asked], "", a, b))
-        found.append(row(" ".join(said), told[asked], kind, split, "continues"))
+        asked = w.rng.randrange(values_told)
+        said.append(copying.fill(w.pick(mentioned), topics[asked], "", a, b))
+        found.append(row(" ".join(said), told[asked], kind, split, "says"))
     return found
 
 
@@ -70,7 +99,9 @@ def mappings(w: Writer) -> list[tuple[str, Callable[[], str], Callable[[str], st
     found = [(name, lambda: w.pick((small, values.made_up))(w), patterns.OF_WORDS[name]) for name in MAPPINGS]
     form = w.pick(patterns.ADDED[:6])
     found.append(("affix", lambda: values.made_up(w), lambda x: form.replace("{}", x)))
-    found.append(("reversed", lambda: ", ".join(values.word(w) for _ in range(3)), lambda x: ", ".join(x.split(", ")[::-1])))
+    found.append(
+        ("reversed", lambda: ", ".join(values.word(w) for _ in range(3)), lambda x: ", ".join(x.split(", ")[::-1]))
+    )
     return found
 
 
@@ -97,7 +128,9 @@ def results(split: str, count: int) -> list[dict]:
         slots = {"a": next(w.names), "b": next(w.names), "m": machine, "k": key, "i": "1"}
         slots |= result(w, turn)
         parts = [w.pick(machines.HELD_OUT[part]) for part in ("called", "returned", "price" if turn % 2 else "sum")]
-        found.append(row("\n".join(p.format(**slots) for p in parts), slots["r"], "price" if turn % 2 else "sum", split, "continues"))
+        found.append(
+            row("\n".join(p.format(**slots) for p in parts), slots["r"], "price" if turn % 2 else "sum", split, "says")
+        )
     return found
 
 

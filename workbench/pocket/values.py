@@ -46,7 +46,9 @@ def amount(w: Writer) -> str:
 
 def code(w: Writer) -> str:
     """Return a code of letters and digits, such as a licence plate: "K7F-20"."""
-    shape = w.pick(("LLDD", "LDDD", "LL-DDD", "DDDD", "LDL-DD", "DD-DD", "LLL", "LLDL", "DDLL", "D-LL-DDD", "LL/DD", "DDDDDD"))
+    shape = w.pick(
+        ("LLDD", "LDDD", "LL-DDD", "DDDD", "LDL-DD", "DD-DD", "LLL", "LLDL", "DDLL", "D-LL-DDD", "LL/DD", "DDDDDD")
+    )
     drawn = {"L": CONSONANTS, "D": DIGITS}
     return "".join(w.pick(drawn[c]) if c in drawn else c for c in shape)
 
@@ -106,7 +108,9 @@ def phrase(w: Writer) -> str:
 
 def anything(w: Writer) -> str:
     """Return a value of any kind."""
-    return w.pick((number, number, number, code, made_up, made_up, word, word, new_name, person, amount, known, phrase))(w)
+    return w.pick(
+        (number, number, number, code, made_up, made_up, word, word, new_name, person, amount, known, phrase)
+    )(w)
 
 
 NUMBERED = """ticket|room|bill|total|score|page|platform|bus|house|order|invoice|case|seat|table|floor|queue|locker|door code|pin
