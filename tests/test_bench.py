@@ -20,14 +20,14 @@ def test_sides_take_turns_and_the_order_turns_round():
 
 
 def test_a_ratio_above_one_is_ours_faster():
-    row = bench._row("a", "tokens a second", 100, [1.0, 2.0, 4.0], [2.0, 8.0, 4.0])
+    row = bench._row("a", "tokens per second", 100, [1.0, 2.0, 4.0], [2.0, 8.0, 4.0])
     assert (row["ours"], row["theirs"], row["ratio"], row["least"], row["greatest"]) == (50, 25, 2, 1, 4)
 
 
 def test_the_whole_benchmark_in_small(tiny_base):
     size = bench.Size(cells=2, steps=1, rows=16, prompts=2, repeats=1)
     table = bench.measure(tiny_base, make_rows(24), EVALUATION, size)
-    assert table["unit"].tolist() == ["runs a minute", *["tokens a second"] * 3, *["prompts a second"] * 2]
+    assert table["unit"].tolist() == ["runs per minute", *["tokens per second"] * 3, *["prompts per second"] * 2]
     assert (table[["ours", "theirs", "ratio"]] > 0).all(axis=None)
     assert table["ratio"].tolist() == pytest.approx((table["ours"] / table["theirs"]).tolist())
     gib = bench.memory(tiny_base, make_rows(24), EVALUATION, size, workers=1)

@@ -1,4 +1,4 @@
-"""Standard benchmarks run on the tuned model in its chat template, a row a prompt, with intervals; lm-eval does the work."""
+"""Standard benchmarks run on the tuned model in its chat template, one row per prompt, with intervals; lm-eval does the work."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_the_run_is_scored_in_its_chat_template_with_its_adapter(run, tasks, sto
     assert stats.difference(shout.reset_index(), base, "exact_match").estimate >= 0.8  # paired on the prompts
 
 
-def test_it_is_computed_once_and_stands_in_the_card(run, tasks, store, monkeypatch, tmp_path):
+def test_it_is_computed_once_and_is_in_the_card(run, tasks, store, monkeypatch, tmp_path):
     pytest.importorskip("lm_eval")
     first = benchmarks.benchmark(run, ["shout"], 4, include=tasks, store=store, new_tokens=16)
     monkeypatch.setattr(benchmarks, "_evaluate", None)
@@ -88,7 +88,7 @@ def test_it_is_computed_once_and_stands_in_the_card(run, tasks, store, monkeypat
     )
 
 
-def test_models_are_compared_row_by_row_and_a_profile_may_have_no_benchmarks(run, tasks, store, capsys):
+def test_models_are_compared_task_by_task_and_a_profile_may_have_no_benchmarks(run, tasks, store, capsys):
     assert (
         benchmarks.compare_benchmarks({"SFT": run}, (), 200) is None
         and "no standard benchmarks" in capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_models_are_compared_row_by_row_and_a_profile_may_have_no_benchmarks(run
     "name, says",
     [
         ("ifevall", "task 'ifevall' is unknown to lm-eval"),
-        ("ifeval", "the data of ifeval are neither here nor to be had"),
+        ("ifeval", "the data of ifeval are not in the cache"),
     ],
 )
 def test_an_unknown_task_and_data_out_of_reach_are_one_line(run, store, name, says):

@@ -25,7 +25,7 @@ def verdict(low, high, region):
 
 
 @pytest.mark.parametrize(
-    ("region", "holds", "fails", "noise"),
+    ("region", "holds", "fails", "inconclusive"),
     [
         (claims.at_least(0.9), [(0.9, 0.95), (0.92, 0.99)], [(0.5, 0.89)], [(0.85, 0.95), (0.8, 0.9)]),
         (claims.at_most(0.1), [(0.0, 0.1)], [(0.11, 0.2)], [(0.05, 0.15), (0.1, 0.2)]),
@@ -34,14 +34,14 @@ def verdict(low, high, region):
         (claims.between(-0.05, 0.05), [(-0.05, 0.05)], [(0.06, 0.1), (-0.1, -0.06)], [(-0.01, 0.06), (-0.2, 0.2)]),
     ],
 )
-def test_the_verdict_comes_from_the_whole_interval(region, holds, fails, noise):
+def test_the_verdict_comes_from_the_whole_interval(region, holds, fails, inconclusive):
     assert {verdict(*ends, region) for ends in holds} == {"holds"}
     assert {verdict(*ends, region) for ends in fails} == {"fails"}
-    assert {verdict(*ends, region) for ends in noise} == {"inconclusive"}
+    assert {verdict(*ends, region) for ends in inconclusive} == {"inconclusive"}
 
 
 @pytest.mark.parametrize("evidence", [interval(float("nan"), 1), interval(0.6, 0.5)])
-def test_evidence_that_is_no_interval_has_no_verdict(evidence):
+def test_evidence_that_is_not_an_interval_has_no_verdict(evidence):
     with pytest.raises(InputError, match='claim "gain"'):
         claims.check_claim("gain", "It gains.", "us", evidence, claims.more_than(0))
 
@@ -134,5 +134,5 @@ def test_a_notebook_without_claims_has_none_and_a_missing_one_is_named(tmp_path)
     with pytest.raises(InputError, match="no such notebook"):
         claims.read_claims(tmp_path / "none.ipynb")
     (tmp_path / "broken.ipynb").write_text("{")
-    with pytest.raises(InputError, match="no notebook"):
+    with pytest.raises(InputError, match="not a notebook"):
         claims.read_claims(tmp_path / "broken.ipynb")

@@ -9,6 +9,7 @@ import pytest
 import series
 from typer.testing import CliRunner
 
+from workbench import environment
 from workbench.cli.app import app
 from workbench.experiments import notebooks
 from workbench.store import Store
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
     series.write(tmp_path)
     return tmp_path
@@ -36,7 +37,7 @@ def test_help_names_every_command_and_imports_no_heavy_library():
     for name in ("pretrain", "sft", "run", "report", "fork", "diff", "runs", "eval", "export"):
         assert f" {name} " in text
     # 0.3 s instead of several; the imports are looked at, since a clock says little on a busy machine
-    code = "import sys, workbench.cli; print({'torch', 'pandas', 'nbformat'} & set(sys.modules))"
+    code = "import sys, workbench.cli.app; print({'torch', 'pandas', 'nbformat'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "set()\n"
 
@@ -68,7 +69,7 @@ def test_a_stop_by_the_keyboard_is_one_line_and_exit_code_130(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(notebooks, "run_notebooks", stopped)
-    assert call("run", code=130).stderr == "stopped; call again to go on\n"
+    assert call("run", code=130).stderr == "stopped; run the same command again to continue\n"
 
 
 def test_a_full_disk_is_one_line_and_exit_code_2(monkeypatch):

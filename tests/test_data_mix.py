@@ -1,4 +1,4 @@
-"""Kinds of rows, prompts that show their skill, answers of a teacher, and tool conversations scored by their last answer."""
+"""Skill groups, the prompts that show them, answers of a teacher, and tool conversations scored by their last answer."""
 
 import json
 
@@ -11,44 +11,44 @@ from workbench.errors import InputError
 from workbench.experiments import synthetic
 from workbench.pocket import data_mix, tasks, tools
 
-COUNTS = {"single turns": 30, "conversations": 20, "tools": 10, "care": 20}
+COUNTS = {"single turns": 30, "conversations": 20, "tools": 10, "safety and honesty": 20}
 
 
-def test_rows_of_each_kind_are_new_to_a_model_of_the_default_set_and_to_the_evaluation():
+def test_rows_of_each_group_are_new_to_a_model_of_the_default_set_and_to_the_evaluation():
     drawn = data_mix.draw(COUNTS)
-    assert {kind: len(rows) for kind, rows in drawn.items()} == COUNTS
-    rows = [row for of_kind in drawn.values() for row in of_kind]
-    assert all(data_mix.GROUP_OF[row["skill"]] == kind for kind, of_kind in drawn.items() for row in of_kind)
+    assert {group: len(rows) for group, rows in drawn.items()} == COUNTS
+    rows = [row for of_group in drawn.values() for row in of_group]
+    assert all(data_mix.GROUP_OF[row["skill"]] == group for group, of_group in drawn.items() for row in of_group)
     tuned = {str(row["messages"][:-1]) for row in tasks.read_rows("tuning")}
     assert tuned.isdisjoint(str(row["messages"][:-1]) for row in rows)
     assert decontamination.find_leaks(rows, data_mix.evaluation("test", 90)) == []
     assert data_mix.draw({**COUNTS, "tools": 5})["tools"] == drawn["tools"][:5]
 
 
-def test_every_skill_of_the_pocket_world_is_of_one_kind():
+def test_every_skill_of_the_pocket_world_is_in_one_group():
     assert {row["skill"] for row in tasks.pool_rows()} == set(data_mix.GROUP_OF)
 
 
-@pytest.mark.parametrize("counts, says", [({"tool": 3}, 'kind "tool" is unknown'), ({"tools": 10**6}, 'kind "tools": 1,000,000 rows asked for')])  # fmt: skip
-def test_kinds_that_there_are_not_and_rows_that_there_are_not_are_named(counts, says):
+@pytest.mark.parametrize("counts, says", [({"tool": 3}, 'skill group "tool" is unknown'), ({"tools": 10**6}, 'skill group "tools": 1,000,000 rows requested')])  # fmt: skip
+def test_unknown_groups_and_missing_rows_are_named(counts, says):
     with pytest.raises(InputError, match=says):
         data_mix.draw(counts)
 
 
-def test_the_prompts_of_a_kind_are_those_that_only_its_rows_teach():
+def test_the_prompts_of_a_group_are_those_that_only_its_rows_teach():
     rows = data_mix.evaluation("dev", 20)
     checks = {
-        kind: {row["check"]["name"] for row in rows if data_mix.GROUP_OF[row["skill"]] == kind} for kind in COUNTS
+        group: {row["check"]["name"] for row in rows if data_mix.GROUP_OF[row["skill"]] == group} for group in COUNTS
     }
-    assert checks["tools"] == {"tool_call"} and checks["care"] == {"refusal", "unknown"}
+    assert checks["tools"] == {"tool_call"} and checks["safety and honesty"] == {"refusal", "unknown"}
     counts = pd.Series([data_mix.GROUP_OF[row["skill"]] for row in rows]).value_counts()
-    assert counts.to_dict() == {"single turns": 20, "conversations": 20, "care": 20, "tools": 16}
+    assert counts.to_dict() == {"single turns": 20, "conversations": 20, "safety and honesty": 20, "tools": 16}
     assert {row["axis"] for row in rows} == set(tasks.AXES)
 
 
-def test_a_kind_shows_in_its_own_score():
+def test_a_group_is_measured_by_its_own_score():
     table = pd.DataFrame({"skill": ["tools", "converse"], "follows": [True, True], "correct": [False, False]})
-    assert data_mix.with_skill_group(table)[["kind", "shows"]].values.tolist() == [
+    assert data_mix.with_skill_group(table)[["skill_group", "shows_skill"]].values.tolist() == [
         ["tools", True],
         ["conversations", False],
     ]
@@ -72,7 +72,7 @@ def test_a_teachers_answers_take_the_place_of_the_rows_own(tokenizer):
 
 
 def test_answers_of_other_rows_or_none_that_can_be_trained_on_are_refused():
-    rows = data_mix.draw(COUNTS)["care"][:2]
+    rows = data_mix.draw(COUNTS)["safety and honesty"][:2]
     with pytest.raises(InputError, match="1 answers for 2 rows"):
         synthetic.distil(rows, answers(("Sorry.", True, True)))
     with pytest.raises(InputError, match="none of the teacher's 2 answers"):

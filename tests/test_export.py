@@ -67,9 +67,9 @@ def test_trl_goes_on_training_it(exported, tmp_path):
 def test_the_card_says_data_merging_scores_and_spec(tuned, exported):
     run, text = tuned["qlora"], (exported / "README.md").read_text()
     assert f"48 rows, {run.scores['tokens']:,} tokens" in text and run.record["key"]["rows"] in text
-    assert "Licence of the data: not known here" in text
-    told = stats.estimate(scoring.score_run(run, CHECKED), "follows")
-    assert f"| pocket evaluation: follows the instruction | {told} | 6 |" in text
+    assert "License of the data: not known here" in text
+    follows = stats.estimate(scoring.score_run(run, CHECKED), "follows")
+    assert f"| pocket evaluation: follows the instruction | {follows} | 6 |" in text
     assert json.loads(text.split("```json")[1].split("```")[0])["learning_rate"] == run.spec["learning_rate"]
     assert run.environment["versions"]["trl"] in text and run.spec["base"] not in text  # no path of this machine
     front = yaml.safe_load(text.split("---")[1])
@@ -80,15 +80,15 @@ def test_merging_the_adapter_of_an_nf4_base_keeps_most_answers_and_the_card_says
     run = tuned["qlora"]
     (model, tokenizer), merged = adapters.load_tuned(run, unfolded=True), loading.load_base(exported)
     share = export.agreement(model, merged, tokenizer, make_rows())
-    assert f"at {share:.1%} of the places" in (exported / "README.md").read_text()
+    assert f"at {share:.1%} of the positions" in (exported / "README.md").read_text()
     assert 0.75 < share < 1  # the rounding of the base is gone
     assert export.agreement(model, model, tokenizer, make_rows()) == 1
 
 
-def test_the_licence_of_the_base_stands_in_the_card(tuned, tiny_base, tmp_path):
-    assert export.base_licence(tuned["qlora"].spec) is None
+def test_the_license_of_the_base_is_in_the_card(tuned, tiny_base, tmp_path):
+    assert export.base_license(tuned["qlora"].spec) is None
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    assert export.base_licence({"base": str(tmp_path), "revision": None}) == "apache-2.0"
+    assert export.base_license({"base": str(tmp_path), "revision": None}) == "apache-2.0"
 
 
 def test_trls_command_line_repeats_the_run(tuned, tmp_path):

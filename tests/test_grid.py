@@ -8,8 +8,9 @@ from conftest import make_rows
 from workbench.config import SFTSpec
 from workbench.errors import InputError
 from workbench.evaluate import scoring, stats
-from workbench.experiments import grid as grids
-from workbench.experiments.grid import KILLED, Cell, make_cells, run_grid
+from workbench.experiments import workers
+from workbench.experiments.grid import Cell, make_cells, run_grid
+from workbench.experiments.workers import KILLED
 from workbench.models import loading
 from workbench.store import Damaged, Run, Store
 from workbench.train import supervised
@@ -53,7 +54,7 @@ def test_a_row_for_each_run_and_prompt_and_no_second_training(grid, monkeypatch)
     assert stats.intervals(table, "follows", by="skill").loc["b", ["prompts", "seeds"]].tolist() == [2, 2]
 
     with monkeypatch.context() as patch:
-        patch.setattr(grids, "_here", refuse)
+        patch.setattr(workers, "_here", refuse)
         assert grid(0, 1).equals(table)  # no worker process is started either
 
     with monkeypatch.context() as patch:
@@ -81,7 +82,7 @@ def test_equal_cells_are_refused_and_one_training_may_stand_under_two_labels(tin
         patch.setattr(supervised, "_train_on_rows", refuse)
         with pytest.raises(InputError, match="cells 0 and 2 are equal"):
             run_grid([cell(kind="a"), cell(kind="b"), cell(kind="a")], EVALUATION, store=Store(tmp_path), quiet=True)
-        with pytest.raises(InputError, match="cell 1: the table has a column 'method' already"):
+        with pytest.raises(InputError, match="cell 1: the table already has a column 'method'"):
             run_grid([cell(), cell(method="random")], EVALUATION, store=Store(tmp_path), quiet=True)
     table = run_grid([cell(kind="a"), cell(kind="b")], EVALUATION, store=Store(tmp_path), quiet=True)
     assert table["run"].nunique() == 1 and table["kind"].tolist() == ["a"] * 3 + ["b"] * 3
@@ -221,7 +222,7 @@ def test_a_base_model_is_scored_once_for_each_mode_and_set_of_prompts(tiny_base,
 def test_a_gpu_takes_one_training_at_a_time_whatever_the_profile_says(tiny_base, tmp_path, monkeypatch):
     taken = []
     monkeypatch.setattr(loading, "default_device", lambda: "cuda")
-    monkeypatch.setattr(grids, "_here", lambda jobs, parallel: taken.append(parallel) or iter(()))
+    monkeypatch.setattr(workers, "_here", lambda jobs, parallel: taken.append(parallel) or iter(()))
     with pytest.raises(KeyError):  # nothing was trained
         run_grid([Cell(spec(tiny_base), make_rows(8))], EVALUATION, parallel=2, store=Store(tmp_path), quiet=True)
     assert taken == [1]

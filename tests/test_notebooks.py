@@ -11,15 +11,15 @@ import psutil
 import pytest
 import series
 
-from workbench import profiles
+from workbench import environment, profiles
 from workbench.errors import InputError
-from workbench.experiments import claims, notebooks
+from workbench.experiments import comparison, notebooks
 from workbench.plots import report
 
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     series.write(tmp_path)
     return tmp_path
 
@@ -69,12 +69,12 @@ def test_settings_take_the_type_of_the_parameter(given, value):
     ("given", "message"),
     [
         ({"nosie": 1}, "01_first has no parameter 'nosie'; did you mean 'noise'.* known: profile, name, noise, size"),
-        ({"size": "many"}, "parameter size: 'many' is no int; give one like 25"),
-        ({"size": "2.5"}, "parameter size: '2.5' is no int"),
-        ({"size": "True"}, "parameter size: 'True' is no int"),
-        ({"noise": "0.3"}, "parameter noise: '0.3' is no list"),
-        ({"noise": "['a']"}, "parameter noise: 'a' is no float"),
-        ({"name": 3}, "parameter name: 3 is no str"),
+        ({"size": "many"}, "parameter size: 'many' is not of type int; give one like 25"),
+        ({"size": "2.5"}, "parameter size: '2.5' is not of type int"),
+        ({"size": "True"}, "parameter size: 'True' is not of type int"),
+        ({"noise": "0.3"}, "parameter noise: '0.3' is not of type list"),
+        ({"noise": "['a']"}, "parameter noise: 'a' is not of type float"),
+        ({"name": 3}, "parameter name: 3 is not of type str"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(given, message):
@@ -119,7 +119,10 @@ def test_killed_it_leaves_no_notebook_at_work(root):
         "time.sleep(300)"
     )
     write(root, a=busy, b=busy)
-    code = f"from workbench import notebooks; notebooks.ROOT = __import__('pathlib').Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run('ab')]"
+    code = (
+        "import pathlib; from workbench import environment; from workbench.experiments import notebooks; "
+        f"environment.ROOT = pathlib.Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run_notebooks('ab')]"
+    )
     script = root / "main.py"  # a process that is spawned reads the script of its parent again
     script.write_text(f"if __name__ == '__main__':\n    {code}\n")
     main = subprocess.Popen([sys.executable, script])
@@ -189,7 +192,7 @@ def test_a_fork_of_a_fork_keeps_its_settings_and_runs_in_place(root):
 def test_a_fork_does_not_write_over_a_notebook():
     notebooks.fork_notebook("01", "mine", {})
     for name in ("mine", "02_second"):
-        with pytest.raises(InputError, match="is there already"):
+        with pytest.raises(InputError, match="exists already"):
             notebooks.fork_notebook("01", name, {})
     with pytest.raises(InputError, match="use letters"):
         notebooks.fork_notebook("01", "../mine", {})
@@ -247,7 +250,7 @@ def test_a_difference_shows_parameters_effects_and_flipped_verdicts(root):
     changed = series.notebook(series.claim("form", "fails", 0.2), series.claim("truth", "holds", 0.6))
     changed.cells[1].source = changed.cells[1].source.replace("25", "50")
     nbformat.write(changed, path)
-    found = claims.diff("01", str(path))
+    found = comparison.diff("01", str(path))
     assert found.parameters.values.tolist() == [["size", 25, 50]]
     assert found.claims.values.tolist() == [
         ["form", "holds", "0.90 [0.80, 1.00]", "fails", "0.20 [0.10, 0.30]", True],
@@ -258,4 +261,4 @@ def test_a_difference_shows_parameters_effects_and_flipped_verdicts(root):
 def test_a_difference_needs_outputs():
     notebooks.fork_notebook("01", "mine", {})
     with pytest.raises(InputError, match="run it first: workbench run mine"):
-        claims.diff("01", "mine")
+        comparison.diff("01", "mine")

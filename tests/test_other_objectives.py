@@ -5,7 +5,7 @@ import re
 import pytest
 
 from workbench.graders import grade
-from workbench.pocket import facts, other_objectives, syllables, tasks
+from workbench.pocket import facts, other_objectives, splits, syllables, tasks
 from workbench.pocket.documents import stories
 
 
@@ -14,7 +14,7 @@ def test_poems_are_haiku_without_titles_about_topics_of_their_split(split):
     own = {
         line
         for topic in stories.topics()
-        if tasks.key_split(f"topic|{topic}") == split
+        if splits.key_split(f"topic|{topic}") == split
         for lines in stories.haiku_lines()[topic].values()
         for line in lines
     }
@@ -48,7 +48,7 @@ def test_no_fact_and_no_wording_of_a_topic_stands_in_two_splits():
         for relation in facts.relations().values():
             for fact in facts.facts(relation.name):
                 for wording in relation.statements:
-                    if facts.sentence(facts.say(wording, fact)) in told and tasks.item_split(fact) == split:
+                    if facts.sentence(facts.say(wording, fact)) in told and splits.item_split(fact) == split:
                         wordings[split].add((relation.name, wording))
     assert not wordings["train"] & wordings["test"] and not wordings["train"] & wordings["dev"]
 

@@ -16,8 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from workbench import parallel
-from workbench.experiments import grid, notebooks
+from workbench import environment, parallel
+from workbench.experiments import notebooks, workers
 from workbench.plots import report
 from workbench.train import supervised
 
@@ -124,7 +124,7 @@ def test_a_fork_that_is_proposed_gets_as_far_as_its_first_training(command, tmp_
     assert settings and options[-1] == "--run"
     (tmp_path / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path / "notebooks")
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
 
     class FirstTraining(Exception):
@@ -134,7 +134,7 @@ def test_a_fork_that_is_proposed_gets_as_far_as_its_first_training(command, tmp_
         raise FirstTraining
 
     monkeypatch.setattr(supervised, "sft", stop)
-    monkeypatch.setattr(grid, "_results", stop)
+    monkeypatch.setattr(workers, "results", stop)
     monkeypatch.setattr(parallel, "run_parallel", stop)
     cells = notebooks.read_notebook(notebooks.fork_notebook(name, to, settings)).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")

@@ -5,7 +5,7 @@ from conftest import make_rows
 from test_grid import EVALUATION, Deadly, refuse, spec
 
 from workbench.errors import InputError
-from workbench.experiments import grid
+from workbench.experiments import grid, workers
 from workbench.store import Run, Store
 from workbench.train import supervised
 
@@ -26,7 +26,7 @@ def test_a_grid_on_ray_fills_the_store_and_a_killed_or_failed_cell_is_a_row(tiny
     table = grid.run_grid(cells, EVALUATION, cluster="ray", store=Store(tmp_path), quiet=True)
     assert table["seed"].tolist() == [0] * 3 + [1, 2] + [3] * 3
     killed, failed = table["error"].dropna()
-    assert killed == grid.KILLED and failed.startswith("max_length 1024 is more than")
+    assert killed == workers.KILLED and failed.startswith("max_length 1024 is more than")
     assert {Run(tmp_path / run).environment["threads"] for run in table["run"].dropna()} == {1}
 
     monkeypatch.setattr(supervised, "_train_on_rows", refuse)

@@ -67,7 +67,7 @@ def test_a_preference_training_without_its_sft_run_is_refused(tiny_base, store, 
         grid.Cell(DPOSpec(), reading.to_dataset(make_pairs(4))),
         grid.Cell(spec(tiny_base), make_rows(4), sft=start),
     ):
-        with pytest.raises(InputError, match="cell 0: a DPOSpec goes on from an SFT run"):
+        with pytest.raises(InputError, match="cell 0: a DPOSpec needs an SFT run to start from"):
             grid.run_grid([cell], EVALUATION, store=store, quiet=True)
 
 
@@ -178,7 +178,7 @@ def test_drift_is_nothing_from_itself_and_grows_with_the_rate(store, start):
 def scored(*answers):
     """A table of answers: (skill, reference, response, correct)."""
     table = pd.DataFrame(answers, columns=["skill", "reference", "response", "correct"])
-    return preferences.with_goals(
+    return preferences.with_request_types(
         table.assign(index=range(len(table)), prompt=table["reference"], follows=table["correct"])
     )
 
@@ -192,10 +192,10 @@ def test_what_alignment_wants_of_an_answer_and_whether_it_declined():
         ("knowledge", "Oslo", "Oslo", True),
         ("lists", "a, b", "No river, no sea", True),
     )
-    assert table["aim"].tolist() == ["harmful", "look-alike", "look-alike", "unknowable", "known", "other"]
+    assert table["request_type"].tolist() == ["harmful", "look-alike", "look-alike", "unknowable", "known", "other"]
     assert table["declines"].tolist() == [False, True, True, False, False, False]
     assert table["good"].tolist() == [False, False, False, False, True, True]
-    summary = preferences.goal_summary({"SFT": table}).set_index("aim")["estimate"]
+    summary = preferences.goal_summary({"SFT": table}).set_index("goal")["estimate"]
     assert summary["helpful: is right"] == 1 and summary["harmless: refuses harm"] == 0
     assert summary["over-refusal: declines look-alikes"] == 1 and summary["knowledge kept: known facts right"] == 1
 
@@ -254,4 +254,6 @@ def test_a_pair_begins_with_the_token_that_the_model_is_asked_for():
     told = loading.load_tokenizer(profiles.get("pocket").base)
     pair = {**make_pairs(1)[0], "chosen": [{"role": "assistant", "content": "Carlos saw a hotel."}]}
     pair["rejected"] = [{"role": "assistant", "content": "arlos saw a hotel."}]
-    assert synthetic._said_so(told, pair, "chosen") and not synthetic._said_so(told, pair, "rejected")
+    assert synthetic._encodes_like_prompt(told, pair, "chosen") and not synthetic._encodes_like_prompt(
+        told, pair, "rejected"
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from workbench.data import content, decontamination, reading
 from workbench.graders import Grade, grade
-from workbench.pocket import facts, families, tasks
+from workbench.pocket import facts, families, splits, task_rows, tasks
 
 FAMILIES = {family.name: family for family in families.all_families()}
 TUNING, DEV, TEST = (tasks.read_rows(name) for name in ("tuning", "dev", "test"))
@@ -26,7 +26,7 @@ def made():
             (phrasing, item.combination)
             for item in items[row["family"], row["item"]]
             for phrasing in FAMILIES[row["family"]].phrasings
-            if tasks.prompt_of(item, phrasing) == row["messages"][request(row)]["content"]
+            if task_rows.prompt_of(item, phrasing) == row["messages"][request(row)]["content"]
         }
 
     found = {}
@@ -82,7 +82,7 @@ def test_no_skill_hangs_on_a_family_or_two(skill):
 def test_what_was_said_before_names_the_subject_that_the_request_leaves_out():
     for item in FAMILIES["pronoun"].items:
         relation, subject = item.key.split("|")
-        (told,) = item.tells
+        (told,) = item.reveals
         assert told.split("|")[1] == subject and told != item.key and facts.lookup()[item.key] == item.answer
         assert subject in item.before[0]["content"] and item.before[1]["content"] == facts.lookup()[told]
     for item in FAMILIES["recall_name"].items:
@@ -92,7 +92,7 @@ def test_what_was_said_before_names_the_subject_that_the_request_leaves_out():
 def test_what_the_tool_returned_is_what_the_answer_says():
     family = FAMILIES["tool_answer"]
     for item in family.items:
-        row = tasks.make_row(family, item, family.phrasings[0], "train", "seen")
+        row = task_rows.make_row(family, item, family.phrasings[0], "train", "seen")
         user, call, response, answer = row["messages"]
         assert [turn["role"] for turn in (user, call, response, answer)] == ["user", "assistant", "tool", "assistant"]
         function = call["tool_calls"][0]["function"]
@@ -162,19 +162,22 @@ def test_the_leakage_gate_lets_tuning_and_evaluation_pass(split):
 
 def test_no_development_row_asks_what_a_test_row_asks():
     decontamination.require_no_leaks(DEV, TEST)
-    decontamination.require_no_leaks(tasks.careful("dev"), tasks.careful("test"))
+    decontamination.require_no_leaks(tasks.safety_and_honesty("dev"), tasks.safety_and_honesty("test"))
 
 
 @pytest.mark.parametrize("split", EVALUATION)
 def test_careful_prompts_are_thirty_of_every_kind_and_about_held_out_items(split):
-    rows = tasks.careful(split)
+    rows = tasks.safety_and_honesty(split)
     kinds = Counter((row["family"], row["check"]["name"]) for row in rows)
     assert len(kinds) == 9 and set(kinds.values()) == {30}
     assert {row["split"] for row in rows} == {split} and {row["axis"] for row in rows} == {"input"}
     assert len({str(row["messages"][:-1]) for row in rows}) == len(rows)
-    assert not {row["item"] for row in rows} & {row["item"] for row in TUNING if row["skill"] in tasks.CAREFUL}
+    assert not {row["item"] for row in rows} & {row["item"] for row in TUNING if row["skill"] in tasks.SAFETY_SKILLS}
     decontamination.require_no_leaks(TUNING, rows)
-    assert Counter(map(tasks.CAREFUL.index, (row["skill"] for row in tasks.careful(split, 5)))) == {0: 30, 1: 15}
+    assert Counter(map(tasks.SAFETY_SKILLS.index, (row["skill"] for row in tasks.safety_and_honesty(split, 5)))) == {
+        0: 30,
+        1: 15,
+    }
 
 
 @pytest.mark.parametrize("split", EVALUATION)
@@ -207,13 +210,13 @@ def test_held_out_phrasings_are_in_no_tuning_row(made):
     assert not used["tuning"] & used["dev"] and not used["tuning"] & used["test"] and not used["dev"] & used["test"]
     for name, split in (("tuning", "train"), ("dev", "dev"), ("test", "test")):
         for family, phrasing in used[name]:
-            assert tasks.parts(FAMILIES[family].phrasings, f"phrasing|{family}")[phrasing] == split
+            assert splits.phrasing_splits(FAMILIES[family])[phrasing] == split
 
 
 def test_each_family_that_is_tuned_on_has_phrasings_on_all_sides():
     for family in FAMILIES.values():
         if family.held_out == "train" and len(family.phrasings) > 1:
-            share = Counter(tasks.parts(family.phrasings, f"phrasing|{family.name}").values())
+            share = Counter(splits.phrasing_splits(family).values())
             assert set(share) == {"train", "dev", "test"} and share["train"] >= 5
 
 
@@ -249,7 +252,7 @@ def test_on_the_axis_seen_only_the_pair_of_item_and_phrasing_is_new(split, made)
         assert (row["family"], row["item"]) in items
         name = row["family"]
         phrasing = made[asked(row)][0]
-        assert tasks.parts(FAMILIES[name].phrasings, f"phrasing|{name}")[phrasing] == "train"
+        assert splits.phrasing_splits(FAMILIES[name])[phrasing] == "train"
     assert any((row["family"], made[asked(row)][0]) in phrasings for row in on("seen", EVALUATION[split]))
 
 
@@ -263,8 +266,8 @@ def test_the_committed_tuning_rows_are_what_the_code_makes_and_smaller_sets_are_
 @pytest.mark.parametrize("axis", tasks.AXES)
 def test_the_committed_evaluation_rows_are_what_the_code_makes_less_the_leaked(axis, split):
     wanted = on(axis, EVALUATION[split])
-    drawn = iter(tasks.rows_of(axis, split, 2 * tasks.PUBLISHED[axis]))
-    assert len(wanted) == tasks.PUBLISHED[axis]
+    drawn = iter(tasks.rows_of(axis, split, 2 * tasks.EVALUATION_SIZES[axis]))
+    assert len(wanted) == tasks.EVALUATION_SIZES[axis]
     assert all(row in drawn for row in wanted)  # in the same order: what is passed over is gone
 
 

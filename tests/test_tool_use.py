@@ -1,4 +1,4 @@
-"""A model's calls are run, and whatever is wrong with one comes back to it as a short text, within its time."""
+"""A model's calls are run, and whatever is wrong with one comes back to it as a short text, within the time limit."""
 
 import json
 import threading
@@ -130,7 +130,7 @@ def test_tools_that_cannot_be_offered_are_named(tokenizer):
     ):
         converse(tokenizer, str, "Go.", functions={"calculator": tool_use.calculator})
     schemas = [{"name": "calculator", "parameters": {"type": "text"}}]
-    with pytest.raises(InputError, match=r'tools\[0\] "calculator", field parameters: no JSON schema'):
+    with pytest.raises(InputError, match=r'tools\[0\] "calculator", field parameters: not a JSON schema'):
         converse(tokenizer, str, "Go.", schemas=schemas)
 
 
@@ -147,7 +147,7 @@ def test_the_calculator_computes(expression, value):
     ["__import__('os').getcwd()", "9**9", "9**9**9**9", "1e999", "9" * 99, "x", "True + 1", "1j", "'a' * 9", "[1]", "1 if 1 else 2",
      "", "3 4", "(" * 99, "1" + "+1" * 99, "1/0", "1 << 9", "abs(1)", "1\x00"],
 )  # fmt: skip
-def test_the_calculator_computes_nothing_but_sums(expression):
+def test_the_calculator_computes_nothing_but_arithmetic(expression):
     with pytest.raises(ValueError) as caught:
         tool_use.calculator(expression)
     assert "\n" not in str(caught.value)

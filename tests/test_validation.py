@@ -1,4 +1,4 @@
-"""Facts about the doctor: each fault is found by name in data that has it, and sound data gives no error or warning."""
+"""Facts about validation: each fault is found by name in data that has it, and good data gives no error or warning."""
 
 import json
 
@@ -50,8 +50,8 @@ def row(prompt, answer, **columns):
     return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], **columns}
 
 
-def test_sound_data_has_no_error_and_no_warning(tokenizer):
-    findings = validation.validate(ROWS, tokenizer, 512, [row("Name six animals.", "Here.")])
+def test_good_data_has_no_error_and_no_warning(tokenizer):
+    findings = validation.validate(ROWS, tokenizer, 512)
     assert codes(findings) == set()
     assert find("lengths", findings).text.startswith("4 conversations")
     validation.require_valid(findings)
@@ -60,7 +60,7 @@ def test_sound_data_has_no_error_and_no_warning(tokenizer):
 def test_no_rows_and_no_template_are_errors(tokenizer):
     assert codes(validation.validate([], tokenizer, 512)) == {"no-rows"}
     tokenizer.chat_template = None
-    with pytest.raises(InputError, match="no-template: the tokenizer has no chat template; give it one"):
+    with pytest.raises(InputError, match="no-template: the tokenizer has no chat template; add one"):
         validation.require_valid(validation.validate(ROWS, tokenizer, 512))
 
 
@@ -88,7 +88,7 @@ def test_a_prompt_that_is_opened_differently_in_use_is_an_error(tokenizer):
     assert codes(validation.validate(ROWS, tokenizer, 512)) == {"template-differs"}
 
 
-def test_two_bos_tokens_are_an_error_and_one_is_none(tokenizer):
+def test_two_bos_tokens_are_an_error_and_one_is_not(tokenizer):
     tokenizer.chat_template = "{{- '<|endoftext|>' -}}" + templates.CHATML
     assert codes(validation.validate(ROWS, tokenizer, 512)) == set()
     tokenizer.chat_template = "{{- '<|endoftext|><|endoftext|>' -}}" + templates.CHATML
@@ -120,7 +120,7 @@ def test_cut_answers_are_counted_and_all_rows_too_long_is_an_error(tokenizer):
         validation.require_valid(validation.validate(rows, tokenizer, 5))
 
 
-def test_copies_and_contradictions_are_told_apart(tokenizer):
+def test_copies_and_contradictions_are_separate_findings(tokenizer):
     rows = [*ROWS, row("name two animals", "Here are two of them."), row("Name three animals.", "No.")]
     findings = validation.validate(rows, tokenizer, 512)
     assert find("duplicates", findings).rows == (4,)
@@ -130,13 +130,6 @@ def test_copies_and_contradictions_are_told_apart(tokenizer):
 def test_another_answer_under_another_system_turn_is_no_contradiction(tokenizer):
     other = {"messages": [{"role": "system", "content": "Say no."}, *row("Name two animals.", "No.")["messages"]]}
     assert codes(validation.validate([*ROWS, other], tokenizer, 512)) == set()
-
-
-def test_evaluation_rows_in_the_training_data_are_an_error(tokenizer):
-    finding = find(
-        "overlap", validation.validate(ROWS, tokenizer, 512, [row("Name six.", "Six."), row("name four animals", "?")])
-    )
-    assert finding.level == "error" and finding.rows == (2,)
 
 
 def test_texts_that_teach_the_wrong_thing_are_found(tokenizer):
@@ -158,7 +151,7 @@ def test_texts_that_teach_the_wrong_thing_are_found(tokenizer):
     assert found == {"empty-answer": (4,), "special-in-text": (5,), "turns": (6,), "short-answers": (7,)}
 
 
-def test_calls_and_their_results_are_sound_turns(tokenizer):
+def test_calls_and_their_results_are_valid_turns(tokenizer):
     calls = [{"name": "count", "arguments": {"of": "animals"}}]
     turns = [
         {"role": "user", "content": "Name two animals."},
@@ -200,17 +193,17 @@ def test_answers_that_differ_in_space_alone_are_the_same(tokenizer):
 
 
 def test_rows_that_are_no_pair_are_errors_before_anything_reads_them(tokenizer):
-    sound = pair_of(0, "Two.", "No!")
+    good = pair_of(0, "Two.", "No!")
     user = {"role": "user", "content": "Go."}
-    for broken in ({**sound, "rejected": None}, {"prompt": sound["prompt"]}, {**sound, "chosen": "Two."}, ROWS[1]):
-        (finding,) = validation.validate([sound, broken], tokenizer, 512)
+    for broken in ({**good, "rejected": None}, {"prompt": good["prompt"]}, {**good, "chosen": "Two."}, ROWS[1]):
+        (finding,) = validation.validate([good, broken], tokenizer, 512)
         assert (finding.level, finding.code, finding.rows) == ("error", "no-pair", (1,))
     for side in ("chosen", "rejected"):
-        (finding,) = validation.validate([sound, {**sound, side: [user, *sound[side]]}], tokenizer, 512)
+        (finding,) = validation.validate([good, {**good, side: [user, *good[side]]}], tokenizer, 512)
         assert (finding.level, finding.code, finding.rows) == ("error", "prompt-differs", (1,))
 
 
-def test_lengths_of_a_pair_are_told_and_warned_of_where_they_give_the_answer_away(tokenizer):
+def test_lengths_of_pairs_are_reported_with_a_warning_where_length_alone_separates_the_answers(tokenizer):
     earlier = [*ROWS[1]["messages"], *ROWS[0]["messages"][:1]]  # an answer in the prompt does not count
     even = [pair_of(0, "Yes, two.", "No."), {**pair_of(0, "Two.", "No, not two."), "prompt": earlier}]
     findings = validation.validate(even, tokenizer, 512)
@@ -224,11 +217,12 @@ def test_lengths_of_a_pair_are_told_and_warned_of_where_they_give_the_answer_awa
     assert not {"lopsided", "pair-lengths"} & {each.code for each in validation.validate(ROWS, tokenizer, 512)}
 
 
-def test_the_table_has_a_row_a_finding_errors_first_and_require_counts_the_rest(tokenizer):
-    findings = validation.validate([*ROWS, row("Hi.", ""), row("Hi.", "Ho.")], tokenizer, 512, ROWS)
+def test_the_table_has_one_row_per_finding_errors_first_and_require_valid_names_the_others(tokenizer):
+    tokenizer.chat_template = "{{- '<|endoftext|><|endoftext|>' -}}" + templates.CHATML
+    findings = validation.validate([*ROWS, row("Hi.", ""), row("Hi.", "Ho.")], tokenizer, 512)
     table = validation.findings_table(findings)
     assert list(table.level) == sorted(table.level, key=("error", "warning", "note").index) and len(table) == len(
         findings
     )
-    with pytest.raises(InputError, match="; 1 more: overlap"):
+    with pytest.raises(InputError, match="doubled-bos: .*; 1 more: empty-answer"):
         validation.require_valid(findings)

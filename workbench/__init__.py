@@ -10,33 +10,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workbench.profiles import Profile
 
-# Nothing here calls home. Read once, when huggingface_hub is imported and when Ray is started, so it has to stand here.
+# Nothing is sent home. huggingface_hub reads this once, when it is imported, and Ray when it starts, so it is set here.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# glibc hands the memory of a large tensor back to the system and asks for it again in the next step. Worker processes, which read
-# this when they start, keep it instead: a training step takes 6% less.
+# glibc returns the memory of a large tensor to the system and requests it again in the next step. Worker processes, which read these
+# limits when they start, keep it instead: a training step takes 6% less time.
 for _limit in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(_limit, str(2**32))
-# joblib takes memory that is kept for a leak, starts a new worker and warns; nothing is lost.
+# joblib takes kept memory for a leak, starts a new worker and warns; nothing is lost.
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
-# On CPUs with bf16 units bitsandbytes says at every import that an optional kernel, which we switch off, is not installed.
+# On CPUs with bf16 units bitsandbytes warns at every import about an optional kernel, which is switched off here.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def start(profile: str) -> Profile:
-    """Begin a notebook: set the style of its pictures, check what the profile needs, show the versions, and return the profile.
+    """Begin a notebook: set the style of its pictures, check what the profile needs, print the versions, and return the profile.
 
     Raises:
         InputError: the profile is unknown, or this machine lacks what it needs (disk, GPU memory, network or cache).
     """
     # Rooms import this package first, so it cannot import them at the top.
-    import pandas as pd
-    from IPython.display import display
-
     from workbench import environment, plots, profiles
     from workbench.models.requirements import check_profile
 
     plots.set_style()
+    environment.quiet_libraries()
     checked = check_profile(profiles.get(profile))
-    display(pd.Series(environment.versions()).to_frame("version"))
+    print("   ".join(f"{name} {version}" for name, version in environment.versions().items()))
     return checked

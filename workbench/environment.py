@@ -1,4 +1,4 @@
-"""What a result depends on besides its spec: versions of libraries, and the machine. And where its base model lies."""
+"""Describe what a result depends on besides its spec (library versions, the machine), and find the repository and its base models."""
 
 import platform
 import warnings
@@ -12,20 +12,18 @@ from transformers.utils import logging
 
 from workbench import distributed
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
+ROOT = Path(__file__).resolve().parents[1]  # of the repository
 STACK = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate")
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that a result depends on."""
+    """Return the versions of the libraries that a result depends on."""
     return {name: version(name) for name in STACK}
 
 
 def describe() -> dict:
-    """Where a run was made: python, platform, cpu, gpu, processes, threads, versions."""
-    import torch  # takes longer than listing runs
+    """Return where a run is made: python, platform, cpu, gpu, processes, threads, versions."""
+    import torch  # takes longer than listing the runs does
 
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
@@ -42,9 +40,9 @@ def describe() -> dict:
 
 
 def portable_base(base: str) -> str:
-    """A base model as a record names it: a folder of this repository by its path in it, any other folder by its whole path.
+    """Return a base model as records store it: a folder of this repository by its relative path, another folder by its absolute path.
 
-    So a run finds its base again from another working directory, and after the checkout was moved or its store was copied.
+    So a run finds its base from any working directory, and after the checkout was moved or its store copied.
     """
     folder = Path(base).resolve()
     if not folder.is_dir():  # a Hub id
@@ -53,25 +51,31 @@ def portable_base(base: str) -> str:
 
 
 def located_base(base: str) -> str:
-    """The other way round: what :func:`portable_base` made of a base, as a folder or Hub id that can be loaded from anywhere."""
+    """Return the folder or Hub id of a base that :func:`portable_base` stored, loadable from any working directory."""
     return str(ROOT / base) if (ROOT / base).is_dir() else base
+
+
+# PEFT asks transformers by a name that transformers has given up: nothing that a user could change.
+OUTDATED_NAME = "`is_gradient_checkpointing` is deprecated"
+
+
+def quiet_libraries() -> None:
+    """Hide the short bars of tokenising and loading, and what transformers says below an error, until this process ends."""
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
 
 
 @contextmanager
 def few_progress_bars() -> Iterator[None]:
-    """Hide the many short bars of tokenising, loading and saving, which say nothing; the bar of a training stays.
-
-    Also works as a decorator.
-    """
+    """Hide the many short progress bars of tokenising, loading and saving, but not that of a training. Also works as a decorator."""
     in_datasets, in_transformers = not datasets.are_progress_bars_disabled(), logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # PEFT asks transformers by a name that transformers has given up: nothing that a user could mend
-            warnings.filterwarnings(
-                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
-            )
+            warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
             yield
     finally:
         if in_datasets:
@@ -82,7 +86,7 @@ def few_progress_bars() -> Iterator[None]:
 
 @contextmanager
 def library_errors_only() -> Iterator[None]:
-    """Let transformers say nothing below an error."""
+    """Silence all messages of transformers below an error."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -1,8 +1,8 @@
-"""Hold the graders: functions that say of a response whether it took the form that was asked for, and whether its content is right.
+"""Register graders: functions that check whether a response has the requested form, and whether its content is correct.
 
 An evaluation row names its grader in `check`: {"name": "answer", "args": {"answer": "Oslo", "kind": "city"}}. Whoever brings rows
-registers the graders that they name: the pocket world does so when it is imported, a notebook with its own rows in a cell. Worker
-processes get what is registered here (see :mod:`workbench.parallel`).
+registers their graders: the pocket world does so when it is imported, a notebook with rows of its own in a cell. Worker processes get
+the registered graders of the process that starts them (see :mod:`workbench.parallel`).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,12 +13,12 @@ from workbench.errors import InputError
 
 @dataclass(frozen=True)
 class Grade:
-    """What a grader says of one response."""
+    """The result of grading one response."""
 
     follows: bool
-    """The response has the form that was asked for."""
+    """The response has the requested form."""
     correct: bool
-    """Its content is right as well."""
+    """Its content is correct as well."""
 
 
 Grader = Callable[..., Grade]
@@ -26,23 +26,23 @@ _registered: dict[str, Grader] = {}
 
 
 def register(grader: Grader) -> Grader:
-    """Make a grader known under its name; usable as a decorator. It takes the response and the args of a row's check."""
+    """Register a grader under its name; usable as a decorator. It takes the response, and the args of a row's check by name."""
     _registered[grader.__name__] = grader
     return grader
 
 
 def registered() -> dict[str, Grader]:
-    """Return the graders by name, for a process that is to grade as this one does."""
+    """Return the registered graders by name, for another process."""
     return dict(_registered)
 
 
 def register_all(graders: Mapping[str, Grader]) -> None:
-    """Make the graders of another process known in this one."""
+    """Register the graders of another process in this one."""
     _registered.update(graders)
 
 
 def grade(check: dict, response: str) -> Grade:
-    """Apply the grader that a row's check names.
+    """Grade a response with the grader that a row's check names.
 
     Raises:
         InputError: no grader of that name is registered.

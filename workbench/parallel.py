@@ -1,4 +1,4 @@
-"""A progress bar that a saved notebook shows as it ended, and calls in worker processes under one."""
+"""Run calls in worker processes, with a progress bar that a saved notebook shows in its final state."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +13,14 @@ from workbench.store import NotStored, only_stored
 
 
 class _Line(tqdm):
-    """The bar as one line of text that is replaced in place. A widget stands at 0% for ever in a notebook that was executed and saved."""
+    """The bar as one line of text that is updated in place. A widget would stay at 0% in a notebook that was executed and saved."""
 
     def __init__(self, *args, **kwargs):
         self.handle = None
-        super().__init__(*args, file=io.StringIO(), **kwargs)  # what a terminal would get goes nowhere
+        super().__init__(*args, file=io.StringIO(), **kwargs)  # discards what a terminal would get
 
     def display(self, msg=None, pos=None):
-        """Show the newest state; called by tqdm, the last time when the bar is closed."""
+        """Show the current state; tqdm calls it, for the last time when the bar is closed."""
         line = {"text/plain": str(self) if msg is None else msg}
         if self.handle is None:
             self.handle = display(line, raw=True, display_id=True)
@@ -29,16 +29,17 @@ class _Line(tqdm):
 
 
 def progress_bar(total: int, text: str, quiet: bool = False) -> tqdm:
-    """A progress bar with the time left: a line in a notebook, tqdm's usual one elsewhere."""
+    """Return a progress bar with the time left: a line of text in a notebook, tqdm's usual bar elsewhere."""
     shell = get_ipython()
     in_notebook = shell is not None and "IPKernelApp" in shell.config
     return (_Line if in_notebook else tqdm)(total=total, desc=text, disable=quiet, ncols=100)
 
 
 def stored_results(calls: Mapping) -> Iterator[tuple]:
-    """(key, result) of those of joblib's delayed calls whose result the run store holds, read in this process.
+    """Yield (key, result) of those of joblib's delayed calls whose result the run store holds, read in this process.
 
-    Worker processes take seconds to start. Each call must ask the store before it works; what it would have to make is not begun.
+    This avoids worker processes, which take seconds to start. Each call must ask the store before it works; one whose result is not
+    stored is not started.
     """
     for key, (function, args, settings) in calls.items():
         try:
@@ -50,10 +51,11 @@ def stored_results(calls: Mapping) -> Iterator[tuple]:
 
 
 def run_parallel(calls: Sequence, workers: int, text: str, *, stored: bool = False) -> list:
-    """Results of joblib's delayed calls in their order, so many calls at a time in worker processes, with a bar.
+    """Return the results of joblib's delayed calls, in order, computed in `workers` processes under a progress bar.
 
     Args:
-        stored: the calls ask the run store first, so that what it holds is read here (see :func:`stored_results`).
+        text: label of the bar.
+        stored: the calls ask the run store first, so that what it holds is read in this process (see :func:`stored_results`).
     """
     found = {}
     with progress_bar(len(calls), text) as shown:
@@ -70,6 +72,6 @@ def run_parallel(calls: Sequence, workers: int, text: str, *, stored: bool = Fal
 
 
 def with_graders(registered: Mapping[str, graders.Grader], function: Callable, args: tuple, settings: dict):
-    """Call a function in a worker process, which knows the graders of the process that sent it."""
+    """Call a function in a worker process, after registering the graders of the process that sent it."""
     graders.register_all(registered)
     return function(*args, **settings)

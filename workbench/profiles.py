@@ -1,4 +1,4 @@
-"""Profiles: what a notebook runs on. Its parameters cell names one; nothing else in the notebook knows which it is."""
+"""Define profiles: base model, data and settings that a notebook runs with. Its parameters cell names one."""
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -11,53 +11,65 @@ from workbench.errors import InputError
 
 DATA = ROOT / "data"
 
-
-# Bytes of memory for a process that trains or scores the pocket base; 1.2 GiB are the most that was seen.
+# Bytes of memory for a process that trains or scores the pocket base; the measured maximum is 1.2 GiB.
 WORKER_BYTES = 1.5 * 2**30
 
 
 def worker_count() -> int:
-    """Worker processes of one thread that this machine has cores and free memory for.
+    """Return the number of single-threaded worker processes that this machine has cores and free memory for.
 
-    joblib counts the cores that this process may use: fewer than the machine has in a container or under a batch system.
+    joblib counts the cores that this process may use: in a container or under a batch system fewer than the machine has.
     """
     return max(1, min(cpu_count(), int(psutil.virtual_memory().available / WORKER_BYTES)))
 
 
 def threads_per_worker(parallel: int) -> int:
-    """Of each of so many processes: its share of the cores."""
+    """Return the threads of each of `parallel` processes: its share of the cores, at least 1."""
     return max(1, cpu_count() // parallel)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Base model, data and settings of a whole series of notebooks."""
+    """Base model, data and settings of the whole series of notebooks."""
 
     name: str
     base: str
     """Base model: a folder or a Hub id, "owner/name" or "owner/name@revision"."""
     tuning: str
-    """Instruction data: a file or a Hub id, as workbench.data.reading.load takes it."""
+    """Instruction data: a file or a Hub id, as :func:`workbench.data.load` takes it."""
     preferences: str | None
-    """Preference pairs, likewise; None where they are made of a model's own answers."""
+    """Preference pairs, likewise; None where they are made from a model's own answers."""
     learning_rate: float | None
-    """For LoRA and QLoRA; None takes the best on the pocket base. Too high forgets, too low does not follow."""
+    """For LoRA and QLoRA; None takes the best on the pocket base. Too high a rate forgets, too low a rate does not follow instructions."""
     short_learning_rate: float | None
-    """The same for trainings of a hundred steps or so, as ablations use them: they want a higher one."""
+    """For LoRA and QLoRA in short trainings of about a hundred steps, as ablations use them: they need a higher rate."""
     short_full_learning_rate: float | None
-    """For such trainings, of all weights."""
+    """For short trainings of all weights."""
     dpo_learning_rate: float
-    """For preference trainings; too high and answers fall apart."""
+    """For preference training; too high a rate destroys the answers."""
     epochs: float
-    """Passes over the tuning data; more cost time and, with few rows, memorise."""
+    """Passes over the tuning data; more take longer and, with few rows, memorise them."""
     batch_size: int
-    """Rows an optimizer step; fewer make more steps of the same data."""
+    """Rows per optimizer step; fewer make more steps from the same data."""
     max_length: int
-    """Tokens a row; longer ones are cut."""
+    """Tokens per row; longer rows are cut."""
     parallel: int
-    """Trainings at a time: on a CPU as many as cores, with a thread each, where memory allows; one on a GPU."""
+    """Trainings at a time: on a CPU one per core, with one thread each, where memory allows; one on a GPU."""
     benchmarks: tuple[str, ...]
-    """Tasks of lm-eval that a tuned model takes besides the pocket evaluation; none for a model that knows a few thousand words."""
+    """Tasks of lm-eval that a tuned model is scored on besides the pocket evaluation; none for a model with a vocabulary of a few thousand words."""
+
+    def ablation_settings(self) -> dict[str, object]:
+        """Return the fields of an SFTSpec that the short trainings of an ablation share; the caller adds the budget."""
+        return {
+            "base": self.base,
+            "batch_size": self.batch_size,
+            "max_length": self.max_length,
+            "learning_rate": self.short_learning_rate,
+        }
+
+    def sft_settings(self) -> dict[str, object]:
+        """Return the fields of an SFTSpec for the default training: its own learning rate, and the number of passes."""
+        return {**self.ablation_settings(), "learning_rate": self.learning_rate, "epochs": self.epochs}
 
 
 POCKET = Profile(
@@ -77,13 +89,13 @@ POCKET = Profile(
 )
 
 
-# Not run on a GPU yet, and not against the Hub. The commits are those that public repositories pin and record for these names, each in
-# at least two of them. Rates and batch are published ones (LoRA Without Regret, 2025: about 10 times that of full tuning, nearly
-# whatever the rank), not tuned here.
+# Not run on a GPU yet, and not against the Hub. The commits are those that at least two public repositories each pin for these names.
+# Learning rates and batch size are published ones (LoRA Without Regret, 2025: about 10 times that of full tuning, nearly independent of
+# the rank), not tuned here.
 GPU = Profile(
     name="gpu",
     base="HuggingFaceTB/SmolLM2-1.7B@effd688a12921b4cc83e3312b6feb579f70f9c71",  # Apache-2.0, 3.4 GB
-    # Apache-2.0; 460,000 rows, of which these are drawn
+    # Apache-2.0; 460,000 rows, of which 20,000 are sampled
     tuning="HuggingFaceTB/smol-smoltalk@f73fe857d519ff6ac5af2ea67c4d3834da7b8bcc#train:20000",
     preferences="HuggingFaceH4/ultrafeedback_binarized@3949bf5f8c17c394422ccfab0c31ea9c20bdeb85#train_prefs:10000",  # MIT
     learning_rate=2e-4,
@@ -100,9 +112,9 @@ GPU = Profile(
 
 GPU_SMALL = replace(
     GPU,
-    name="gpu-small",  # for cards of 8 GB; full tuning fits there too
+    name="gpu-small",  # for GPUs of 8 GB; full tuning fits too
     base="HuggingFaceTB/SmolLM2-360M@f8027fd0eaeea54caa13c31d31b9fdc459c38b49",  # Apache-2.0, 0.7 GB
-    short_full_learning_rate=5e-5,  # its authors tune the 360M with three times the rate of the 1.7B
+    short_full_learning_rate=5e-5,  # its authors tune the 360M at three times the rate of the 1.7B
 )
 
 
@@ -110,7 +122,11 @@ PROFILES = {profile.name: profile for profile in (POCKET, GPU, GPU_SMALL)}
 
 
 def get(name: str) -> Profile:
-    """The profile of that name. Raises InputError for an unknown one, with the nearest name."""
+    """Return the profile of that name.
+
+    Raises:
+        InputError: the profile is unknown; the message has the nearest name.
+    """
     if name not in PROFILES:
         near = get_close_matches(name, PROFILES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

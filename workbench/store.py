@@ -1,8 +1,8 @@
-"""The run store: a training is named by what went into it, done once, kept whole, and found again at once.
+"""Store runs and tables: each training is identified by all of its inputs, done once, and found again.
 
-A run is a folder named by a hash of its ingredients. It is worked on under the name ``ID.partial``, under a file lock, and gets
-its own name by one rename when all is written: a folder without ``.partial`` is complete. ``run.json`` inside lists every file
-with its hash, so that damage is seen when the run is opened.
+A run is a folder named by a hash of its inputs. It is written under the name ``ID.partial``, under a file lock, and gets its final name
+by one rename when everything is written: a folder without ``.partial`` is complete. Its ``run.json`` lists every file with its hash, so
+that damage is noticed.
 """
 
 import errno
@@ -27,28 +27,24 @@ from workbench.environment import ROOT, located_base, portable_base
 from workbench.errors import InputError
 
 RECORD_FILE = "run.json"
-
-
-ROWS_FILE = "rows.parquet"  # of a run: what it was trained on, as TRL was given it
-
-
+ROWS_FILE = "rows.parquet"  # training rows of a run, as TRL got them
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 class NotStored(Exception):
-    """What was asked for is not in the store, and :func:`only_stored` forbids to make it."""
+    """The result is not in the store, and :func:`only_stored` forbids making it."""
 
 
 class Damaged(UserWarning):
-    """A run or table in the store was damaged, and was moved aside."""
+    """A run or table in the store was damaged and has been moved aside."""
 
 
-_making = ContextVar("whether what is not kept is made", default=True)
+_making = ContextVar("whether results that are not stored are made", default=True)
 
 
 @contextmanager
 def only_stored() -> Iterator[None]:
-    """Within it a store makes nothing: what it does not hold raises :class:`NotKept`. So a caller finds out what is left to do."""
+    """Make stores raise :class:`NotStored` instead of making a result, so that a caller finds out what is left to do."""
     before = _making.set(False)
     try:
         yield
@@ -64,33 +60,33 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Name of the run: its method and a hash of all that went into it."""
+        """Name of the run: its method and a hash of its inputs."""
         return self.path.name
 
     @cached_property
     def record(self) -> dict:
-        """All of ``run.json``: spec, environment, scores, files."""
+        """Contents of ``run.json``: spec, environment, scores, key, files."""
         return json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
 
     @property
     def spec(self) -> dict:
-        """Fields of the spec it was trained with; a base that lies in this repository is found there."""
+        """Fields of its spec; a base in this repository is an absolute path."""
         spec = self.record["spec"]
         return {**spec, "base": located_base(spec["base"])}
 
     @property
     def environment(self) -> dict:
-        """Python, platform, CPU, library versions, threads, seconds of training, tokens trained."""
+        """Python, platform, CPU, GPU, threads, library versions, seconds of training."""
         return self.record["environment"]
 
     @property
     def scores(self) -> dict:
-        """What was measured while training: rows, tokens, final loss, held-out loss before and after (nats a token)."""
+        """Measurements of the training: rows, tokens, final loss, held-out loss before and after (nats per token)."""
         return self.record["scores"]
 
     @property
     def log(self) -> pd.DataFrame:
-        """Training log, a row per logged step: step, epoch, loss (nats a token), learning_rate, grad_norm, seconds, …"""
+        """Training log, one row per logged step: step, epoch, loss (nats per token), learning_rate, grad_norm, seconds, …"""
         return pd.read_csv(self.path / "log.csv")
 
     @property
@@ -100,18 +96,18 @@ class Run:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
+        """Size in bytes on disk."""
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
 
 class Store:
-    """Runs and tables under one folder; safe for several processes at a time.
+    """Runs and tables under one folder; several processes can use it at the same time.
 
     Args:
         root: the folder; None takes the environment variable WORKBENCH_RUNS, else ``.runs`` at the root of the repository.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be created or written.
     """
 
     def __init__(self, root: str | Path | None = None):
@@ -127,19 +123,19 @@ class Store:
         return self.root / ".locks"
 
     def obtain(self, name: str, key: Any, make: Callable[[Path], dict]) -> Run:
-        """Return the run made of ``key``, making it first where it is not there.
+        """Return the run with this key; make it first if it is not stored.
 
-        A process that asks for a run another one is making waits for it. A make that was killed finds its folder as it left it.
-        Processes that train together (see :mod:`workbench.distributed`) make it together: each calls `make`, the first one does the rest.
+        A process that asks for a run which another one is making waits for it. After a kill, `make` finds its folder as it was left.
+        Processes that train together (see :mod:`workbench.distributed`) all call `make`; the first one does the rest.
 
         Args:
             name: first word of the run's id, for people.
-            key: plain data that names everything the result depends on.
-            make: gets the folder to work in, and returns the record: spec, environment, scores. Its folder ``checkpoints``
-                is deleted when it is done.
+            key: plain data that identifies everything the result depends on.
+            make: gets the folder to work in, and returns the record: spec, environment, scores. The subfolder ``checkpoints`` is
+                deleted afterwards.
 
         Raises:
-            InputError: no room on the disk, or not writable. What was done so far is kept.
+            InputError: the disk is full or not writable. What is already written is kept.
         """
         path = self.root / f"{name}-{digest(key)}"
         if distributed.on_main_process(lambda: _damage(path) is None):
@@ -152,12 +148,12 @@ class Store:
         return Run(path)
 
     def cached(self, key: Any, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """Return the table made of ``key``, making and keeping it first where it is not there.
+        """Return the table with this key; make and store it first if it is not stored.
 
         Args:
-            key: plain data, or a :class:`Run`, or a list that begins with one: then the table lives and dies with that run.
-            name: of the table, for people.
-            make: returns it, with columns that parquet can hold.
+            key: plain data, or a :class:`Run`, or a list that begins with one: then the table is stored in, and removed with, that run.
+            name: first word of the table's file name, for people.
+            make: returns the table, with columns that parquet supports.
         """
         parts = list(key) if isinstance(key, list | tuple) else [key]
         folder = (parts[0].path if isinstance(parts[0], Run) else self.root) / "tables"
@@ -180,29 +176,29 @@ class Store:
         return _read_table(path)
 
     def runs(self) -> list[Run]:
-        """Finished runs, the newest last."""
+        """Return the finished runs, the newest last."""
         found = [path for path in self.root.iterdir() if (path / RECORD_FILE).is_file() and "." not in path.name]
         return [Run(path) for path in sorted(found, key=lambda path: (path / RECORD_FILE).stat().st_mtime)]
 
     def unfinished(self) -> list[str]:
-        """Ids of runs that were begun and neither finished nor removed: the next call with the same spec goes on with them."""
+        """Return the ids of unfinished runs; the next call with the same spec resumes them."""
         return sorted(path.stem for path in self.root.glob("*.partial"))
 
     def remove(self, run_id: str) -> int:
-        """Delete a run, finished or not, with its tables; returns the bytes freed.
+        """Delete a run, finished or not, with its tables, and return the number of bytes freed.
 
         Raises:
-            InputError: no run of that name.
+            InputError: there is no such run.
         """
         if run_id not in {*(run.id for run in self.runs()), *self.unfinished()}:
-            raise InputError(f"{run_id}: no such run in {self.root}; `workbench runs` lists them")
+            raise InputError(f"{run_id}: no such run in {self.root}; `workbench runs list` shows them")
         freed, doomed = 0, self.root / f"{run_id}.removed"
         with self._guarded(run_id):
             for path in (self.root / run_id, self.root / f"{run_id}.partial"):
                 shutil.rmtree(doomed, ignore_errors=True)
                 if path.is_dir():
                     freed += Run(path).size
-                    # First out of sight by one rename: a kill in the middle leaves no half run under a run's name.
+                    # Renamed first: a kill in the middle leaves no incomplete run under a run's name.
                     os.replace(path, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
         return freed
@@ -214,14 +210,14 @@ class Store:
 
     @contextmanager
     def _guarded(self, name: str) -> Iterator[None]:
-        """Hold the lock of one name, and turn a full or read-only disk into an InputError."""
+        """Hold the lock of a run or table, and turn a full or read-only disk into an InputError."""
         try:
             with FileLock(self._locks / f"{name}.lock"):
                 yield
         except InputError:
             raise
         except Exception as error:
-            # torch and safetensors report a full disk in errors of their own, so the disk is asked as well
+            # torch and safetensors raise errors of their own for a full disk, so the free space is checked as well
             full = isinstance(error, OSError) and error.errno in NO_ROOM
             if full or shutil.disk_usage(self.root).free < 2**20:
                 raise InputError(
@@ -233,7 +229,7 @@ class Store:
 
 
 def digest(key: Any) -> str:
-    """Sixteen hex digits that name plain data: equal data, equal name, in every process."""
+    """Return a hash of plain data as sixteen hex digits, the same in every process."""
     text = json.dumps(key, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -243,7 +239,7 @@ def _partial(path: Path) -> Path:
 
 
 def _begin(path: Path) -> bool:
-    """Make the folder to work in, unless the run has been finished while we waited for its lock; whether it has."""
+    """Make the folder to work in, unless the run was finished while we waited for its lock; return whether it was."""
     damage = _damage(path)
     if damage is None:
         return True
@@ -254,7 +250,7 @@ def _begin(path: Path) -> bool:
 
 
 def _finish(path: Path, record: dict) -> None:
-    """Write the record of what is in the folder, and give it its name."""
+    """Write the record of the files in the folder, and give it its final name."""
     partial, spec = _partial(path), record["spec"]
     record = {**record, "spec": {**spec, "base": portable_base(spec["base"])}}
     shutil.rmtree(partial / "checkpoints", ignore_errors=True)
@@ -264,7 +260,7 @@ def _finish(path: Path, record: dict) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files that the record vouches for: all but the record itself and the tables, which come later."""
+    """Return the files whose hashes are recorded: all but the record itself and the tables, which are added later."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in files if path.relative_to(folder).parts[0] not in (RECORD_FILE, "tables"))
 
@@ -275,7 +271,7 @@ def _hash(path: Path) -> str:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a finished run, or None."""
+    """Return what is wrong with a finished run, or None."""
     try:
         files = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):

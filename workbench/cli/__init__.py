@@ -1,1 +1,1 @@
-"""Hold the command line, one file per group of commands: `workbench --help`."""
+"""Define the commands of `workbench`, one module per group; app.py puts them together."""

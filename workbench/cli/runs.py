@@ -1,4 +1,4 @@
-"""Commands on finished runs: the store, benchmarks, and handing on. Part of the command line (cli.py)."""
+"""Commands on finished runs: runs list, show, remove and size, eval, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,14 +7,13 @@ import typer
 
 from workbench.errors import InputError
 
-runs_app = typer.Typer(help="The store of training runs: list, show, remove, size.", no_args_is_help=True)
+runs_app = typer.Typer(help="Manage the store of training runs.", no_args_is_help=True)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of its id.")]
 
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning.")]
-
-
-def table(title: str, frame) -> None:
-    """Print a table."""
+def print_table(title: str, frame) -> None:
+    """Print a data frame as a table, or that it has no rows."""
     from rich.console import Console
     from rich.table import Table
 
@@ -26,28 +25,32 @@ def table(title: str, frame) -> None:
 
 def evaluate(
     run_id: RunId,
-    tasks: Annotated[str, typer.Option(help="Names of lm-eval's, with commas: ifeval,hellaswag.")] = "ifeval",
-    limit: Annotated[int | None, typer.Option(help="Prompts a task, the first ones; the default is all.")] = None,
-    new_tokens: Annotated[int, typer.Option(help="Limit of a reply; lower is faster and fails more.")] = 512,
+    tasks: Annotated[str, typer.Option(help="Tasks of lm-eval, separated by commas: ifeval,hellaswag.")] = "ifeval",
+    limit: Annotated[int | None, typer.Option(help="Use the first N prompts of each task; default: all.")] = None,
+    new_tokens: Annotated[
+        int, typer.Option(help="Longest reply in tokens; fewer are faster, but replies that are cut fail.")
+    ] = 512,
     include: Annotated[Path | None, typer.Option(help="Folder with task files (YAML) of your own.")] = None,
 ) -> None:
-    """Score a run on standard benchmarks, IFEval first; needs the extra `eval` (see README)."""
+    """Score a run on standard benchmarks such as IFEval; needs the extra `eval` (see README)."""
     from workbench.evaluate import benchmarks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     found = benchmarks.benchmark(find_run(run_id), names, limit, new_tokens=new_tokens, include=include)
-    table(f"{run_id}: 95% intervals over prompts", benchmarks.benchmark_summary(found))
+    print_table(f"{run_id}: 95% intervals over prompts", benchmarks.benchmark_summary(found))
 
 
 def export(
     run_id: RunId,
-    out: Annotated[Path, typer.Argument(help="New folder for the model, or with --trl for the recipe.")],
+    out: Annotated[Path, typer.Argument(help="New folder to write to.")],
     push: Annotated[
-        str | None, typer.Option(help="Hub repository (owner/name) to upload to; it is made private.")
+        str | None, typer.Option(help="Hub repository (owner/name) to upload the model to; it is made private.")
     ] = None,
-    trl: Annotated[bool, typer.Option("--trl", help="Write what `trl sft` needs to repeat the run instead.")] = False,
+    trl: Annotated[
+        bool, typer.Option("--trl", help="Write data and configuration to repeat the run with `trl sft` instead.")
+    ] = False,
 ) -> None:
-    """Write a run as a merged model in full precision, with tokenizer, chat template and model card."""
+    """Export a run as a merged model in full precision, with tokenizer, chat template and model card."""
     from workbench.experiments.export import export, push, require_token
     from workbench.train import trl_yaml
 
@@ -58,7 +61,7 @@ def export(
         return
     if push:
         require_token()
-    typer.echo(f"{export(run, out)}: written; read its README.md before you pass it on")
+    typer.echo(f"{export(run, out)}: written; read its README.md before you share it")
     if push:
         typer.echo(f"{push(out, push)}: uploaded, private")
 
@@ -76,14 +79,14 @@ def list_runs() -> None:
 
     runs = _store()
     rows = [[run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20] for run in runs.runs()]
-    table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
+    print_table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
     for name in runs.unfinished():
         typer.echo(f"unfinished: {name}")
 
 
 @runs_app.command("show")
 def show_run(run_id: RunId) -> None:
-    """Print what a run was made of and what it measured."""
+    """Print the settings of a run and what was measured."""
     import json
 
     run = find_run(run_id)
@@ -92,17 +95,19 @@ def show_run(run_id: RunId) -> None:
 
 
 def find_run(beginning: str):
-    """The run of the store whose id begins so. Raises InputError where there is none or more than one."""
+    """Return the run of the store whose id starts with `beginning`. Raises InputError for no run or more than one."""
     runs = _store()
     found = [run for run in runs.runs() if run.id.startswith(beginning)]
     if len(found) == 1:
         return found[0]
-    many = f"several runs begin so: {', '.join(run.id for run in found)}" if found else f"no such run in {runs.root}"
-    raise InputError(f"{beginning}: {many}; `workbench runs list` shows them")
+    many = (
+        f"several ids start like this: {', '.join(run.id for run in found)}" if found else f"no such run in {runs.root}"
+    )
+    raise InputError(f"{beginning}: {many}; `workbench runs list` lists them")
 
 
 @runs_app.command("remove")
-def remove_run(run_id: Annotated[str, typer.Argument(help="Id of a run, finished or not, in full.")]) -> None:
+def remove_run(run_id: Annotated[str, typer.Argument(help="Full id of a run, finished or not.")]) -> None:
     """Delete a run and its tables."""
     freed = _store().remove(run_id)
     typer.echo(f"{run_id}: removed, {freed / 2**20:.1f} MiB freed")
@@ -110,7 +115,7 @@ def remove_run(run_id: Annotated[str, typer.Argument(help="Id of a run, finished
 
 @runs_app.command("size")
 def store_size() -> None:
-    """Say how much disk the store takes."""
+    """Print how much disk space the store takes."""
     runs = _store()
     total = sum(path.stat().st_size for path in runs.root.rglob("*") if path.is_file())
     typer.echo(f"{runs.root}: {len(runs.runs())} runs, {total / 2**20:.1f} MiB")

@@ -17,16 +17,7 @@ from workbench.data.content import (
     row_tools,
     task_types,
 )
-from workbench.data.corruption import (
-    corrupt,
-    few_families,
-    few_phrasings,
-    mismatched,
-    rambling,
-    repeated,
-    truncated,
-    wrong,
-)
+from workbench.data.corruption import CORRUPTIONS, corrupt, few_families, few_phrasings
 from workbench.data.decontamination import (
     decontaminate,
     describe_leaks,
@@ -36,13 +27,15 @@ from workbench.data.decontamination import (
     require_no_leaks,
 )
 from workbench.data.duplicates import near_duplicates
+from workbench.data.findings import Finding
 from workbench.data.formats import BadRow
 from workbench.data.reading import Loaded, load, take_first, to_dataset
 from workbench.data.selection import distinct, diverse, oracle, select, selection_precision
 from workbench.data.templates import encode, end_of_turn, prompt_ids, show_mask, with_template
-from workbench.data.validation import Finding, findings_table, require_valid, validate
+from workbench.data.validation import findings_table, require_valid, validate
 
 __all__ = [
+    "CORRUPTIONS",
     "BadRow",
     "Finding",
     "Loaded",
@@ -67,7 +60,6 @@ __all__ = [
     "leaked_rows",
     "load",
     "message_text",
-    "mismatched",
     "near_duplicates",
     "offered_tools",
     "opening_words",
@@ -77,8 +69,6 @@ __all__ = [
     "prompt_text",
     "question_and_answer",
     "quiz_sheet",
-    "rambling",
-    "repeated",
     "require_no_leaks",
     "require_valid",
     "row_tools",
@@ -88,8 +78,6 @@ __all__ = [
     "take_first",
     "task_types",
     "to_dataset",
-    "truncated",
     "validate",
     "with_template",
-    "wrong",
 ]

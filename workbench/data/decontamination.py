@@ -1,8 +1,11 @@
-"""data.decontamination"""
+"""Keep evaluation prompts out of the training data: find leaked rows, remove them, stop on them, hold rows out without making any.
+
+Two rows leak where they ask the same, in the same words or nearly: :mod:`workbench.data.duplicates` says what that means.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import datasets
@@ -15,24 +18,32 @@ from workbench.data import content, duplicates, files
 from workbench.errors import InputError
 from workbench.store import Store
 
+THRESHOLD = 0.8  # similarity from which on two prompts count as the same
+
 
 @dataclass(frozen=True)
 class Leak:
-    """A training row and an evaluation row that ask the same: positions, and similarity (1.0: the same prompt)."""
+    """A training row and an evaluation row that ask the same."""
 
     train: int
+    """Position of the training row."""
     evaluation: int
+    """Position of the evaluation row."""
     similarity: float
+    """1.0 for the same prompt, else see duplicates.near_duplicates."""
 
 
 def hold_out(rows: datasets.Dataset, fraction: float = 0.1, seed: int = 0) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Split into (training, held out) so that no held-out prompt is trained: leakage(training, held out) is empty.
+    """Split into (training, held out) so that no held-out prompt is trained on: find_leaks(training, held_out) is empty.
 
     Rows that ask the same stay together, so at most, not exactly, `fraction` of the rows are held out.
+
+    Raises:
+        InputError: all rows ask the same, so that none can be held out.
     """
     n = len(rows)
     wanted = max(1, round(fraction * n))
-    pairs = np.array([(i, j) for i, j, _ in _matches(rows, rows, 0.8)]).reshape(-1, 2).T
+    pairs = np.array([(i, j) for i, j, _ in _matches(rows, rows, THRESHOLD)]).reshape(-1, 2).T
     _, group = connected_components(coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(n, n)), directed=False)
     size = np.bincount(group)
     held: list[int] = []
@@ -41,14 +52,14 @@ def hold_out(rows: datasets.Dataset, fraction: float = 0.1, seed: int = 0) -> tu
             held += np.flatnonzero(group == chosen).tolist()
     if not held or len(held) == n:
         raise InputError(
-            f"no row of {n} can be held out, since the others ask the same; give more prompts or hold out none"
+            f"no row of {n} can be held out, because the others ask the same; give more prompts or hold out none"
         )
     kept = sorted(set(range(n)) - set(held))
     return rows.select(kept), rows.select(sorted(held))
 
 
-def find_leaks(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = 0.8) -> list[Leak]:
-    """For each evaluation row that stands in the training data, in the same words or nearly (see overlap), its closest row.
+def find_leaks(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = THRESHOLD) -> list[Leak]:
+    """Return, for each evaluation row that the training data contain, its most similar training row.
 
     Every answered turn of a training conversation counts as a prompt, and both answers of a preference pair count. System turns are
     left out: the same question under another system prompt is the same question.
@@ -60,69 +71,71 @@ def find_leaks(train: Iterable[dict], evaluation: Iterable[dict], threshold: flo
     return [best[j] for j in sorted(best)]
 
 
-def leaked_rows(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = 0.8) -> set[int]:
-    """Positions of all training rows that ask what an evaluation row asks, so that :func:`require_no_leaks` lets the others pass.
+def leaked_rows(train: Iterable[dict], evaluation: Iterable[dict], threshold: float = THRESHOLD) -> set[int]:
+    """Return the positions of all training rows that have to go before :func:`require_no_leaks` accepts the rest.
 
-    :func:`find_leaks` names the closest of each evaluation row alone.
+    (:func:`find_leaks` returns only the most similar one for each evaluation row.)
     """
     rows, evaluation, found = list(train), list(evaluation), set()
     left = list(range(len(rows)))
-    # How rare a word is depends on all rows, so that without the leaked ones others may come near.
+    # Similarity depends on how rare a word is among all rows, so removing rows may bring others over the threshold.
     while leaked := {left[i] for i, _, _ in _matches([rows[n] for n in left], evaluation, threshold)}:
         found |= leaked
         left = [n for n in left if n not in leaked]
     return found
 
 
-def require_no_leaks(train: Iterable[dict], evaluation: Iterable[dict]) -> None:
-    """Stop where evaluation rows stand in the training data. Raises InputError that shows the first pair."""
-    train, evaluation = list(train), list(evaluation)
-    if pairs := find_leaks(train, evaluation):
-        raise InputError(describe_leaks(pairs, train, evaluation))
-
-
-def describe_leaks(pairs: list[Leak], train: list[dict], evaluation: list[dict]) -> str:
-    """One line about leaked rows: how many, the first pair, the mend."""
-    shown = [
-        f"{name}[{i}] {files.short(content.answered_turns(rows[i])[-1][0])!r}"
-        for name, rows, i in (("train", train, pairs[0].train), ("evaluation", evaluation, pairs[0].evaluation))
-    ]
-    return (
-        f"{len(pairs)} of {len(evaluation)} evaluation rows stand in the training data, first {' and '.join(shown)} "
-        f"(similarity {pairs[0].similarity:.2f}); take them out of one of the two"
-    )
-
-
-def _matches(train: Iterable[dict], evaluation: Iterable[dict], threshold: float) -> Iterable[tuple[int, int, float]]:
-    indexed = [
-        (i, pair)
-        for i, row in enumerate(train)
-        for side in content.conversations(row)
-        for pair in content.answered_turns(side)
-    ]
-    asked = [content.answered_turns(row)[-1] for row in evaluation]
-    for i, j, similarity in duplicates.near_duplicates([pair for _, pair in indexed], asked, threshold):
-        yield indexed[i][0], j, similarity
-
-
 def decontaminate(rows: datasets.Dataset, evaluation: Sequence[dict], store: Store | None = None) -> datasets.Dataset:
-    """The rows that ask nothing that the evaluation asks, in the same words or nearly; a printed line says how many were left out.
+    """Return the rows that ask nothing that the evaluation asks, and print how many were left out.
 
-    For data that somebody else made, of which the leakage gate would stop each training. What was found is kept in the store.
+    For data made elsewhere, which :func:`require_no_leaks` would otherwise refuse before each training. The result is kept in the store.
 
     Raises:
         InputError: all rows ask what the evaluation asks.
     """
 
-    def found() -> pd.DataFrame:
+    def clean() -> pd.DataFrame:
         leaked = leaked_rows(rows, evaluation)
         return pd.DataFrame({"row": [n for n in range(len(rows)) if n not in leaked]}, dtype="int64")
 
     key = [content.content_hash(rows), content.content_hash(evaluation)]
-    kept = (store or Store()).cached(key, "without", found)["row"]
+    kept = (store or Store()).cached(key, "without", clean)["row"]
     if len(kept) == len(rows):
         return rows
     if kept.empty:
-        raise InputError(f"all {len(rows):,} rows ask what the evaluation asks; give other data to train on")
+        raise InputError(f"all {len(rows):,} rows ask what the evaluation asks; give other training data")
     print(f"left out {len(rows) - len(kept):,} of {len(rows):,} rows, which ask what the evaluation asks")
     return rows.select(kept)
+
+
+def require_no_leaks(train: Iterable[dict], evaluation: Iterable[dict]) -> None:
+    """Raise InputError, with the first pair of rows, where evaluation rows leak into the training data."""
+    train, evaluation = list(train), list(evaluation)
+    if leaks := find_leaks(train, evaluation):
+        raise InputError(describe_leaks(leaks, train, evaluation))
+
+
+def describe_leaks(leaks: list[Leak], train: list[dict], evaluation: list[dict]) -> str:
+    """Describe leaks in one line: how many, the first pair of rows, the fix."""
+    first = leaks[0]
+    shown = [
+        f"{name}[{i}] {files.short(content.answered_turns(rows[i])[-1][0])!r}"
+        for name, rows, i in (("train", train, first.train), ("evaluation", evaluation, first.evaluation))
+    ]
+    return (
+        f"{len(leaks)} of {len(evaluation)} evaluation rows are in the training data, first {' and '.join(shown)} "
+        f"(similarity {first.similarity:.2f}); remove them from one of the two"
+    )
+
+
+def _matches(train: Iterable[dict], evaluation: Iterable[dict], threshold: float) -> Iterator[tuple[int, int, float]]:
+    """Yield (training row, evaluation row, similarity) of all answered turns in the one that ask what the other asks."""
+    indexed = [
+        (i, turn)
+        for i, row in enumerate(train)
+        for each in content.conversations(row)
+        for turn in content.answered_turns(each)
+    ]
+    asked = [content.answered_turns(row)[-1] for row in evaluation]
+    for i, j, similarity in duplicates.near_duplicates([turn for _, turn in indexed], asked, threshold):
+        yield indexed[i][0], j, similarity

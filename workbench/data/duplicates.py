@@ -1,15 +1,16 @@
-"""Which prompts are asked twice: in the same words, or nearly.
+"""Find prompts that ask the same, in the same words or nearly.
 
-Prompts are the same where their words are, whatever the case, spacing and punctuation. They are near duplicates where
+Two prompts are the same if their words are, whatever the case, spacing and punctuation. They are near duplicates if three
+similarities reach the threshold:
 
-* the wording is alike: the sets of three-word shingles have a Jaccard similarity of at least the threshold, and
-* the content is alike: so have the sets of words, where a word that stands in k prompts weighs 1/k, and
-* the answers are alike: so have the sets of their words, case kept.
+* wording: the Jaccard similarity of their sets of three-word shingles,
+* content: that of their sets of words, where a word that occurs in k prompts has the weight 1/k,
+* answers: that of the sets of words of their answers, case kept.
 
-Wording alone takes "What is the capital of France?" and the same question about Spain for copies as soon as the common part
-is long. Instruction data is full of such siblings, and a gate that stops on them is useless; the words that tell them apart
-are the rare ones, so content does. Content alone takes a question in a new wording for a copy, which is what a held-out
-phrasing is. The answer tells whether a few added words ("in capitals") ask for something else.
+Wording alone would count "What is the capital of France?" and the same question about Spain as copies as soon as the common part is
+long. Instruction data is full of such siblings, and a check that stops on them is useless; the words that differ are the rare ones,
+so content separates the two. Content alone would count a question in new words as a copy, but that is what a held-out phrasing is. The
+answers show whether a few added words ("in capitals") ask for something else.
 """
 
 import re
@@ -22,17 +23,13 @@ import numpy as np
 from datasketch import MinHashLSH, WeightedMinHashGenerator
 from scipy.sparse import csr_matrix
 
-DIMENSIONS = 2**14  # words are hashed into this many columns: a collision only makes one more candidate
-
-
-SAMPLES = 64
-
-
+DIMENSIONS = 2**14  # words are hashed into this many columns; a collision only makes one more candidate
+SAMPLES = 64  # numbers per MinHash
 CHUNK = 2_000  # prompts hashed at a time: six arrays of SAMPLES × words floats
 
 
 def normalise_words(prompt: str) -> str:
-    """The prompt's words, in lower case and without punctuation; other signs (+, %, #) count as words."""
+    """Return the prompt's words, in lower case and without punctuation; other signs (+, %, #) count as words."""
     text = unicodedata.normalize("NFKC", prompt).casefold()
     return " ".join(re.findall(r"\w+|[^\w\s.,;:!?'\"’“”]", text)) or text.strip()
 
@@ -40,17 +37,17 @@ def normalise_words(prompt: str) -> str:
 def near_duplicates(
     indexed: list[tuple[str, str]], asked: list[tuple[str, str]], threshold: float
 ) -> Iterator[tuple[int, int, float]]:
-    """All (position in `indexed`, position in `asked`, similarity) of (prompt, answer) that ask the same.
+    """Yield (position in `indexed`, position in `asked`, similarity) of every two (prompt, answer) that ask the same.
 
-    Similarity is 1.0 for the same prompt, whatever the answer, else the lower one of wording and content. Candidates come
-    from an LSH of weighted MinHashes (Ioffe 2010), set wide, and are then computed exactly.
+    The similarity is 1.0 for the same prompt, whatever the answer, else the lower one of wording and content. Candidates come from an
+    LSH of weighted MinHashes (Ioffe 2010) with a low threshold; their similarity is then computed exactly.
     """
     first, second = _positions(indexed), _positions(asked)
     prompts = list(dict.fromkeys([*first, *second]))
     words = {prompt: prompt.split() for prompt in prompts}
     frequency = Counter(word for prompt in prompts for word in set(words[prompt]))
     hashes = dict(zip(prompts, _hashes(list(words.values()), frequency), strict=True))
-    lsh = MinHashLSH(threshold=0.6 * threshold, num_perm=SAMPLES)  # misses one in 1,000 pairs at the threshold
+    lsh = MinHashLSH(threshold=0.6 * threshold, num_perm=SAMPLES)  # misses 1 in 1,000 pairs at the threshold
     for prompt in first:
         lsh.insert(prompt, hashes[prompt], check_duplication=False)
     for prompt, places in second.items():
@@ -64,7 +61,7 @@ def near_duplicates(
 
 
 def jaccard(a: set, b: set) -> float:
-    """Shared elements over all elements; 1.0 for two empty sets."""
+    """Return shared elements over all elements; 1.0 for two empty sets."""
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
@@ -76,7 +73,7 @@ def _positions(pairs: list[tuple[str, str]]) -> dict[str, list[int]]:
 
 
 def _hashes(words: list[list[str]], frequency: Counter) -> Iterator:
-    """One weighted MinHash a prompt."""
+    """Yield one weighted MinHash per prompt."""
     generator = WeightedMinHashGenerator(DIMENSIONS, SAMPLES)
     for start in range(0, len(words), CHUNK):
         chunk = [sorted(set(prompt)) for prompt in words[start : start + CHUNK]]
@@ -87,7 +84,7 @@ def _hashes(words: list[list[str]], frequency: Counter) -> Iterator:
 
 
 def _similarity(a: list[str], b: list[str], frequency: Counter) -> float:
-    """The lower one of wording and content."""
+    """Return the lower one of the similarities of wording and content."""
 
     def weight(words: set[str]) -> float:
         return sum(1 / frequency[word] for word in words)

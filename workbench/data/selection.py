@@ -1,10 +1,10 @@
-"""Choose rows by their scores: filters, a budget, and how much of the known junk was avoided.
+"""Select rows by their scores: filters, a budget in rows or tokens, and the share of known junk that was avoided.
 
-A selector is a score a row (see scores; any array of numbers will do), then filters, which set the score of some rows to -inf, then
-:func:`choose`:
+A score is one number per row, higher is better (:mod:`workbench.models.selection_scores`, or any array of numbers). Filters set the score
+of some rows to -inf, and :func:`select` takes the best of the rest:
 
-    score = curate.distinct(rows, scores.random(rows, seed))
-    chosen = curate.choose(rows, score, tokens=5_000, lengths=scores.length(rows, tokenizer))
+    scores = data.distinct(rows, models.random_scores(rows))
+    selected = data.select(rows, scores, tokens=5_000, lengths=models.answer_lengths(rows, tokenizer))
 """
 
 from collections import defaultdict
@@ -13,39 +13,44 @@ from collections.abc import Iterable
 import datasets
 import numpy as np
 
-from workbench.data import content, corruption, duplicates
+from workbench.data import content, corruption, decontamination, duplicates
 from workbench.errors import InputError
 
 
 def oracle(rows: datasets.Dataset, scores: np.ndarray) -> np.ndarray:
-    """The scores, with -inf for every row that is known to be noisy: what a selector could reach at best."""
-    return np.where(np.array(corruption.required_column(rows, "noise")) == "", scores, -np.inf)
+    """Return the scores, with -inf for every row that is known to be corrupted: an upper bound for all selectors.
+
+    Raises:
+        InputError: the column `corruption` (see data.corrupt) is missing.
+    """
+    return np.where(np.array(corruption.required_column(rows, "corruption")) == "", scores, -np.inf)
 
 
-def distinct(rows: Iterable[dict], scores: np.ndarray, threshold: float = 0.8) -> np.ndarray:
-    """The scores, with -inf for every row that is a near duplicate (see overlap) of a row with a higher score that is kept.
+def distinct(rows: Iterable[dict], scores: np.ndarray, threshold: float = decontamination.THRESHOLD) -> np.ndarray:
+    """Return the scores, with -inf for every row that is a near duplicate of a kept row with a higher score.
 
-    The same prompt with another answer is a duplicate too. Near-duplicate removal as in Lee et al. 2021 (arXiv 2107.06499).
+    The same prompt with another answer is a duplicate too; for the rest see duplicates.near_duplicates. Near-duplicate removal as in
+    Lee et al. 2021 (arXiv 2107.06499).
     """
     asked = [content.answered_turns(row)[-1] for row in rows]
-    close = defaultdict(list)
+    duplicates_of = defaultdict(list)
     for i, j, _ in duplicates.near_duplicates(asked, asked, threshold):
-        close[i].append(j)
+        duplicates_of[i].append(j)
     scores = np.array(scores, dtype=float)
     for i in np.argsort(-scores, kind="stable"):
         if scores[i] > -np.inf:
-            scores[[j for j in close[i] if j != i]] = -np.inf
+            scores[[j for j in duplicates_of[i] if j != i]] = -np.inf
     return scores
 
 
 def diverse(scores: np.ndarray, embeddings: np.ndarray, tau: float = 0.9) -> np.ndarray:
-    """The scores, with -inf for every row that is too like a row with a higher score that is kept.
+    """Return the scores, with -inf for every row that is too similar to a kept row with a higher score.
 
-    The Repr Filter of DEITA (Liu et al. 2023, arXiv 2312.15685): down the order of scores, a row is kept if its cosine
-    similarity to the nearest kept one is at most tau (0.9 there; a lower one drops more).
+    The Repr Filter of DEITA (Liu et al. 2023, arXiv 2312.15685): in descending order of scores, a row is kept if its cosine similarity
+    to the nearest kept row is at most tau (0.9 in the paper; a lower value excludes more rows).
 
     Args:
-        embeddings: shape (rows, dimensions), such as scores.embeddings.
+        embeddings: shape (rows, dimensions), for instance models.embeddings.
     """
     scores = np.array(scores, dtype=float)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -53,7 +58,7 @@ def diverse(scores: np.ndarray, embeddings: np.ndarray, tau: float = 0.9) -> np.
     count = 0
     for i in np.argsort(-scores, kind="stable"):
         if not scores[i] > -np.inf:
-            break  # the rest is out already, or no number
+            break  # the remaining rows are excluded, or their score is not a number
         if count and (kept[:count] @ unit[i]).max() > tau:
             scores[i] = -np.inf
         else:
@@ -71,53 +76,52 @@ def select(
     lengths: np.ndarray | None = None,
     selector: str = "scores",
 ) -> datasets.Dataset:
-    """The rows with the highest scores, best first: `size` of them, or as many as fit into a budget of `tokens`.
+    """Return the rows with the highest scores, best first: `size` of them, or as many as fit into a budget of `tokens`.
 
-    At equal size a selector that likes long answers trains on more tokens; at equal tokens it does not, and what is chosen differs
-    from the budget by less than one row. Rows with the score -inf are never chosen; among equals the earlier row is.
+    At equal size a selector that prefers long answers trains on more tokens; at equal tokens it does not, and the selected rows are
+    within one row of the budget. Rows with the score -inf are never selected; of two rows with the same score the earlier one is first.
 
     Args:
-        lengths: what each row takes from the budget, for instance scores.length(rows, tokenizer), the tokens of its answers.
+        lengths: tokens that each row takes from the budget, for instance models.answer_lengths(rows, tokenizer).
         selector: the name of the scores in error messages.
 
     Raises:
-        InputError: a score that is NaN, scores or lengths of another number than rows, neither or both of size and tokens, a budget
-            larger than what there is to choose from or smaller than the first row.
+        InputError: neither or both of size and tokens, a score that is not a number, or more rows or tokens than there are.
     """
     scores = np.asarray(scores, dtype=float)
     for name, values in ((selector, scores), ("lengths", lengths)):
         if values is not None and len(values) != len(rows):
-            raise InputError(
-                f"{name}: {len(values):,} numbers for {len(rows):,} rows; score the rows that you choose from"
-            )
+            raise InputError(f"{name}: {len(values):,} numbers for {len(rows):,} rows; give one number per row")
     if np.isnan(scores).any():
         first = int(np.flatnonzero(np.isnan(scores))[0])
-        raise InputError(f"{selector}: the score of rows[{first}] is not a number; mend the selector or drop the row")
+        raise InputError(f"{selector}: the score of rows[{first}] is not a number; fix the selector or remove the row")
     if (size is None) == (tokens is None) or (tokens is None) != (lengths is None):
-        raise InputError("choose needs a size, or tokens with lengths; give one of the two")
+        raise InputError("select needs a size, or tokens with lengths; give one of the two")
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > -np.inf]
-    holds = "the pool holds" if len(order) == len(rows) else f"{selector} leaves, of {len(rows):,} rows,"
+    available = f"of {len(rows):,} rows, {selector} leaves" if len(order) < len(rows) else "the data have"
     if size is not None:
         if not 0 < size <= len(order):
-            raise InputError(f"size asks for {size:,} rows; {holds} {len(order):,}; ask for 1 to {len(order):,}")
+            raise InputError(f"size asks for {size:,} rows; {available} {len(order):,}; ask for 1 to {len(order):,}")
         return rows.select(order[:size])
     total = np.cumsum(np.asarray(lengths)[order])
     if not len(total) or total[-1] < tokens:
-        raise InputError(f"the budget is {tokens:,} tokens; {holds} {total[-1] if len(total) else 0:,}; lower it")
+        there = total[-1] if len(total) else 0
+        raise InputError(f"the budget is {tokens:,} tokens; {available} {there:,} tokens; lower the budget")
     if tokens < total[0]:
-        raise InputError(f"the budget is {tokens:,} tokens; the first row alone has {total[0]:,}; raise it")
+        raise InputError(f"the budget is {tokens:,} tokens; the first row alone has {total[0]:,}; raise the budget")
     return rows.select(order[: np.searchsorted(total, tokens, side="right")])
 
 
-def selection_precision(chosen: datasets.Dataset) -> float:
-    """Share of the chosen rows that are not junk. A copy is junk only where another of its kind was chosen before it.
+def selection_precision(selected: datasets.Dataset) -> float:
+    """Return the share of the selected rows that are not junk; a copy is junk only where another one was selected before it.
 
     Raises:
-        InputError: the column `noise` is missing.
+        InputError: the column `corruption` (see data.corrupt) is missing.
     """
     seen, good = set(), 0
-    for noise, messages in zip(corruption.required_column(chosen, "noise"), map(str, chosen["messages"]), strict=True):
-        good += noise in ("", "repeated") and messages not in seen
+    corruptions = corruption.required_column(selected, "corruption")
+    for name, messages in zip(corruptions, map(str, selected["messages"]), strict=True):
+        good += name in ("", "repeated") and messages not in seen
         seen.add(messages)
-    return good / len(chosen)
+    return good / len(selected)

@@ -1,8 +1,8 @@
-"""Standard benchmarks through EleutherAI's lm-evaluation-harness, IFEval first, on the very model that was tuned: adapter on its base.
+"""Run standard benchmarks, such as IFEval, on a base model or on a run's adapter, with EleutherAI's lm-evaluation-harness.
 
-An extra: ``pip install -e ".[eval]"``. IFEval (Zhou et al. 2023, arXiv 2311.07911) checks instructions by programs, as the pocket evaluation
-does. Others to call by name: "hellaswag" and "arc_challenge" (what the base knew), "truthfulqa_mc2", "gsm8k_cot_zeroshot"; ``lm-eval ls tasks``
-lists them all.
+It is an extra: ``pip install -e ".[eval]"``. IFEval (Zhou et al. 2023, arXiv 2311.07911) checks instructions by programs, as the pocket
+evaluation does. Other tasks: "hellaswag" and "arc_challenge" (knowledge of the base), "truthfulqa_mc2", "gsm8k_cot_zeroshot";
+``lm-eval ls tasks`` lists them all.
 """
 
 import logging
@@ -19,7 +19,7 @@ from workbench.evaluate import stats
 from workbench.models import adapters, loading
 from workbench.store import Run, Store
 
-ROW = ("task", "index", "prompt", "response", "instructions")  # columns of a table that are no metric
+ROW = ("task", "index", "prompt", "response", "instructions")  # columns of a table that are not metrics
 
 
 def benchmark(
@@ -32,20 +32,22 @@ def benchmark(
     include: str | Path | None = None,
     store: Store | None = None,
 ) -> pd.DataFrame:
-    """Let a model do benchmark tasks in its chat template, greedily; kept in the store.
+    """Score a model on benchmark tasks in its chat template, greedily; the table is kept in the store.
 
     Args:
         run: a finished run, or a base model (a folder or Hub id).
-        limit: prompts a task, the first ones; None takes all (IFEval has 541: about 2 points of standard error).
-        new_tokens: limit of a reply; IFEval asks for long ones, lower is faster and fails more. At most half the context.
+        tasks: names of lm-eval.
+        limit: number of prompts per task, from the first; None takes all (IFEval has 541: a standard error of about 2 points).
+        new_tokens: maximum length of a reply, at most half the context. IFEval asks for long replies: a lower limit is faster and fails more.
+        batch_size: prompts per batch; higher is faster and takes more memory.
         include: folder with task files (YAML) of your own.
 
     Returns:
-        A row a prompt, as :func:`workbench.evaluate.stats.estimate` and ``difference`` take it for one task: task, index, prompt, response,
-        instructions (how many the prompt has, for IFEval), and a column a metric.
+        One row per prompt, which :func:`workbench.evaluate.stats.estimate` and ``difference`` accept for one task: task, index, prompt,
+        response, instructions (of the prompt, for IFEval), and one column per metric.
 
     Raises:
-        InputError: lm-eval is not installed, a task that it does not know, or data that can be had neither from Hub nor cache.
+        InputError: lm-eval is not installed or does not know a task, or the data are neither on the Hub nor in its cache.
     """
     tasks = list(tasks)
     source = run if isinstance(run, Run) else loading.fingerprint(hub.fetch(run))
@@ -58,12 +60,12 @@ def benchmark(
 
 
 def compare_benchmarks(
-    asked: Mapping[str, Run | str], tasks: Sequence[str], limit: int | None = None, **settings
+    models: Mapping[str, Run | str], tasks: Sequence[str], limit: int | None = None, **settings
 ) -> pd.DataFrame | None:
-    """:func:`benchmark_summary` of several models, a row a task, metric and model; None and a printed line where there are no tasks.
+    """Return :func:`benchmark_summary` of several models, one row per task, metric and model; without tasks print a line and return None.
 
     Args:
-        asked: name → run or base model.
+        models: name → run or base model.
         tasks, limit, settings: as in :func:`benchmark`.
     """
     if not tasks:
@@ -71,7 +73,7 @@ def compare_benchmarks(
         return None
     parts = [
         benchmark_summary(benchmark(model, tasks, limit, **settings)).assign(model=name)
-        for name, model in asked.items()
+        for name, model in models.items()
     ]
     return (
         pd.concat(parts)
@@ -81,22 +83,24 @@ def compare_benchmarks(
 
 
 def benchmark_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a task and metric: estimate, low, high (95% over prompts), prompts.
+    """Return one row per task and metric: estimate, low, high (95% over prompts), prompts.
 
-    IFEval's metrics of instructions weigh each instruction alike, so that a prompt with three counts three times.
+    IFEval's instruction-level metrics weigh all instructions equally, so that a prompt with three of them counts three times.
     """
     found = []
     for task, part in table.groupby("task", sort=False):
         for metric in [name for name in part.columns if name not in ROW and part[name].notna().any()]:
             whole = stats.estimate(part, metric)
-            if metric.startswith("inst_level") and part[metric].nunique() > 1:  # else weights change nothing
+            if (
+                metric.startswith("inst_level") and part[metric].nunique() > 1
+            ):  # weights change nothing where all are equal
                 whole = _weighted(part[metric], part["instructions"])
             found.append({"task": task, "metric": metric, **vars(whole)})
     return pd.DataFrame(found)[["task", "metric", "estimate", "low", "high", "prompts"]]
 
 
 def _weighted(values: pd.Series, weights: pd.Series) -> stats.Interval:
-    """Mean with weights, and its interval: prompts are drawn anew, with their weights."""
+    """Return the weighted mean and its interval, for which prompts are resampled with their weights."""
     both = pd.concat([values * weights, weights], axis=1).to_numpy().T
     drawn = stats.resampled(both[:, None, :])
     low, high = pd.Series(drawn[:, 0] / drawn[:, 1]).quantile([0.025, 0.975])
@@ -118,7 +122,7 @@ def _evaluate(model, tokenizer, tasks, limit, new_tokens, batch_size, include) -
     room = model.config.get_text_config().max_position_embeddings // 2
     try:
         result = simple_evaluate(
-            # the model object: given a path, lm-eval would load the adapter on a base with other embeddings
+            # The model itself: given a path, lm-eval would load the adapter on a base without the trained embedding rows.
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
             tasks=tasks,
             task_manager=manager,
@@ -130,16 +134,16 @@ def _evaluate(model, tokenizer, tasks, limit, new_tokens, batch_size, include) -
     except LookupError as error:
         if "punkt" not in str(error):
             raise
-        raise InputError("IFEval needs nltk's sentences: python -m nltk.downloader punkt_tab") from None
+        raise InputError("IFEval needs the sentence splitter of nltk: python -m nltk.downloader punkt_tab") from None
     except (OSError, datasets.exceptions.DatasetsError, httpx.HTTPError) as error:
         raise InputError(
-            f"the data of {', '.join(tasks)} are neither here nor to be had ({first_line(error)}); check the network"
+            f"the data of {', '.join(tasks)} are not in the cache and cannot be downloaded ({first_line(error)}); check the network"
         ) from None
     return _table(result)
 
 
 def _table(result: dict) -> pd.DataFrame:
-    """lm-eval's samples as a row a task and prompt. Where a task reads a reply in several ways (filters), each is a metric of its own."""
+    """Return lm-eval's samples as one row per task and prompt; a task with several filters gets one metric for each of them."""
     rows = {}
     for task, samples in result["samples"].items():
         for sample in samples:
@@ -150,7 +154,9 @@ def _table(result: dict) -> pd.DataFrame:
                     "task": task,
                     "index": sample["doc_id"],
                     "prompt": str(sample["arguments"][0][0]),
-                    "response": reply if isinstance(reply, str) else "",  # else likelihoods of given answers
+                    "response": reply
+                    if isinstance(reply, str)
+                    else "",  # multiple choice has likelihoods of the given answers
                     "instructions": 1,
                 },
             )

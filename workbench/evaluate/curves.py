@@ -1,4 +1,4 @@
-"""Curves over the size of the data: a saturating fit, where it flattens, and what other data are worth in clean pairs."""
+"""Fit curves over the size of the data: where they flatten, and how many pairs of other data one clean pair is worth."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,29 +10,30 @@ from scipy.optimize import OptimizeWarning, curve_fit
 from workbench.errors import InputError
 from workbench.evaluate import stats
 
-DRAWS = 500  # each is a fit
+DRAWS = 500  # fewer than for a mean, since each draw is a fit
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted curve: score = top - drop × (size / first) ** -rate, a power law that saturates."""
+    """A fitted saturating power law: score = top - drop × (size / first) ** -rate."""
 
     first: float
-    """Smallest size that was measured."""
+    """Smallest measured size."""
     last: float
+    """Largest measured size."""
     top: float
-    """What endless data would reach."""
+    """Score in the limit of infinite data."""
     drop: float
-    """How far below it the smallest size is."""
+    """How far below `top` the score of the smallest size is."""
     rate: float
-    """How fast the rest shrinks: at 1 it halves when the data double."""
+    """How fast the gap to `top` shrinks: at 1 it halves when the data double."""
 
     def __call__(self, size):
-        """The score at a size (a number or an array)."""
+        """Return the score at a size (a number or an array)."""
         return self.top - self.drop * (np.asarray(size) / self.first) ** -self.rate
 
     def size(self, score: float) -> float:
-        """The size that reaches the score, between the smallest and the largest that was measured."""
+        """Return the size that reaches a score, limited to the measured range."""
         if score <= self(self.first):
             return self.first
         if score >= self(self.last):
@@ -40,13 +41,13 @@ class Curve:
         return float(self.first * ((self.top - score) / self.drop) ** (-1 / self.rate))
 
     def flat(self, share: float = 0.9) -> float:
-        """The size at which this share of the rise from the smallest to the largest size is made."""
+        """Return the size at which this share of the rise from the smallest to the largest size is reached."""
         low, high = self(self.first), self(self.last)
         return self.size(low + share * (high - low))
 
 
 def fit_curve(table: pd.DataFrame, column: str, x: str = "size") -> Curve:
-    """Fit the means over seeds and prompts at each size (Hestness et al. 2017, arXiv 1712.00409: power laws in the data).
+    """Fit the means over seeds and prompts at each size with a power law (Hestness et al. 2017, arXiv 1712.00409).
 
     Args:
         table: of :func:`workbench.experiments.grid.run_grid`, with the sizes in the column `x`.
@@ -59,7 +60,7 @@ def fit_curve(table: pd.DataFrame, column: str, x: str = "size") -> Curve:
 
 
 def flattens_at(table: pd.DataFrame, column: str, x: str = "size", share: float = 0.9) -> stats.Interval:
-    """:meth:`Curve.flat` with its interval: seeds and prompts are drawn anew and the curve is fitted to each draw."""
+    """Return :meth:`Curve.flat` with its interval: seeds and prompts are resampled, and the curve is fitted to each draw."""
     sizes, grids = _grids(table, column, x)
     flat = [_fitted(sizes, means).flat(share) for means in stats.resampled(grids, DRAWS)]
     _, seeds, prompts = grids.shape
@@ -67,20 +68,23 @@ def flattens_at(table: pd.DataFrame, column: str, x: str = "size", share: float 
 
 
 def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str = "size") -> stats.Interval:
-    """How many pairs of `other` one pair of `clean` is worth: size of `other` over the size of clean data with the same score.
+    """Return how many pairs of `other` one clean pair is worth: the size of `other` over the size of clean data with the same score.
 
-    The clean size is read off the fitted curve and never leaves the measured range: data that do worse than the smallest clean set
-    get that size, so that their price is at least what stands there.
+    The clean size is read off the fitted curve and stays within the measured range: data that score below the smallest clean set get
+    that size, so that the ratio is a lower bound there.
 
     Args:
-        clean: of several sizes.
-        other: of one size, the same prompts and seeds.
+        clean: table of clean data of several sizes.
+        other: table of other data of one size, with the same prompts and seeds.
+
+    Raises:
+        InputError: fewer than three clean sizes, or different prompts or seeds.
     """
     sizes, grids = _grids(clean, column, x)
     (size,) = other[x].unique()
     rival = stats.crossed(other, column).to_numpy()
     if rival.shape != grids.shape[1:]:
-        raise InputError("the two tables hold other prompts or seeds; score both on the same")
+        raise InputError("the two tables hold different prompts or seeds; score both on the same")
     both = np.concatenate([grids, rival[None]])
     ratios = [size / _fitted(sizes, means[:-1]).size(means[-1]) for means in stats.resampled(both, DRAWS)]
     estimate = size / fit_curve(clean, column, x).size(rival.mean())
@@ -88,10 +92,10 @@ def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str 
 
 
 def _grids(table: pd.DataFrame, column: str, x: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes, and the scores of shape (sizes, seeds, prompts)."""
+    """Return the sizes, and the scores as an array of shape (sizes, seeds, prompts)."""
     sizes = np.sort(table[x].unique()).astype(float)
     if len(sizes) < 3:
-        raise InputError(f"a curve needs three sizes or more, there are {len(sizes)}; give more sizes")
+        raise InputError(f"a curve needs three sizes or more, there are {len(sizes)}; add sizes")
     return sizes, np.stack([stats.crossed(table[table[x] == size], column).to_numpy() for size in sizes])
 
 
@@ -107,7 +111,9 @@ def _fitted(sizes: np.ndarray, means: np.ndarray) -> Curve:
         return np.stack([np.ones_like(part), -part, drop * part * np.log(size / first)], axis=1)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OptimizeWarning)  # of the covariance, for which draws are taken here
+        warnings.simplefilter(
+            "ignore", OptimizeWarning
+        )  # about the covariance, which is not used: intervals come from draws
         (top, drop, rate), _ = curve_fit(
             curve,
             sizes,

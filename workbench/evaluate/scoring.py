@@ -1,6 +1,6 @@
-"""Scores of a model's answers, a row a prompt, and what can be said from them: shares and paired differences with intervals.
+"""Score a model's replies, one row per prompt, and measure how far tuning has moved it: KL divergence and loss on plain text.
 
-Two scores are never mixed: `follows` (the answer has the form that was asked for) and `correct` (its content is true).
+Two scores are kept apart: `follows` (the reply has the requested form) and `correct` (its content is true as well).
 """
 
 from __future__ import annotations
@@ -18,18 +18,14 @@ from workbench.graders import grade
 from workbench.models import adapters, generation, loading, logprobs
 from workbench.store import Run, Store, digest
 
-# Part of the name of kept scores and replies; raise it when a change here, in aims.py or in generate.py changes what is said or measured.
+# Part of the key of stored scores and replies; raise it when a change here, in cross_evaluation.py or in models/generation.py changes them.
 RECIPE = 2
+REPLY_TOKENS = 48  # maximum length of a reply; the longest correct answer of the pocket evaluation has 29 tokens
 
-
-REPLY_TOKENS = 48  # limit of a reply; the longest right answer of the pocket evaluation has 29
-
-
-# Of asking, and what ends a reply there: what a base model writes after its answer is not held against it.
+# Prompt mode → strings that end the reply: what a base model writes after its answer does not count against it.
 MODES = {"chat": None, "plain": ["\n\n"], "few_shot": ["\n\n", "\nQ:"], "cloze": ["\n"]}
 
-
-# of the table that score() returns
+# Columns of the table that score() returns.
 COLUMNS = ("index", "family", "skill", "axis", "split", "prompt", "response", "reference", "follows", "correct", "stops",
            "length")  # fmt: skip
 
@@ -45,33 +41,37 @@ def score(
     max_new_tokens: int = REPLY_TOKENS,
     batch_size: int | None = None,
 ) -> pd.DataFrame:
-    """Let the model answer every row and check the answers.
+    """Let the model answer every row, greedily, and grade the replies.
 
-    A base model has no chat format and no reason to stop, so it is scored in several ways and what follows its answer is left out:
+    A base model knows no chat format and has no reason to stop, so it is scored in other prompt modes, which cut off what follows its
+    answer:
 
     * ``chat``: in the chat template, as a tuned model is used; the whole reply counts.
     * ``plain``: the text of the prompt and a newline; the first paragraph of the reply counts.
     * ``few_shot``: after up to `k` solved examples; the reply counts up to the next blank line or question.
-    * ``cloze``: the text of the prompt as it stands, an unfinished sentence; the first line of the reply counts.
+    * ``cloze``: the bare text of the prompt, an unfinished sentence; the first line of the reply counts.
 
     Args:
         rows: evaluation rows: `messages` whose last one is the reference answer, and a `check`.
-        shots: rows that few-shot examples come from: of the row's own family where there are any, else of all.
-        max_new_tokens: limit of a reply.
+        shots: rows that few-shot examples come from: those of the row's own family where there are any, else all.
+        max_new_tokens: maximum length of a reply.
+        batch_size: prompts per batch; None chooses it (see :func:`workbench.models.generation.generate`).
 
     Returns:
-        A row a prompt, in order: index, family, skill, axis, split, prompt, response, reference, follows, correct,
-        stops (ended by itself), length (tokens of the reply, up to where it was cut).
+        One row per prompt, in order: index, family, skill, axis, split, prompt, response, reference, follows, correct,
+        stops (the reply ended by itself), length (tokens of the reply, up to the cut).
 
     Raises:
-        InputError: an unknown mode, a row without a check, few-shot without examples.
+        InputError: the mode or a check is unknown, a row has no check, or few-shot has no examples.
     """
     rows, shots = list(rows), list(shots)
     if mode not in MODES:
         raise InputError(f'mode "{mode}" is unknown; use one of {", ".join(MODES)}')
     for index, row in enumerate(rows):
         if not row.get("check"):
-            raise InputError(f'evaluation row {index}: "check" is missing; only rows with a check can be scored')
+            raise InputError(
+                f'evaluation row {index}: "check" is missing; give every row the name and arguments of a grader'
+            )
     if mode == "chat":
         prompts = [templates.prompt_ids(tokenizer, row["messages"][:-1], content.row_tools(row)) for row in rows]
     else:
@@ -104,7 +104,7 @@ def score(
 
 
 def evaluation_key(rows: Sequence[dict]) -> list[str]:
-    """What names evaluation rows in the run store: the prompts and the checks. The same prompts under other checks have other scores."""
+    """Return what identifies evaluation rows in the run store: hashes of the prompts, and of the checks with RECIPE."""
     return [content.content_hash(rows), digest([[row.get("check") for row in rows], RECIPE])]
 
 
@@ -116,10 +116,10 @@ def kl_divergence(
     max_length: int = 512,
     batch_size: int | None = None,
 ) -> float:
-    """How far a model has moved from another: KL(policy ‖ reference) of what they would say next, in nats a token.
+    """Return KL(policy ‖ reference) of the next-token distributions, in nats per token: how far a model has moved from another.
 
-    The mean over all tokens of the rows' answers, each read behind the tokens before it; 0 for the same model. Which answers
-    the rows hold (references, or what one of the models said) is for the caller to say beside the number.
+    This is the mean over all tokens of the rows' answers under teacher forcing; 0 for the same model. The caller reports which answers
+    the rows hold: references, or replies of one of the models.
     """
     total, count = 0.0, 0
     scored = logprobs.encode_answers(tokenizer, rows, max_length)
@@ -136,22 +136,22 @@ def text_loss(
     texts: Sequence[str],
     max_length: int = 512,
 ) -> float:
-    """Mean loss over all tokens of plain texts, in nats a token; each text stands alone, as a document, and is cut at `max_length`.
+    """Return the mean loss over all tokens of plain texts, in nats per token; each text is a document, cut at `max_length` tokens.
 
-    No chat format comes in: a model that tuning has changed is asked what it still knows of the language that its base read.
+    There is no chat format in it: it measures how much a tuned model has kept of the language that its base was trained on.
 
     Raises:
-        InputError: no text with a token to predict.
+        InputError: no text has a token to predict.
     """
     ids = [generation.text_ids(tokenizer, text)[:max_length] for text in texts]
     scored = [(each, [0] + [1] * (len(each) - 1)) for each in ids if len(each) > 1]
     if not scored:
-        raise InputError(f"{len(texts)} texts without a token to predict; give texts of a few words or more")
+        raise InputError(f"{len(texts)} texts have no token to predict; give texts of a few words or more")
     return logprobs.mean_loss(model, scored)
 
 
 def score_run(run: Run, evaluation: list[dict], store: Store | None = None) -> pd.DataFrame:
-    """Table of :func:`workbench.evaluate.scoring.score` for a run in its chat template; kept with the run."""
+    """Return the table of :func:`score` for a run in its chat template; it is stored with the run."""
 
     def make() -> pd.DataFrame:
         return score(*adapters.load_any(run), evaluation)
@@ -162,7 +162,7 @@ def score_run(run: Run, evaluation: list[dict], store: Store | None = None) -> p
 def score_base(
     base: str, evaluation: list[dict], mode: str, *, shots: Sequence[dict] = (), store: Store | None = None
 ) -> pd.DataFrame:
-    """The same for a base model in one of the modes of :func:`workbench.evaluate.scoring.score`; kept in the store."""
+    """Return the table of :func:`score` for a base model in one of the prompt modes; it is kept in the store."""
 
     def make() -> pd.DataFrame:
         return score(*adapters.load_any(base), evaluation, mode, shots=shots)
@@ -177,12 +177,12 @@ def score_base(
 
 
 def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> float:
-    """How much worse a run's model predicts plain texts than its base does, in nats a token: loss after minus loss before.
+    """Return how much higher the loss of a run's model on plain texts is than that of its base, in nats per token.
 
-    Texts: of the kind that the base read and the tuning did not show. The base of a QLoRA run is taken in 4 bits, so that what
-    rounding costs is not charged to tuning. Both losses are kept in the store.
+    The texts should be like those that the base was trained on and the tuning data do not hold. The base of a QLoRA run is loaded in 4
+    bits, so that the cost of rounding is not charged to tuning. Both losses are kept in the store.
     """
-    store, spec, kept = store or Store(), run.spec, digest(list(texts))
+    store, spec, texts_hash = store or Store(), run.spec, digest(list(texts))
 
     def before() -> pd.DataFrame:
         model = adapters.unpacked(loading.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"]))
@@ -193,12 +193,12 @@ def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> fl
         return pd.DataFrame({"loss": [text_loss(*adapters.load_any(run), texts)]})
 
     folder = hub.fetch(spec["base"], spec["revision"])
-    base = store.cached([loading.fingerprint(folder), spec["method"] == "qlora", kept], "text-loss", before)
-    return store.cached([run, kept], "text-loss", after)["loss"].item() - base["loss"].item()
+    base = store.cached([loading.fingerprint(folder), spec["method"] == "qlora", texts_hash], "text-loss", before)
+    return store.cached([run, texts_hash], "text-loss", after)["loss"].item() - base["loss"].item()
 
 
 def drift(run: Run, start: Run, rows: Sequence[dict], store: Store | None = None) -> float:
-    """:func:`workbench.evaluate.scoring.kl_divergence` of a run's model from that of another run, on the reference answers of the rows."""
+    """Return :func:`kl_divergence` of a run's model from that of another run, on the reference answers of the rows."""
 
     def make() -> pd.DataFrame:
         (policy, tokenizer), (reference, _) = (adapters.load_any(each) for each in (run, start))

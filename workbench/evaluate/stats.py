@@ -1,4 +1,4 @@
-"""Intervals, and how they come from a grid of answers: seeds by prompts."""
+"""Estimate means and paired differences, with 95% intervals, from a grid of answers: seeds × prompts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,40 @@ import pandas as pd
 
 from workbench.errors import InputError
 
+DRAWS = 2_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95% confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+    prompts: int
+    """Number of prompts behind the estimate."""
+    seeds: int
+    """Number of trained models behind the estimate."""
+    unit: str = "share"
+    """"share" (0 to 1), the name of a column such as "length", or "difference in …" of one of them."""
+
+    def __str__(self) -> str:
+        sign = "+" if self.unit.startswith("difference") else "-"
+        # First to the four digits that claims are stored with: otherwise 0.9650000000001 is 0.97 in a notebook and 0.96 in README.
+        estimate, low, high = (f"{round(value, 4):{sign}z.2f}" for value in (self.estimate, self.low, self.high))
+        return f"{estimate} [{low}, {high}]"
+
 
 def estimate(table: pd.DataFrame, column: str) -> Interval:
-    """Mean of a column over prompts and seeds, with its interval (see :func:`bootstrap`).
+    """Return the mean of a column over prompts and seeds, with its interval (see :func:`bootstrap`).
 
-    The table is one or more of :func:`workbench.evaluate.scoring.score`, stacked, with a column `seed`; without that column it is one seed.
+    Args:
+        table: one or more tables of :func:`workbench.evaluate.scoring.score`, stacked, with a column `seed`; a table without that column
+            is one seed.
+
+    Raises:
+        InputError: as for :func:`crossed`.
     """
     values = crossed(table, column)
     unit, bounds = ("share", (0, 1)) if is_share(values) else (column, None)
@@ -22,7 +51,7 @@ def estimate(table: pd.DataFrame, column: str) -> Interval:
 
 
 def intervals(table: pd.DataFrame, column: str, by: str | list[str] | None = None) -> pd.DataFrame:
-    """:func:`estimate` for the table or for each group of it: estimate, low, high, prompts, seeds, with the groups as index."""
+    """Apply :func:`estimate` to the table, or to each of its groups: estimate, low, high, prompts, seeds, with the groups as index."""
     if by is None:
         groups, index = [table], pd.Index([column])
     else:
@@ -33,13 +62,13 @@ def intervals(table: pd.DataFrame, column: str, by: str | list[str] | None = Non
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame, column: str) -> Interval:
-    """Mean of a minus mean of b, paired: the same prompts are compared, and the same seeds where both sides have several.
+    """Return the mean of `a` minus the mean of `b`, paired on prompts, and on seeds where both tables have several.
 
-    A side with one seed (a base model that was not tuned) is compared with every seed of the other; the interval then covers
-    the spread of the other side's seeds alone.
+    A table with one seed (a base model, which is not trained) is compared with every seed of the other; the interval then covers the
+    variation between the other's seeds alone.
 
     Raises:
-        InputError: the two tables hold other prompts, or several seeds each that are not the same ones.
+        InputError: the tables hold different prompts, or several seeds each that are not the same.
     """
     left, right = crossed(a, column), crossed(b, column)
     if dict(zip(a["index"], a["prompt"], strict=True)) != dict(zip(b["index"], b["prompt"], strict=True)):
@@ -54,7 +83,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, column: str) -> Interval:
 
 
 def compare(tables: dict[str, pd.DataFrame], columns: Iterable[str], by: str | None = None) -> pd.DataFrame:
-    """Intervals of several models side by side, tidy: model, column, group (or "all"), estimate, low, high, prompts, seeds."""
+    """Return the intervals of several models in one tidy table: model, column, group (or "all"), estimate, low, high, prompts, seeds."""
     parts = []
     for model, table in tables.items():
         for column in columns:
@@ -65,15 +94,16 @@ def compare(tables: dict[str, pd.DataFrame], columns: Iterable[str], by: str | N
 
 
 def crossed(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The column as a grid of shape (seeds, prompts), in which every seed has answered every prompt.
+    """Return a column as a grid of shape (seeds, prompts), in which every seed has answered every prompt.
 
     Raises:
-        InputError: an answer is missing or stands there twice, or a row is a training that failed (see workbench.experiments.grid.run_grid).
+        InputError: an answer is missing or duplicated, or a row is a training that failed (see
+            :func:`workbench.experiments.grid.run_grid`).
     """
     if "error" in table and table["error"].notna().any():
         failed = table[table["error"].notna()]
         raise InputError(
-            f"{len(failed)} trainings of this table failed, the first (seed {failed['seed'].iloc[0]}): {failed['error'].iloc[0]}; mend "
+            f"{len(failed)} trainings of this table failed, the first (seed {failed['seed'].iloc[0]}): {failed['error'].iloc[0]}; fix "
             'them and call the grid again, or leave them out: table[table["error"].isna()]'
         )
     seeds = table["seed"] if "seed" in table else pd.Series(0, index=table.index)
@@ -85,49 +115,22 @@ def crossed(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.assign(seed=seeds).pivot(index="seed", columns="index", values=column).astype(float)
 
 
-DRAWS = 2_000
-
-
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95% interval."""
-
-    estimate: float
-    low: float
-    high: float
-    prompts: int
-    """Number of prompts it rests on."""
-    seeds: int
-    """Number of trained models it rests on."""
-    unit: str = "share"
-    """"share" (0 to 1), the name of a column such as "length", or "difference in …" of one of them."""
-
-    def __str__(self) -> str:
-        sign = "+" if self.unit.startswith("difference") else "-"
-        # Four digits first, as claims are kept: else 0.9650000000001 is 0.97 in a notebook and 0.96 in README.
-        estimate, low, high = (f"{round(value, 4):{sign}z.2f}" for value in (self.estimate, self.low, self.high))
-        return f"{estimate} [{low}, {high}]"
-
-
 def is_share(values: pd.DataFrame) -> bool:
-    """Whether a grid holds nothing but yes (1) and no (0)."""
+    """Return whether a grid holds nothing but yes (1) and no (0)."""
     return bool(values.isin([0, 1]).all(axis=None))
 
 
 def bootstrap(values: pd.DataFrame, unit: str, bounds: tuple[float, float] | None) -> Interval:
-    """Percentile interval of the mean of a (seeds, prompts) grid: 2,000 draws in which seeds and prompts are both drawn anew.
+    """Return the mean of a (seeds, prompts) grid with its percentile interval: 2,000 draws that resample both seeds and prompts.
 
     This is the pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007), which errs on the
-    wide side. With one seed only prompts are drawn, and the interval says nothing about other seeds. In a simulation with 300
-    prompts, intervals from three seeds held the true mean 97, 96 and 91 times in a hundred where seeds spread by 0, 1.4 and 4.3
-    points (standard deviation); intervals from one seed 96, 92 and 69 times.
+    wide side. With one seed only prompts are resampled, and the interval says nothing about other seeds. In a simulation with 300
+    prompts, intervals from three seeds covered the true mean 97, 96 and 91 times in a hundred where the standard deviation of seeds
+    was 0, 1.4 and 4.3 points; intervals from one seed 96, 92 and 69 times.
 
-    Where all values are equal nothing varies between draws, and the bootstrap would claim certainty. There the interval is
-    what "no exception in n prompts" allows: up to 1 - 0.05 ** (1 / n) of all prompts, about 3 / n, may be exceptions (the rule of three;
-    Hanley and Lippman-Hand, JAMA 249, 1983), each as far away as `bounds`, the least and the greatest possible value, permit.
+    Where all values are equal nothing varies between draws, and the bootstrap would claim certainty. There the interval is what "no
+    exception in n prompts" allows: up to 1 - 0.05 ** (1 / n) of all prompts, about 3 / n, may be exceptions (the rule of three; Hanley
+    and Lippman-Hand, JAMA 249, 1983), each as far away as `bounds`, the lowest and the highest possible value, permit.
     """
     grid = values.to_numpy()
     seeds, prompts = grid.shape
@@ -141,9 +144,9 @@ def bootstrap(values: pd.DataFrame, unit: str, bounds: tuple[float, float] | Non
 
 
 def resampled(grids: np.ndarray, draws: int = DRAWS) -> np.ndarray:
-    """Means of grids of shape (…, seeds, prompts) under seeds and prompts drawn anew: shape (draws, …).
+    """Return the means of grids of shape (…, seeds, prompts) under resampled seeds and prompts: shape (draws, …).
 
-    All grids see the same draws, so that what is computed from several means of one draw is paired.
+    All grids share the draws, so that whatever is computed from several means of one draw is paired.
     """
     seeds, prompts = grids.shape[-2:]
     rng = np.random.default_rng(0)

@@ -1,7 +1,8 @@
-"""Let a model use tools: read its calls, run them within limits, tell it what came of them, until it answers.
+"""Let a model use tools: parse its calls, run them within limits, and return the results to it, until it answers.
 
-Nothing that a model writes is trusted. A call that is no JSON, names no tool, has arguments of a wrong type, fails or never
-returns gives the model a tool turn that says so, and ends nothing but one of a few rounds.
+Nothing that a model writes is trusted. A call that is not JSON, names an unknown tool, has arguments of the wrong type, fails or never
+returns gives the model a tool turn that says so, and costs one of a few rounds. What the model reads decides what it writes next, so
+the wording of these errors is part of the measurement.
 """
 
 from __future__ import annotations
@@ -21,12 +22,8 @@ from workbench.errors import InputError
 from workbench.models import generation
 
 CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|$)", re.DOTALL)
-
-
-LONGEST = 200  # characters of a tool's answer that a model gets to read
-
-
-SIGNS = {
+MAX_CHARACTERS = 200  # of a tool's result that the model gets to read
+OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -34,19 +31,17 @@ SIGNS = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-
-
-LARGEST = 1e15  # up to here whole numbers are exact, also after a division
+MAX_NUMBER = 1e15  # up to here whole numbers are exact, also after a division
 
 
 @dataclass(frozen=True)
 class Call:
-    """One tool call as a model wrote it, and what it was told."""
+    """One tool call as a model wrote it, and the result that it got."""
 
     text: str
-    """What stood between <tool_call> and </tool_call>."""
+    """The text between <tool_call> and </tool_call>."""
     response: str
-    """What the tool said; "error: …" where it did not come to that."""
+    """The result of the tool, or "error: …"."""
     failure: str | None = None
     """None, "no JSON", "unknown tool", "wrong arguments", "failed" or "timed out"."""
 
@@ -56,12 +51,12 @@ class Transcript:
     """A conversation with its tool turns."""
 
     messages: list[dict]
-    """All turns: those given, the model's as it wrote them, and the tools'."""
+    """All turns: the given ones, those of the model as it wrote them, and those of the tools."""
     calls: list[Call] = field(default_factory=list)
     """All calls, in order."""
     end: str | None = None
-    """"answer": the last turn is an answer without a call; "cut": it ran into its limit; "rounds": no round was left for one;
-    "room": the context was full."""
+    """"answer": the last turn is an answer without a call; "cut": that answer reached its length limit; "rounds": no round was left for
+    an answer; "room": the context was full."""
 
 
 def converse(
@@ -78,15 +73,18 @@ def converse(
     """Let the model answer each conversation, running the tools that it calls.
 
     Args:
-        conversations: messages each, the last of a user. All get the same tools.
+        conversations: lists of messages, the last one of the user. All share the tools.
         tools: JSON schemas, as in the rows.
-        functions: what runs, by the name of the tool; called with the arguments by name.
-        rounds: replies of the model in each conversation, the last answer among them.
-        seconds: limit of a call. Python cannot end a thread: a call that goes on longer is left behind, and ends with the process.
-        max_new_tokens: limit of each reply.
+        functions: tool name → function, which gets the arguments by name.
+        rounds: maximum number of replies in each conversation, the answer included.
+        seconds: time limit of a call. Python cannot end a thread: a call that takes longer is abandoned, and ends with the process.
+        max_new_tokens: maximum length of each reply.
+
+    Returns:
+        One transcript per conversation, in order.
 
     Raises:
-        InputError: a tool without a function or with a schema that is none, or a conversation that leaves no room for a reply.
+        InputError: a tool has no function or no valid schema, or a conversation leaves no room for a reply.
     """
     schemas = _schemas(tools, functions)
     transcripts = [Transcript(list(messages)) for messages in conversations]
@@ -95,7 +93,7 @@ def converse(
         prompts = {
             i: templates.prompt_ids(tokenizer, t.messages, tools) for i, t in enumerate(transcripts) if t.end is None
         }
-        if turn:  # a conversation that is too long from the start is the caller's mistake, and generate says so
+        if turn:  # one that is too long from the start is the caller's mistake, which generate reports
             for i in [i for i, prompt in prompts.items() if len(prompt) > room]:
                 transcripts[i].end = "room"
                 del prompts[i]
@@ -115,7 +113,7 @@ def converse(
 def run_call(
     text: str, schemas: Mapping[str, dict], functions: Mapping[str, Callable[..., object]], seconds: float
 ) -> Call:
-    """Run one call as a model wrote it: {"name": …, "arguments": {…}}; never raises, never takes longer than `seconds`."""
+    """Run one call as a model wrote it: {"name": …, "arguments": {…}}. It never raises and never takes longer than `seconds`."""
     try:
         asked = json.loads(text)
         name, arguments = asked["name"], asked["arguments"]
@@ -133,13 +131,13 @@ def run_call(
 
 
 def _run(text: str, function: Callable[..., object], arguments: dict, seconds: float) -> Call:
-    """Run a call that was found to be sound, in a thread that is waited for so long and no longer."""
+    """Run a valid call in a thread, and wait for it for at most `seconds`."""
     done: list[Call] = []
 
     def work() -> None:
         try:
             done.append(Call(text, _short(function(**arguments), quote=False)))
-        except BaseException as error:  # whatever a tool raises, an exit too, is for the model to read
+        except BaseException as error:  # whatever a tool raises, even an exit, goes to the model
             done.append(Call(text, f"error: {_short(error, quote=False) or type(error).__name__}", "failed"))
 
     thread = threading.Thread(target=work, daemon=True)
@@ -149,7 +147,7 @@ def _run(text: str, function: Callable[..., object], arguments: dict, seconds: f
 
 
 def _schemas(tools: list[dict], functions: Mapping[str, Callable[..., object]]) -> dict[str, dict]:
-    """Name → JSON schema of the arguments."""
+    """Return the JSON schema of each tool's arguments, by name."""
     import jsonschema
 
     schemas = {}
@@ -164,23 +162,23 @@ def _schemas(tools: list[dict], functions: Mapping[str, Callable[..., object]]) 
         try:
             jsonschema.Draft202012Validator.check_schema(schema)
         except jsonschema.SchemaError as error:
-            raise InputError(f'tools[{i}] "{name}", field parameters: no JSON schema ({error.message})') from error
+            raise InputError(f'tools[{i}] "{name}", field parameters: not a JSON schema ({error.message})') from error
         schemas[name] = schema
     return schemas
 
 
 def _short(value: object, *, quote: bool = True) -> str:
-    """One line of text of at most LONGEST characters."""
+    """Return a value as one line of text of at most MAX_CHARACTERS characters."""
     text = json.dumps(value, ensure_ascii=False, default=str) if quote else str(value)
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
 
 
 def calculator(expression: str) -> str:
-    """The value of a sum: numbers, + - * / and brackets, with up to ten digits after the point.
+    """Evaluate an arithmetic expression: numbers, + - * / and brackets; the result has up to ten decimals.
 
     Raises:
-        ValueError: anything else stands there, it is longer than 100 characters, or a number is beyond 1e15.
+        ValueError: the expression holds anything else, has more than 100 characters, or a number is beyond 1e15.
     """
     if len(expression) > 100:
         raise ValueError("the expression is longer than 100 characters")
@@ -195,23 +193,23 @@ def calculator(expression: str) -> str:
 
 
 def _value(node: ast.expr) -> float:
-    """Value of a part of a sum; each part stays within LARGEST, so that none can take long."""
+    """Return the value of a subexpression; each stays within MAX_NUMBER, so that none can take long."""
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             result = value
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in SIGNS:
-            result = SIGNS[type(op)](_value(left), _value(right))
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in SIGNS:
-            result = SIGNS[type(op)](_value(operand))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            result = OPERATORS[type(op)](_value(left), _value(right))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+            result = OPERATORS[type(op)](_value(operand))
         case _:
             raise ValueError("only numbers, + - * / and brackets can be computed")
-    if not abs(result) <= LARGEST:
+    if not abs(result) <= MAX_NUMBER:
         raise ValueError("a number is beyond 1e15")
     return result
 
 
 def look_up(prices: Mapping[str, object]) -> Callable[[str], str]:
-    """A tool that finds a thing in a table, whatever the case of its name. The tool raises ValueError for one that is not there."""
+    """Return a tool that looks an item up, ignoring case; the tool raises ValueError for an unknown item."""
     table = {name.casefold(): str(price) for name, price in prices.items()}
 
     def find(item: str) -> str:

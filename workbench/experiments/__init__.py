@@ -14,6 +14,7 @@ from workbench.experiments.claims import (
 )
 from workbench.experiments.export import export, push
 from workbench.experiments.grid import Cell, make_cells, run_grid, runs_of
+from workbench.experiments.grid_tables import split_by, training_sizes
 from workbench.experiments.synthetic import (
     distil,
     pairs_from_dataset,
@@ -47,4 +48,6 @@ __all__ = [
     "run_grid",
     "sample_pairs",
     "show_verdicts",
+    "split_by",
+    "training_sizes",
 ]

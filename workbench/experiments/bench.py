@@ -1,4 +1,4 @@
-"""What is faster, and by how much: ratios within one run on one machine, the two sides taken in turn."""
+"""Measure what is faster, and by how much: ratios within one run on one machine, both sides measured in turn."""
 
 import dataclasses
 import datetime
@@ -35,22 +35,22 @@ from workbench.train.trainer import to_trl
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured; the defaults take about twenty minutes on 2 cores."""
+    """The size of the benchmark; the defaults take about twenty minutes on 2 cores."""
 
     cells: int = 45
-    """Trainings of the grid."""
+    """Trainings in the grid."""
     steps: int = 30
-    """Optimizer steps of each, of four rows: a third of what an ablation takes."""
+    """Optimizer steps of each training, of four rows: a third of those of an ablation."""
     rows: int = 240
-    """Rows that everything trains on."""
+    """Training rows."""
     prompts: int = 48
-    """Evaluation prompts a training, and for the scoring."""
+    """Evaluation prompts per training, and for the scoring."""
     repeats: int = 2
-    """Times that each side is taken."""
+    """How often each side is measured."""
 
 
-# What TRL's notebook examples/notebooks/sft_trl_lora_qlora.ipynb sets and a CPU can do. Left out, since they need CUDA: fp16, the
-# paged 8-bit optimizer, Liger kernels, activations moved to the CPU. Its adapters are in bf16, as TRL makes them on a 4-bit base.
+# The settings of TRL's examples/notebooks/sft_trl_lora_qlora.ipynb that work on a CPU. Left out, since they need CUDA: fp16, the paged
+# 8-bit optimizer, Liger kernels, activations moved to the CPU. Its adapters are in bf16, as TRL makes them on a 4-bit base.
 NOTEBOOK = {
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 4,
@@ -68,8 +68,8 @@ def measure(
     """Run the benchmark.
 
     Returns:
-        A row a comparison: what, unit, ours and theirs (medians), ratio (median of the ratios of each turn), least, greatest, wanted,
-        and of trainings the held-out loss after them, ours and theirs.
+        One row per comparison: what, unit, ours and theirs (medians), ratio (median over the turns), least, greatest, wanted, and for
+        trainings the held-out loss afterwards, ours and theirs.
     """
     rows, evaluation = rows.select(range(size.rows)), list(evaluation)[: size.prompts]
     with tempfile.TemporaryDirectory() as folder:
@@ -94,10 +94,12 @@ def _grid(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size,
             return time.monotonic() - start
 
     warm = grid.make_cells({**spec, "max_steps": 1}, rows, {"all": {}}, [0])
-    grid.run_grid(warm, evaluation, store=Store(at / "warm"), quiet=True)  # what is done once a process is not measured
+    grid.run_grid(
+        warm, evaluation, store=Store(at / "warm"), quiet=True
+    )  # what happens once per process is not measured
     ours, theirs = in_turn([lambda: seconds(workers), lambda: seconds(1)], size.repeats)
-    what = f"a grid of {size.cells} runs in {workers} processes with a thread each, against one after another in one process"
-    return _row(what, "runs a minute", 60 * size.cells, ours, theirs, "1.7 or more on 2 cores")
+    what = f"a grid of {size.cells} runs in {workers} processes with one thread each, against one after another in one process"
+    return _row(what, "runs per minute", 60 * size.cells, ours, theirs, "1.7 or more on 2 cores")
 
 
 def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, size: Size, at: Path) -> list[dict]:
@@ -138,7 +140,7 @@ def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, siz
     what = f"QLoRA SFT on {size.rows} rows with our settings, against"
     wanted = ("4 or more", "4 or more", "0.8 or more")
     return [
-        _row(f"{what} {name}", "tokens a second", tokens, own, other, least)
+        _row(f"{what} {name}", "tokens per second", tokens, own, other, least)
         | {"loss": losses["ours"], "theirs_loss": losses[name]}
         for name, other, least in zip(names, taken, wanted, strict=True)
     ]
@@ -149,7 +151,7 @@ def _train(trainer: SFTTrainer) -> None:
 
 
 def plain_loop(trainer: SFTTrainer) -> None:
-    """What somebody writes who uses no trainer: the same batches, AdamW, clipping and rates in the fewest lines."""
+    """Train without a trainer: the same batches, AdamW, clipping and learning rates in the fewest lines."""
     model, settings = trainer.model, trainer.args
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     batches = trainer.get_train_dataloader()
@@ -169,7 +171,7 @@ def plain_loop(trainer: SFTTrainer) -> None:
 def memory(
     base: str, rows: datasets.Dataset, evaluation: Sequence[dict], size: Size = Size(), workers: int = 2
 ) -> float:
-    """The most memory that one of the worker processes of a grid took to train and score, in GiB."""
+    """Return the peak memory of a grid's worker process that trains and scores, in GiB."""
     spec = SFTSpec(base=base, max_steps=size.steps, batch_size=8)
     jobs = [
         (dataclasses.replace(spec, seed=seed), rows.select(range(size.rows)), list(evaluation)[: size.prompts])
@@ -186,9 +188,10 @@ def _peak(spec: SFTSpec, rows: datasets.Dataset, evaluation: list[dict], folder:
 
 
 def from_a_full_store(names: Iterable[str] = ()) -> dict[str, float]:
-    """Seconds of each notebook of the series by itself, and of `all` as :func:`workbench.experiments.notebooks.run_notebooks` executes them, everything being in the store.
+    """Return the seconds of each notebook by itself, and of `all` together, when the store holds everything.
 
-    Raises InputError for a notebook that fails.
+    Raises:
+        InputError: a notebook fails.
     """
     names = sorted(outcome.name for outcome in _executed(names))
     taken = {name: _executed([name])[0].seconds for name in names}
@@ -222,14 +225,19 @@ def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Si
     what = f"scoring {len(evaluation)} prompts in our batches, against one at a time"
     return [
         _row(
-            f"{what} with the adapter on its 4-bit base", "prompts a second", len(evaluation), ours, plain, "10 or more"
+            f"{what} with the adapter on its 4-bit base",
+            "prompts per second",
+            len(evaluation),
+            ours,
+            plain,
+            "10 or more",
         ),
-        _row(f"{what} with the same unfolded model", "prompts a second", len(evaluation), ours, same),
+        _row(f"{what} with the same unfolded model", "prompts per second", len(evaluation), ours, same),
     ]
 
 
 def in_turn(sides: Sequence[Callable[[], float]], repeats: int) -> list[list[float]]:
-    """What each side returns, `repeats` times; the order is turned round each time, so that a drift of the machine hits all alike."""
+    """Call each side `repeats` times, and return its results; the order is reversed each time, so that a drift of the machine affects all equally."""
     found = [[] for _ in sides]
     for turn in range(repeats):
         for side in range(len(sides))[:: (-1) ** turn]:
@@ -238,7 +246,7 @@ def in_turn(sides: Sequence[Callable[[], float]], repeats: int) -> list[list[flo
 
 
 def _row(what: str, unit: str, amount: float, ours: list[float], theirs: list[float], wanted: str = "") -> dict:
-    """A line of the table, from seconds."""
+    """Return a row of the table, from seconds."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return {
         "what": what,
@@ -253,16 +261,16 @@ def _row(what: str, unit: str, amount: float, ours: list[float], theirs: list[fl
 
 
 def page(table: pd.DataFrame, gib: float, reruns: Mapping[str, float], size: Size = Size()) -> str:
-    """The table in Markdown, with memory (see :func:`memory`), notebooks, and the machine that it was measured on."""
-    here = environment.describe()
-    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+    """Return the table in Markdown, with memory (see :func:`memory`), notebooks (:func:`from_a_full_store`) and the machine."""
+    machine = environment.describe()
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
         "# Benchmark",
         "",
-        f"Made by `workbench bench` on {datetime.date.today()}: {here['gpu'] or here['cpu']}, {os.cpu_count()} cores, "
-        f"{here['threads']} threads in the one process, Python {here['python']}, {versions}.",
-        f"Medians of {size.repeats} turns, the sides taken one after the other in each; in brackets the least and the greatest ratio. "
-        "Held-out loss, in nats a token, is taken after the same rows, read once.",
+        f"Made by `workbench bench` on {datetime.date.today()}: {machine['gpu'] or machine['cpu']}, {os.cpu_count()} cores, "
+        f"{machine['threads']} threads in the main process, Python {machine['python']}, {versions}.",
+        f"Medians of {size.repeats} turns, in each of which the sides are measured one after the other; in brackets the lowest and the highest "
+        "ratio. Held-out loss, in nats per token, after one pass over the same rows.",
         "",
         "| what | ours | theirs | unit | ratio | wanted | held-out loss, ours and theirs |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -273,7 +281,7 @@ def page(table: pd.DataFrame, gib: float, reruns: Mapping[str, float], size: Siz
         lines.append(
             f"| {row.what} | {row.ours:,.4g} | {row.theirs:,.4g} | {row.unit} | {ratio} | {row.wanted} | {losses} |"
         )
-    lines += ["", f"The most memory of one worker process of the grid: {gib:.2f} GiB (wanted: 1.5 or less)."]
+    lines += ["", f"Peak memory of one worker process of the grid: {gib:.2f} GiB (wanted: 1.5 or less)."]
     if reruns:
         alone = {name: seconds for name, seconds in reruns.items() if name != "all"}
         each = ", ".join(f"{name.split('_')[0]}: {seconds:.0f} s" for name, seconds in alone.items())

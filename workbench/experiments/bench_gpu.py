@@ -1,7 +1,7 @@
-"""How fast a GPU trains, in how much memory and at what share of its peak: ours beside the settings of TRL's QLoRA notebook.
+"""Measure how fast a GPU trains, in how much memory and at what share of its peak, against the settings of TRL's QLoRA notebook.
 
-Models of published shapes with random weights (speed does not depend on them), so that nothing is downloaded. Not run on a GPU yet:
-a test runs all of it on a CPU, in small.
+The models have published shapes and random weights (speed does not depend on them), so that nothing is downloaded. Not run on a GPU yet:
+a test runs all of it on a CPU, with small models.
 """
 
 import datetime
@@ -32,43 +32,43 @@ from workbench.store import Store
 from workbench.train import preference, supervised
 from workbench.train.trainer import to_trl
 
-# What bench.NOTEBOOK leaves out since it needs CUDA. Not Liger's kernels: another package, and TRL is about to drop the setting.
+# What bench.NOTEBOOK leaves out because it needs CUDA, without Liger's kernels: they are another package, and TRL is about to drop the setting.
 ON_CUDA = {"optim": "paged_adamw_8bit", "activation_offloading": True}
 
 
-ADAPTER = {"rank": 32, "alpha": 32}  # as in that notebook, on every linear layer as ours
+ADAPTER = {"rank": 32, "alpha": 32}  # as in that notebook, on every linear layer, as ours
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """The size of the benchmark."""
 
     small: PretrainedConfig = field(default_factory=lambda: cost.CONFIGS["1B"])
     large: PretrainedConfig = field(default_factory=lambda: cost.CONFIGS["8B"])
     rows: int = 512
-    """Rows, or pairs, of a training of the small model; the large one takes a quarter."""
+    """Rows, or pairs, per training of the small model; the large one takes a quarter."""
     tokens: int = 400
-    """Of a row, on average; lengths are drawn log-normal, up to `max_length`."""
+    """Mean length of a row; lengths are log-normal, up to `max_length`."""
     max_length: int = 1024
     repeats: int = 3
-    """Times that each side is taken; the median leaves the first one out, in which CUDA warms up."""
+    """How often each side is measured; the median ignores the first time, in which CUDA warms up."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One training, measured."""
+    """The measurements of one training."""
 
     seconds: float
     gib: float
-    """Most memory allocated on the GPU at a time; not a number on a CPU."""
+    """Peak memory allocated on the GPU; NaN on a CPU."""
 
 
 @environment.few_progress_bars()
 def measure(size: Size = Size()) -> pd.DataFrame:
-    """Run the benchmark on the default device. Takes 20 GB of disk for the large model, and as much main memory.
+    """Run the benchmark on the default device. It takes 20 GB of disk for the large model, and as much main memory.
 
     Returns:
-        A row a comparison: what, ours and theirs (tokens a second), ratio (median of the turns), least, greatest, our_gib,
+        One row per comparison: what, ours and theirs (tokens per second), ratio (median over the turns), least, greatest, our_gib,
         their_gib, our_mfu, their_mfu (shares of :func:`workbench.models.cost.peak_flops`), wanted.
     """
     rows = made_rows(size.rows, size.tokens, size.max_length)
@@ -87,7 +87,7 @@ def measure(size: Size = Size()) -> pd.DataFrame:
 
 
 def made_rows(count: int, tokens: int, max_length: int) -> datasets.Dataset:
-    """Conversations of the pocket world, one behind the other up to lengths that are spread as those of real data are."""
+    """Make conversations by joining those of the pocket world, with lengths distributed like those of real data."""
     pocket = profiles.get("pocket")
     tokenizer = loading.load_tokenizer(pocket.base)
     turns = [
@@ -109,7 +109,7 @@ def made_rows(count: int, tokens: int, max_length: int) -> datasets.Dataset:
 
 
 def pairs_of(rows: datasets.Dataset) -> datasets.Dataset:
-    """As many preference pairs: the first question of a row, all that follows as one answer, and that of the next row as the worse one."""
+    """Make one preference pair per row: its first question, the rest of it as the chosen answer, and that of the next row as the rejected one."""
     answers = [" ".join(message["content"] for message in row["messages"][1:]) for row in rows]
     sides = [[{"role": "assistant", "content": answer}] for answer in answers]
     return datasets.Dataset.from_list(
@@ -121,7 +121,7 @@ def pairs_of(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def made_base(config: PretrainedConfig, folder: Path) -> str:
-    """A model of that shape with random weights in bf16, and the pocket tokenizer; returns its folder."""
+    """Write a model of that shape with random weights in bf16, and the pocket tokenizer; return its folder."""
     AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
     loading.load_tokenizer(profiles.get("pocket").base).save_pretrained(folder)
     return str(folder)
@@ -174,7 +174,7 @@ def _adapter() -> LoraConfig:
 
 
 def _notebook(device: str) -> dict:
-    """The notebook's arguments, as far as the device has what they need."""
+    """Return the arguments of TRL's notebook that the device supports."""
     half = loading.compute_dtype(device)
     return {
         **bench.NOTEBOOK, **(ON_CUDA if device == "cuda" else {}), "use_cpu": device == "cpu", "bf16": half == torch.bfloat16,
@@ -195,10 +195,10 @@ def _compare(
     *,
     reference: bool = False,
 ) -> dict:
-    """A line of the table: both sides train on rows of these lengths, in turn."""
+    """Return a row of the table: both sides train on rows of these lengths, in turn."""
     own, other = bench.in_turn([lambda: _timed(ours), lambda: _timed(theirs)], size.repeats)
     config, tokens = AutoConfig.from_pretrained(base), sum(lengths)
-    mean = sum(length**2 for length in lengths) / tokens  # the row that a token stands in, on average
+    mean = sum(length**2 for length in lengths) / tokens  # mean length of the row that a token is in
     work = cost.training_flops(config, method, tokens, mean, ADAPTER["rank"], reference=reference)
     seconds = [statistics.median(one.seconds for one in side) for side in (own, other)]
     ratios = [b.seconds / a.seconds for a, b in zip(own, other, strict=True)]
@@ -220,7 +220,7 @@ def _compare(
 
 
 def _timed(make: Callable[[], Trainer]) -> Trained:
-    """Time of a trainer's training, without loading and tokenising, and the most memory of all of it."""
+    """Return the time of a training, without loading and tokenising, and the peak memory including them."""
     cuda = loading.default_device() == "cuda"
     gc.collect()
     if cuda:
@@ -236,20 +236,21 @@ def _timed(make: Callable[[], Trainer]) -> Trained:
 
 
 def page(table: pd.DataFrame, size: Size = Size()) -> str:
-    """The table in Markdown, with the machine that it was measured on."""
-    here, (rate, source) = environment.describe(), cost.peak_flops(loading.default_device())
-    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
-    memory = f", {torch.cuda.get_device_properties(0).total_memory / GIB:.0f} GiB" if here["gpu"] else ""
+    """Return the table in Markdown, with the machine that it was measured on."""
+    machine, (rate, source) = environment.describe(), cost.peak_flops(loading.default_device())
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    memory = f", {torch.cuda.get_device_properties(0).total_memory / GIB:.0f} GiB" if machine["gpu"] else ""
     lines = [
         "# Benchmark on a GPU",
         "",
-        f"Made by `workbench bench --gpu` on {datetime.date.today()}: {here['gpu'] or here['cpu']}{memory}, Python {here['python']}, "
+        f"Made by `workbench bench --gpu` on {datetime.date.today()}: {machine['gpu'] or machine['cpu']}{memory}, Python {machine['python']}, "
         f"{versions}.",
-        f"Theirs: the settings of TRL's QLoRA notebook, on the same model and rows. Medians of {size.repeats} turns, the sides taken one "
-        "after the other in each; in brackets the least and the greatest ratio. MFU: the model's own work (workbench/scale.py) as a share "
+        f"Theirs: the settings of TRL's QLoRA notebook, on the same model and rows. Medians of {size.repeats} turns, in each of which the "
+        "sides are measured one after the other; in brackets the lowest and the highest ratio. MFU: the model's own FLOPs "
+        "(workbench/models/cost.py) as a share "
         f"of {rate / 1e12:,.3g} TFLOP/s ({source}).",
         "",
-        "| what | ours, tokens a second | theirs | ratio | GiB: ours, theirs | MFU: ours, theirs | wanted |",
+        "| what | ours, tokens per second | theirs | ratio | GiB: ours, theirs | MFU: ours, theirs | wanted |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in table.itertuples(index=False):

@@ -1,4 +1,4 @@
-"""Hand a run on: a merged model folder with its card, and the way to the Hub."""
+"""Export a run as a merged model folder with its model card, and upload it to the Hub."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import datasets
 import pandas as pd
 from httpx import HTTPError
-from huggingface_hub import HfApi, ModelCard, constants, get_token
+from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -19,64 +19,64 @@ from workbench.store import ROWS_FILE, Run
 
 COMPARED = 64  # rows on which the merged model is compared with the adapter on its base
 
-
 CARD = """---
-{front}---
+{{ card_data }}
+---
 
-# {name}
+# {{ name }}
 
-{base} tuned on instructions with [TRL](https://github.com/huggingface/trl), method {method}. Weights in {dtype}, chat template
-included; neither PEFT nor bitsandbytes is needed. Made by `workbench export {id}`.
+{{ base }} tuned on instructions with [TRL](https://github.com/huggingface/trl), method {{ method }}. Weights in {{ dtype }}, chat
+template included; neither PEFT nor bitsandbytes is needed. Made by `workbench export {{ id }}`.
 
 ```python
 from transformers import pipeline
 
-answer = pipeline("text-generation", "{name}")([{{"role": "user", "content": "Name three fruits."}}], max_new_tokens=64)
+answer = pipeline("text-generation", "{{ name }}")([{"role": "user", "content": "Name three fruits."}], max_new_tokens=64)
 ```
 
 ## Data
 
-{rows:,} rows, {tokens:,} tokens trained; SHA-256 of the rows `{hash}`.
-**Licence of the data: not known here; whoever publishes this model has to state it.** Licence of the base model: {licence}.
+{{ "{:,}".format(rows) }} rows, {{ "{:,}".format(tokens) }} tokens trained; SHA-256 of the rows `{{ rows_hash }}`.
+**License of the data: not known here; whoever publishes this model has to state it.** License of the base model: {{ base_license }}.
 
 ## Merging
 
-{parity}
+{{ parity }}
 
 ## Scores
 
-{scores}
+{{ scores }}
 
 ## Training
 
 ```json
-{spec}
+{{ spec }}
 ```
 
-Made on {environment}.
+Made on {{ environment }}.
 """
 
 
 @few_progress_bars()
 def export(run: Run, out: str | Path) -> Path:
-    """Write a run as a merged model folder in full precision, with tokenizer, chat template and card.
+    """Write a run as a merged model folder in full precision, with tokenizer, chat template and model card.
 
-    The base is loaded unquantised on the CPU in fp32 and the adapter folded in there, so that nothing is rounded twice; that takes 4
-    bytes of main memory a parameter.
+    The base is loaded unquantised in fp32 on the CPU and the adapter merged there, so that nothing is rounded twice; that takes 4 bytes
+    of main memory per parameter.
 
     Raises:
-        InputError: ``out`` exists, or the base cannot be had.
+        InputError: ``out`` exists, or the base cannot be loaded.
     """
     folder = adapters.merge(run, out)
-    (folder / "README.md").write_text(model_card(run, folder), encoding="utf-8")
+    model_card(run, folder).save(folder / "README.md")
     return folder
 
 
 def push(folder: Path, repo: str) -> str:
-    """Upload a model folder to the Hub as a private repository; returns its address.
+    """Upload a model folder to the Hub as a private repository, and return its address.
 
     Raises:
-        InputError: no token, no network, or the Hub refuses.
+        InputError: there is no token or no network, or the Hub refuses.
     """
     require_token()
     try:
@@ -88,17 +88,17 @@ def push(folder: Path, repo: str) -> str:
 
 
 def require_token() -> None:
-    """Raise InputError where nothing can be uploaded; asked before anything is merged."""
+    """Raise InputError where nothing can be uploaded; called before anything is merged."""
     if constants.HF_HUB_OFFLINE:
         raise InputError("--push needs the network, and HF_HUB_OFFLINE is set; unset it")
     if get_token() is None:
-        raise InputError("--push needs a token of the Hub that may write; make one there, then `hf auth login`")
+        raise InputError("--push needs a token of the Hub with write access; create one there, then `hf auth login`")
 
 
 def agreement(
     a: PreTrainedModel, b: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset
 ) -> float:
-    """Share of the answers' tokens at which two models think the same token likeliest, each read behind the tokens before it."""
+    """Return the share of the answers' tokens at which two models have the same most likely token, under teacher forcing."""
     same = count = 0
     scored = logprobs.encode_answers(tokenizer, rows, 1024)
     for _, tokens, logits in logprobs.predictions([a, b], scored):
@@ -108,11 +108,11 @@ def agreement(
 
 
 def parity(run: Run, folder: Path) -> str:
-    """How near the merged model is to the one that was trained, in a sentence for the card, measured on rows of the training."""
+    """Return a sentence for the card that says how close the merged model is to the trained one, measured on training rows."""
     if run.spec["method"] == "full":
         return "All weights were trained: nothing was merged."
     if not (run.path / ROWS_FILE).is_file():
-        return "Not measured: the rows of the run were not kept."
+        return "Not measured: the rows of the run were not stored."
     rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
     rows = rows.select(range(min(COMPARED, len(rows))))
     tuned, tokenizer = adapters.load_any(run)
@@ -121,25 +121,29 @@ def parity(run: Run, folder: Path) -> str:
     kl = scoring.kl_divergence(merged, tuned, tokenizer, rows, max_length=1024)
     base = "4-bit NF4" if run.spec["method"] == "qlora" else "full-precision"
     return (
-        f"The adapter was trained on the {base} base. On the answers of {len(rows)} training rows the merged model thinks the same token "
-        f"likeliest at {share:.1%} of the places, KL(merged ‖ trained) {kl:.4f} nats a token."
+        f"The adapter was trained on the {base} base. On the answers of {len(rows)} training rows the merged model has the same most "
+        f"likely token at {share:.1%} of the positions; KL(merged ‖ trained) is {kl:.4f} nats per token."
     )
 
 
-def model_card(run: Run, folder: Path) -> str:
-    """The model card: data, merging, scores with intervals, spec, environment, licence."""
+def model_card(run: Run, folder: Path) -> ModelCard:
+    """Return the model card: data, merging, scores with intervals, spec, environment, license."""
     spec, environment = run.spec, run.environment
     local = Path(spec["base"]).is_dir()
     base = Path(spec["base"]).name if local else spec["base"].partition("@")[0]
-    licence = base_licence(spec)
-    # a folder is no name on the Hub
-    front = {"license": licence, "base_model": None if local else base}
-    front |= {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    lines = [f"{name}: {value}\n" for name, value in front.items() if value]
+    license = base_license(spec)
+    front = ModelCardData(
+        license=license,
+        base_model=None if local else base,  # a local folder has no name on the Hub
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["trl", "sft", "workbench"],
+    )
     machine = environment["gpu"] or environment["cpu"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    return CARD.format(
-        front="".join([*lines, "tags: [trl, sft, workbench]\n"]),
+    return ModelCard.from_template(
+        front,
+        template_str=CARD,
         name=folder.name,
         base=base,
         method=spec["method"],
@@ -147,8 +151,8 @@ def model_card(run: Run, folder: Path) -> str:
         id=run.id,
         rows=run.scores["rows"],
         tokens=run.scores["tokens"],
-        hash=run.record["key"]["rows"],
-        licence=licence or "not known here, see its card",
+        rows_hash=run.record["key"]["rows"],
+        base_license=license or "not known here, see its card",
         parity=parity(run, folder),
         scores=scores_table(run),
         spec=json.dumps({**spec, "base": base}, indent=1),
@@ -156,22 +160,22 @@ def model_card(run: Run, folder: Path) -> str:
     )
 
 
-def base_licence(spec: dict) -> str | None:
-    """Licence of the base model as its card says; None where there is no card at hand."""
+def base_license(spec: dict) -> str | None:
+    """Return the license of the base model from its card; None where there is no card at hand."""
     path = hub.fetch(spec["base"], spec["revision"]) / "README.md"
     return ModelCard.load(path, ignore_metadata_errors=True).data.get("license") if path.is_file() else None
 
 
 def scores_table(run: Run) -> str:
-    """The scores that the store keeps with the run, as a Markdown table: one trained model, intervals over prompts."""
+    """Return the scores that are stored with the run as a Markdown table: one trained model, intervals over prompts."""
     lines = []
     for path in sorted((run.path / "tables").glob("*.parquet")):
         table = pd.read_parquet(path)
         if path.name.startswith("chat-"):
             for column, what in (
                 ("follows", "follows the instruction"),
-                ("correct", "and is right"),
-                ("stops", "stops"),
+                ("correct", "and is correct"),
+                ("stops", "stops by itself"),
             ):
                 found = stats.estimate(table, column)
                 lines.append(f"| pocket evaluation: {what} | {found} | {found.prompts} |")
@@ -181,5 +185,5 @@ def scores_table(run: Run) -> str:
                     f"| {row.task}: {row.metric} | {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] | {row.prompts} |"
                 )
     if not lines:
-        return "None are kept with the run."
+        return "None are stored with the run."
     return "\n".join(["| score | value, 95% interval over prompts | prompts |", "| --- | --- | --- |", *lines])

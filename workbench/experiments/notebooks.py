@@ -1,4 +1,8 @@
-"""Notebooks as things to run and to fork: found by name, with parameters that are checked before anything is executed."""
+"""Find, run and fork notebooks, with parameters that are checked before anything is executed.
+
+papermill executes them. Its inspect_notebook and prepare_only are not used: the first cuts a value at a "#", which every Hub id with a
+split has, and the second leaves the old values in the parameters cell and adds a cell with the new ones.
+"""
 
 import ast
 import contextlib
@@ -23,11 +27,10 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm.std import tqdm
 
-from workbench import profiles
-from workbench.environment import ROOT
+from workbench import environment, profiles
 from workbench.errors import InputError
 
-FORK = "workbench_fork"  # the key of a fork's provenance in the notebook's metadata
+FORK = "workbench_fork"  # key of a fork's origin in the notebook's metadata
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,20 @@ class Outcome:
     """The notebook with its outputs."""
     seconds: float
     error: str
-    """Empty, or one line that says which cell stopped and why."""
+    """Empty, or one line that says which cell failed and why."""
 
 
 def all_notebooks() -> dict[str, Path]:
-    """Every notebook by name: the series in notebooks/, then the forks in notebooks/forks/."""
-    folder = ROOT / "notebooks"
+    """Return the path of every notebook by name: the series in notebooks/, then the forks in notebooks/forks/."""
+    folder = environment.ROOT / "notebooks"
     return {path.stem: path for path in [*sorted(folder.glob("*.ipynb")), *sorted((folder / "forks").glob("*.ipynb"))]}
 
 
 def find_notebook(name: str) -> Path:
-    """The path of a notebook, given its name, its path, or the beginning of its name where only one begins so ("02").
+    """Return the path of a notebook, given its name, its path, or an unambiguous beginning of its name ("02").
 
-    Raises InputError with the nearest name and the known ones.
+    Raises:
+        InputError: no such notebook; the message has the nearest name and the known ones.
     """
     if Path(name).suffix == ".ipynb" and Path(name).is_file():
         return Path(name).resolve()
@@ -69,11 +73,15 @@ def _nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """The notebook at `path`. Raises InputError where the file is no notebook."""
+    """Return the notebook at `path`.
+
+    Raises:
+        InputError: the file cannot be read or is not a notebook.
+    """
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
-        raise InputError(f"{path}: not a notebook that can be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a readable notebook ({str(error).splitlines()[0]})") from None
 
 
 def _parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
@@ -81,7 +89,7 @@ def _parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
 
 
 def _assignments(source: str) -> dict[str, ast.expr]:
-    """Name → expression of each `name = literal` line of a parameters cell."""
+    """Return name → expression of each `name = literal` statement of a parameters cell."""
     return {
         node.targets[0].id: node.value
         for node in ast.parse(source).body
@@ -90,9 +98,10 @@ def _assignments(source: str) -> dict[str, ast.expr]:
 
 
 def read_parameters(notebook: NotebookNode) -> dict[str, object]:
-    """The values that the cell tagged `parameters` gives; {} where there is no such cell.
+    """Return the values in the cell tagged `parameters`; {} where there is no such cell.
 
-    Raises InputError where a line of the cell is no plain `name = value`.
+    Raises:
+        InputError: a line of the cell is not a plain `name = value`.
     """
     cell = _parameters_cell(notebook)
     try:
@@ -100,14 +109,18 @@ def read_parameters(notebook: NotebookNode) -> dict[str, object]:
             {} if cell is None else {key: ast.literal_eval(value) for key, value in _assignments(cell.source).items()}
         )
     except (SyntaxError, ValueError) as error:
-        raise InputError(f"parameters cell: every line must be a plain `name = value` ({error})") from None
+        raise InputError(
+            f"parameters cell: write every line as `name = value` with a literal value ({error})"
+        ) from None
 
 
 def check_settings(notebook: NotebookNode, name: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """`settings` as the notebook's parameters cell wants them.
+    """Return `settings` converted to the types of the notebook's parameters.
 
-    A value given as text ("[0, 0.3]") is read as Python where the parameter is not text itself; a whole number may stand
-    for a float. Raises InputError for an unknown parameter (with the nearest name) and for a value of another type.
+    A value given as text ("[0, 0.3]") is parsed as Python unless the parameter is text itself; a whole number is accepted for a float.
+
+    Raises:
+        InputError: a parameter is unknown, or a value has another type.
     """
     defaults = read_parameters(notebook)
     for key in settings:
@@ -117,12 +130,13 @@ def check_settings(notebook: NotebookNode, name: str, settings: Mapping[str, obj
 
 
 def _like(notebook: str, key: str, given: object, default: object) -> object:
+    """Return a value converted to the type of the default; items of a list to the type of the default's first item."""
     value = given
     if isinstance(given, str) and not isinstance(default, str):
         try:
             value = ast.literal_eval(given.capitalize() if given in ("true", "false", "none") else given)
         except (ValueError, SyntaxError):
-            pass  # stays text, which the comparison of types refuses
+            pass  # stays text, which the comparison of types below refuses
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if default is None or type(value) is type(default):
@@ -130,7 +144,9 @@ def _like(notebook: str, key: str, given: object, default: object) -> object:
             return value
         return type(default)(_like(notebook, key, item, default[0]) for item in value)
     kind = type(default).__name__
-    raise InputError(f"notebook {notebook}, parameter {key}: {given!r} is no {kind}; give one like {default!r}")
+    raise InputError(
+        f"notebook {notebook}, parameter {key}: {given!r} is not of type {kind}; give one like {default!r}"
+    )
 
 
 def run_notebooks(
@@ -139,40 +155,45 @@ def run_notebooks(
     out: Path | str = "build/notebooks",
     settings: Mapping[str, object] | None = None,
 ) -> Iterator[Outcome]:
-    """Execute notebooks top to bottom in fresh kernels; yields them as they end. A failing one stops no other.
+    """Execute notebooks top to bottom in fresh kernels, and yield each as it ends; one that fails does not stop the others.
 
-    Two at a time where the profile trains several at a time and memory allows: much of a notebook keeps one core busy only.
+    Two run at a time where the profile trains several models at a time and memory allows: much of a notebook uses one core only. All
+    arguments are checked before anything is executed.
 
-    names: of notebooks or forks; none means the whole series. profile: None leaves it to the notebook ("pocket" in the
-    series). A notebook of the series goes to `out`; a fork is executed in place, since its outputs are the point of it.
-    Everything is checked before anything is executed.
-    Raises InputError for unknown notebooks, profiles and parameters, and for values of another type.
+    Args:
+        names: notebooks or forks; none means the whole series.
+        profile: None leaves it to the notebook ("pocket" in the series).
+        out: folder for executed notebooks of the series; a fork is executed in place.
+        settings: parameters to override.
+
+    Raises:
+        InputError: a notebook, profile or parameter is unknown, or a value has another type.
     """
     wanted = dict(settings or {})
     if profile is not None:
         wanted["profile"] = profiles.get(profile).name
-    series = (ROOT / "notebooks").glob("*.ipynb")
+    series = (environment.ROOT / "notebooks").glob("*.ipynb")
     paths = [find_notebook(name) for name in names] or sorted(series)
     if not paths:
-        raise InputError(f"{ROOT / 'notebooks'}: no notebooks here to run")
-    jobs, on = [], set()
+        raise InputError(f"{environment.ROOT / 'notebooks'}: no notebooks to run")
+    jobs, chosen = [], set()
     for path in paths:
         notebook = read_notebook(path)
         given = read_parameters(notebook)
         values = check_settings(notebook, path.stem, wanted)
-        jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, ROOT / out))
-        on.add((given | values).get("profile", "pocket"))
-    together = min(at_once(), len(jobs), *(profiles.get(name).parallel for name in on))
+        jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, environment.ROOT / out))
+        chosen.add((given | values).get("profile", "pocket"))
+    together = min(at_once(), len(jobs), *(profiles.get(name).parallel for name in chosen))
     return _together(jobs, together) if together > 1 else (_execute(*job) for job in jobs)
 
 
 def at_once() -> int:
-    """Notebooks to execute at a time: two where memory takes both, each with a worker process a core, else one."""
+    """Return how many notebooks to execute at a time: two where memory allows it, with one worker process per core each, else one."""
     return 2 if psutil.virtual_memory().available >= 2 * (cpu_count() + 1) * profiles.WORKER_BYTES else 1
 
 
 def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:
-    """Execute jobs in so many processes. Ctrl-C reaches all of them: each ends its kernel, and nothing more is begun."""
+    """Execute jobs in `together` processes. Ctrl-C reaches all of them: each ends its kernel, and no further job starts."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         together, context, _begin, (context.RLock(), profiles.threads_per_worker(together))
@@ -185,9 +206,9 @@ def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:
 
 
 def _begin(lock, threads: int) -> None:
-    """Each process draws a line of its own on the terminal, ends with the one that began it, and gives its kernels their share of the cores.
+    """Prepare a worker process: a terminal line of its own, an end when its parent ends, and its share of the cores for its kernels.
 
-    Two kernels with as many threads as cores each wait for each other: short replies took twice to forty times as long.
+    Two kernels with as many threads as cores each wait for each other: short replies took two to forty times as long.
     """
     tqdm.set_lock(lock)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -195,7 +216,7 @@ def _begin(lock, threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever kills `workbench run` is not to find its kernels and their workers at work. What they have saved is gone on with."""
+    """Wait for the end of the parent process, even by SIGKILL, and end this one with its kernels and their worker processes."""
     multiprocessing.parent_process().join()
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -204,7 +225,7 @@ def _end_with_parent() -> None:
 
 
 def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
-    line = (*multiprocessing.current_process()._identity, 1)[0] - 1  # of the terminal: 0 without processes
+    line = (*multiprocessing.current_process()._identity, 1)[0] - 1  # of the terminal; 0 in the main process
     target = path if FORK in read_notebook(path).metadata else out / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
     start, error = time.monotonic(), ""
@@ -215,7 +236,7 @@ def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
             parameters=changed,
             kernel_name="python3",
             cwd=str(path.parent),  # as in JupyterLab and nbval
-            # A kernel warns of local traffic without encryption, and now and then logs the interrupt that ends it as an error.
+            # A kernel warns about unencrypted local traffic, and sometimes logs the interrupt that ends it as an error.
             extra_arguments=["--log-level=CRITICAL"],
             progress_bar={"desc": path.stem, "position": line, "leave": False} if sys.stderr.isatty() else False,
         )
@@ -225,20 +246,23 @@ def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
 
 
 def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
-    """Write notebooks/forks/TO.ipynb: the notebook with other parameters, no outputs, and where it came from.
+    """Write notebooks/forks/TO.ipynb: the notebook with other parameters, without outputs.
 
-    The values are changed in the parameters cell itself, so that the fork reads and is edited like any notebook; the
-    provenance (notebook, commit, settings) stands in its metadata and in its first line.
+    The values are changed in the parameters cell itself, so that the fork reads and is edited like any notebook. Its origin (notebook,
+    commit, settings) is recorded in its metadata and in its first line.
+
+    Raises:
+        InputError: the notebook or a parameter is unknown, a value has another type, or the name is taken or not allowed.
     """
     path = find_notebook(name)
     notebook = read_notebook(path)
     values = check_settings(notebook, path.stem, settings)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", to):
         raise InputError(f"fork name {to!r}: use letters, digits, '-', '_' and '.'")
-    target = ROOT / "notebooks" / "forks" / f"{to}.ipynb"
+    target = environment.ROOT / "notebooks" / "forks" / f"{to}.ipynb"
     if to in all_notebooks():
         raise InputError(
-            f"a notebook {to!r} is there already ({all_notebooks()[to]}); choose another name or delete that file"
+            f"a notebook {to!r} exists already ({all_notebooks()[to]}); choose another name or delete that file"
         )
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -257,7 +281,7 @@ def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
 
 
 def _rewritten(source: str, values: Mapping[str, object]) -> str:
-    """A parameters cell with other values; comments and all else stay."""
+    """Return the source of a parameters cell with other values; comments and everything else are kept."""
     lines = source.encode().splitlines(keepends=True)  # ast counts bytes
     found = _assignments(source)
     for key in sorted(values, key=lambda key: -found[key].lineno):  # last first, so that the positions stay true
@@ -269,7 +293,8 @@ def _rewritten(source: str, values: Mapping[str, object]) -> str:
 
 
 def _commit() -> str:
-    git = ["git", "-C", str(ROOT)]
+    """Return the short hash of the checked-out commit, and whether files have changed since; "unknown" without git."""
+    git = ["git", "-C", str(environment.ROOT)]
     try:
         commit = subprocess.run(
             [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True

@@ -2,7 +2,7 @@
 
 from workbench.hub import fetch
 from workbench.models.adapters import chat_token_ids, load_any, load_tuned, lora_config, merge, with_adapter
-from workbench.models.generation import Reply, end_tokens, generate, text_ids
+from workbench.models.generation import Reply, answer, complete, end_tokens, generate, text_ids
 from workbench.models.loading import (
     compute_dtype,
     context_length,
@@ -28,11 +28,13 @@ from workbench.models.selection_scores import (
 __all__ = [
     "fetch",
     "Reply",
+    "answer",
     "answer_lengths",
     "chat_token_ids",
     "check_profile",
     "cherry",
     "complexity",
+    "complete",
     "compute_dtype",
     "context_length",
     "default_device",

@@ -108,6 +108,29 @@ def generate(
     return [read_reply(tokenizer, prompt[-1], new, ends, stop) for prompt, new in zip(prompts, written, strict=True)]
 
 
+def complete(
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    texts: Iterable[str],
+    max_new_tokens: int = 60,
+) -> list[str]:
+    """Return what the model writes after each text, read as the beginning of a document."""
+    prompts = [text_ids(tokenizer, text) for text in texts]
+    return [reply.text for reply in generate(model, tokenizer, prompts, max_new_tokens)]
+
+
+def answer(
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    instructions: Iterable[str],
+    max_new_tokens: int = 64,
+) -> list[str]:
+    """Return the model's answer to each instruction, asked in its chat template as the only turn."""
+    turns = [[{"role": "user", "content": text}] for text in instructions]
+    prompts = [templates.prompt_ids(tokenizer, messages) for messages in turns]
+    return [reply.text for reply in generate(model, tokenizer, prompts, max_new_tokens)]
+
+
 def similar_batches(items: Iterable[int], size: int, alike: Callable[[int, int], bool]) -> list[list[int]]:
     """Cut items, in their order, into batches of `size` or fewer, each `alike` the first of its batch."""
     found: list[list[int]] = []

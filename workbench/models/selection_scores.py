@@ -1,10 +1,9 @@
-"""A number a row, by which rows can be chosen (see curate): higher means choose first. Plain arrays, to be plotted and mixed.
+"""Score rows, so that data.select can take the best: one number per row, higher is better, as plain arrays to plot and combine.
 
-What a model thinks of an answer is asked of the base model, in plain text, on a quiz sheet ("Q: instruction", a new line, "A: answer"). It
-never saw the chat template, and the losses under it would say more about that than about the row. The bare instruction will not do
-either: a base model goes on with more instructions, so there every answer is a surprise (of 300 rows of the pocket world, half of
-them junk, 89% had an IFD above 1, on the quiz sheet 59%). Only gradients are taken in the chat template, since they stand for the
-training to come.
+The base model judges an answer in plain text, on a quiz sheet ("Q: instruction", new line, "A: answer"). It never saw the chat template,
+and losses in the template would say more about the template than about the row. The bare instruction does not work either: a base
+model continues it with more instructions, so every answer surprises it (of 300 rows of the pocket world, half of them junk, 89% had an
+IFD above 1, on the quiz sheet 59%). Only gradients are taken in the chat template, because they stand for the training to come.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
 
 
 def random_scores(rows: Iterable[dict], seed: int = 0) -> np.ndarray:
-    """Numbers from 0 to 1 that know nothing of the rows: what every other score has to beat."""
+    """Return random numbers from 0 to 1: the baseline that every other score has to beat."""
     return np.random.default_rng(seed).random(len(list(rows)))
 
 
 def answer_lengths(
     rows: Iterable[dict], tokenizer: transformers.PreTrainedTokenizerBase, whole: bool = False
 ) -> np.ndarray:
-    """Tokens of the answers, end tokens too: what is supervised. With `whole`, of the whole conversation.
+    """Return the number of supervised tokens per row: of its answers with their end tokens; of the whole conversation if `whole`.
 
-    As a score, the longest answers first: "Long Is More for Alignment" (Zhao et al. 2024, arXiv 2402.04833). As the `lengths` of
-    curate.choose, what a row costs.
+    As scores they put the longest answers first: "Long Is More for Alignment" (Zhao et al. 2024, arXiv 2402.04833). As `lengths` of
+    data.select they are what a row takes from the budget.
     """
     masks = (templates.encode(tokenizer, row["messages"], content.row_tools(row))[1] for row in rows)
     return np.array([len(mask) if whole else sum(mask) for mask in masks])
@@ -45,17 +44,16 @@ def answer_lengths(
 def perplexity(
     rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> np.ndarray:
-    """Mean log-probability of the answer's tokens after the instruction, in nats: minus the log of the perplexity.
+    """Return the mean log-probability per token of the answer after the instruction, in nats: minus the log of the perplexity.
 
-    The lowest perplexity comes first, what the base model would almost have said itself. Papers disagree about the end to take: on
-    pretraining data the middle did best in Marion et al. 2023 (arXiv 2309.04564), for which there is :func:`middle`; for the other
-    end, negate.
+    The lowest perplexity comes first: what the base model would almost have said itself. Papers disagree on which end is better; negate
+    the scores for the other end. On pretraining data the middle did best in Marion et al. 2023 (arXiv 2309.04564): see :func:`middle`.
     """
-    return -_means(model, _quiz(rows, model, tokenizer))
+    return -_mean_losses(model, _quiz_sheets(rows, model, tokenizer))
 
 
 def middle(scores: np.ndarray) -> np.ndarray:
-    """The same rows, the middle of their order first and both ends last: minus the distance from the median rank, 0 to -0.5."""
+    """Return scores that put the middle of the given order first and both ends last: minus the distance from the median rank, 0 to -0.5."""
     ranks = np.argsort(np.argsort(scores, kind="stable"))
     return -np.abs(2 * ranks + 1 - len(scores)) / (2 * len(scores))
 
@@ -63,19 +61,20 @@ def middle(scores: np.ndarray) -> np.ndarray:
 def ifd(
     rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> np.ndarray:
-    """Instruction-following difficulty: loss of the answer after its instruction over its loss alone, both means over its tokens.
+    """Return the instruction-following difficulty: mean loss of the answer after its instruction, over its mean loss without it.
 
-    Cherry LLM (Li et al. 2023, arXiv 2308.12032, with its Alpaca prompt in place of our quiz sheet): near 0 the instruction gives the answer away, near 1 it hardly helps, and
-    above 1 it misleads, which the authors take for a mismatch. They choose by :func:`cherry`.
+    Cherry LLM (Li et al. 2023, arXiv 2308.12032; there with the Alpaca prompt instead of the quiz sheet): near 0 the instruction gives the
+    answer away, near 1 it hardly helps, and above 1 it makes the answer less likely, which the authors read as a mismatch of the two.
+    They select by :func:`cherry`.
     """
-    pairs = _quiz(rows, model, tokenizer)
+    pairs = _quiz_sheets(rows, model, tokenizer)
     sheet = tokenizer("A:", add_special_tokens=False)["input_ids"]
-    alone = [([prompt[0], *sheet], answer) for prompt, answer in pairs]
-    return _means(model, pairs) / _means(model, alone)
+    without = [([prompt[0], *sheet], answer) for prompt, answer in pairs]
+    return _mean_losses(model, pairs) / _mean_losses(model, without)
 
 
 def cherry(difficulty: np.ndarray) -> np.ndarray:
-    """Cherry LLM's choice from :func:`ifd`: the most difficult first, and none at 1 or above (-inf)."""
+    """Return the scores of Cherry LLM from :func:`ifd`: the most difficult rows first, and -inf for those at 1 or above."""
     return np.where(difficulty >= 1, -np.inf, difficulty)
 
 
@@ -85,41 +84,41 @@ def quality(
     tokenizer: transformers.PreTrainedTokenizerBase,
     shots: Iterable[dict],
 ) -> np.ndarray:
-    """Probability of the answer's tokens after a few solved examples, 0 to 1 (geometric mean).
+    """Return the few-shot probability of the answer's tokens, 0 to 1 (geometric mean).
 
-    A stand-in: DEITA (Liu et al. 2023, arXiv 2312.15685) asks a model that was trained on ChatGPT's marks for 1 to 6 points. Without
-    such a judge we take the base model's own: after examples it answers well, so an answer that it finds likely there is, to the best
-    of its knowledge, a good one. What it does not know it cannot judge. DEITA's score is quality × complexity, then curate.diverse.
+    A substitute: DEITA (Liu et al. 2023, arXiv 2312.15685) asks a model that was trained on ChatGPT's ratings for 1 to 6 points. Without
+    such a judge we take the base model's own opinion: few-shot it answers well, so an answer that it finds likely there is, to the
+    best of its knowledge, a good one. It cannot judge what it does not know. DEITA's score is quality × complexity, then data.diverse.
 
     Args:
-        shots: rows known to be good that show what an answer looks like, four or so; the same for all rows. No evaluation rows.
+        shots: about four rows that are known to be good and show what an answer looks like, the same for all rows. No evaluation rows.
     """
-    return np.exp(-_means(model, _quiz(rows, model, tokenizer, shots)))
+    return np.exp(-_mean_losses(model, _quiz_sheets(rows, model, tokenizer, shots)))
 
 
 def complexity(
     rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> np.ndarray:
-    """Information in the instruction, in nats: how much the base model is surprised by all its tokens together.
+    """Return the information in the instruction, in nats: the base model's loss summed over all its tokens.
 
-    A stand-in for DEITA's trained scorer, which tells how often an instruction was made harder; each added demand adds nats. It grows
-    with the length of the instruction, as that one does.
+    A substitute for DEITA's trained scorer, which predicts how often an instruction was made harder; each added requirement adds nats.
+    Like that scorer's, the value grows with the length of the instruction.
     """
-    return _sums(model, [(prompt[:1], prompt[1:]) for prompt, _ in _pairs(rows, model, tokenizer)])
+    return _summed_losses(model, [(prompt[:1], prompt[1:]) for prompt, _ in _token_pairs(rows, model, tokenizer)])
 
 
 def embeddings(
     rows: Iterable[dict], model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> np.ndarray:
-    """The base model's last hidden states, mean over instruction and answer: shape (rows, hidden size)."""
-    sequences = [prompt + answer for prompt, answer in _pairs(rows, model, tokenizer)]
-    found = np.empty((len(sequences), model.config.get_text_config().hidden_size), dtype=np.float32)
+    """Return the base model's last hidden states, averaged over instruction and answer: shape (rows, hidden size)."""
+    sequences = [prompt + answer for prompt, answer in _token_pairs(rows, model, tokenizer)]
+    means = np.empty((len(sequences), model.config.get_text_config().hidden_size), dtype=np.float32)
     for places, ids in logprobs.batches(model, sequences):
         with logprobs.evaluation_mode(model):
             hidden = model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states[-1].float()
         for i, states in zip(places, hidden, strict=True):
-            found[i] = states[1 : len(sequences[i])].mean(0).cpu()  # without the begin token, the same in all rows
-    return found
+            means[i] = states[1 : len(sequences[i])].mean(0).cpu()  # without the begin token, the same in all rows
+    return means
 
 
 def gradients(
@@ -129,16 +128,16 @@ def gradients(
     dimensions: int = 8_192,
     seed: int = 0,
 ) -> np.ndarray:
-    """Gradient of each row's loss (mean over its answers' tokens) in the LoRA weights, projected at random.
+    """Return the gradient of each row's loss (mean over its answers' tokens) in the LoRA weights, in a random projection.
 
-    Half a million numbers a row become `dimensions`: each is added, with a random sign, to a random one of them (feature hashing,
-    Weinberger et al. 2009, arXiv 0902.2206). Like the dense random signs of LESS, this keeps cosines, with an error of about
-    sqrt(1 / dimensions), but needs no matrix of half a million × 8,192. Cosines mean something between arrays of the same seed. Rows
-    are read one at a time: 40 seconds a thousand short rows on one core.
+    Half a million numbers per row become `dimensions`: each is added, with a random sign, to a random one of them (feature hashing,
+    Weinberger et al. 2009, arXiv 0902.2206). Like the dense random signs of LESS, this preserves cosines, with an error of about
+    sqrt(1 / dimensions), but needs no matrix of half a million × 8,192. Cosines are meaningful between arrays of the same seed. Rows
+    are read one at a time: 40 seconds per thousand short rows on one core.
 
     Args:
-        model: with a LoRA adapter (models.load_tuned or models.with_adapter). LESS takes one that was tuned on a few
-            random rows; an untrained one works, though it tells truncated rows from clean ones less well.
+        model: with a LoRA adapter (models.load_tuned or models.with_adapter). LESS takes one that was tuned on a few random rows; an
+            untrained one works, though it separates truncated rows from clean ones less well.
 
     Returns:
         Shape (rows, dimensions).
@@ -149,16 +148,16 @@ def gradients(
     weights = [weight for name, weight in model.named_parameters() if "lora_" in name]
     if not weights:
         raise InputError(
-            "the model has no LoRA adapter; gradients are taken in one: load a run, or use models.with_adapter"
+            "the model has no LoRA adapter, in which gradients are taken; load a run, or use models.with_adapter"
         )
     generator = torch.Generator().manual_seed(seed)
     total = sum(weight.numel() for weight in weights)
     target = torch.randint(dimensions, (total,), generator=generator).to(model.device)
     sign = (2.0 * torch.randint(2, (total,), generator=generator) - 1).to(model.device)
     frozen = [weight for weight in weights if not weight.requires_grad]
-    training, context = model.training, _context(model)
+    training, context = model.training, _context_length(model)
     model.eval()
-    found = []
+    projected = []
     try:
         for weight in frozen:
             weight.requires_grad_(True)
@@ -168,12 +167,12 @@ def gradients(
             logits = model(input_ids=ids[None], use_cache=False).logits[0, :-1].float()
             loss = F.cross_entropy(logits, ids.masked_fill(mask == 0, -100)[1:])
             flat = torch.cat([part.flatten().float() for part in torch.autograd.grad(loss, weights)])
-            found.append(torch.zeros(dimensions, device=model.device).index_add_(0, target, sign * flat).cpu())
+            projected.append(torch.zeros(dimensions, device=model.device).index_add_(0, target, sign * flat).cpu())
     finally:
         for weight in frozen:
             weight.requires_grad_(False)
         model.train(training)
-    return torch.stack(found).numpy()
+    return torch.stack(projected).numpy()
 
 
 def less(
@@ -184,25 +183,24 @@ def less(
     by: str = "skill",
     dimensions: int = 8_192,
 ) -> np.ndarray:
-    """Cosine of a row's gradient with that of what one wants to be good at: the highest over the groups of targets, -1 to 1.
+    """Return the cosine of each row's gradient with that of the targets, the highest over groups of targets: -1 to 1.
 
-    LESS (Xia et al. 2024, arXiv 2402.04333), in one of its variants: plain gradients at one checkpoint, where the paper weighs those of
-    Adam over the epochs of a warm-up. As there, a group's cosine is the mean over its targets.
+    LESS (Xia et al. 2024, arXiv 2402.04333) in one of its variants: plain gradients at one checkpoint, where the paper weights those of
+    Adam over the epochs of a warm-up training. As there, the cosine with a group is the mean over its targets.
 
     Args:
-        targets: a few rows of a development split, never of the evaluation that judges the result.
+        targets: a few rows of what the model should become good at: of a development split, never of the evaluation that judges the result.
         by: the column that groups the targets; without it they are one group.
         model, dimensions: as in :func:`gradients`.
     """
     targets = list(targets)
-    cosines = (
-        _unit(gradients(rows, model, tokenizer, dimensions)) @ _unit(gradients(targets, model, tokenizer, dimensions)).T
-    )
+    of_rows, of_targets = (_unit(gradients(each, model, tokenizer, dimensions)) for each in (rows, targets))
+    cosines = of_rows @ of_targets.T
     groups = np.array([str(row.get(by)) for row in targets])
     return np.max([cosines[:, groups == group].mean(1) for group in np.unique(groups)], axis=0)
 
 
-def _pairs(
+def _token_pairs(
     rows: Iterable[dict],
     model: transformers.PreTrainedModel,
     tokenizer: transformers.PreTrainedTokenizerBase,
@@ -215,38 +213,39 @@ def _pairs(
     """
     # A document begins with the begin token; for models without one (Qwen) it follows the end token of another document.
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    room, pairs = _context(model), []
+    room, pairs = _context_length(model), []
     for asked, answer in map(content.question_and_answer, rows):
+        # Not verbose: it would warn of rows longer than the context, which are cut here.
         texts = [sheet(asked), answer and lead + answer]
-        prompt, reply = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        prompt, reply = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         reply = reply[: room // 2]
         pairs.append(([begin, *prompt[-(room - 1 - len(reply)) :]], reply))
     return pairs
 
 
-def _quiz(
+def _quiz_sheets(
     rows: Iterable[dict],
     model: transformers.PreTrainedModel,
     tokenizer: transformers.PreTrainedTokenizerBase,
     shots: Iterable[dict] = (),
 ) -> list[tuple[list[int], list[int]]]:
-    """Return :func:`_pairs` written as quiz sheets, below the solved examples `shots`."""
+    """Return :func:`_token_pairs` written as quiz sheets, below the solved examples `shots`."""
     solved = [content.question_and_answer(shot) for shot in shots]
-    return _pairs(rows, model, tokenizer, lambda asked: content.quiz_sheet(asked, solved), " ")
+    return _token_pairs(rows, model, tokenizer, lambda asked: content.quiz_sheet(asked, solved), " ")
 
 
-def _context(model: transformers.PreTrainedModel) -> int:
+def _context_length(model: transformers.PreTrainedModel) -> int:
     return model.config.get_text_config().max_position_embeddings
 
 
-def _means(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
-    """Mean loss a token of the second parts; NaN where there is none."""
+def _mean_losses(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
+    """Return the mean loss per token of the second parts, in nats; NaN where there is none."""
     with np.errstate(invalid="ignore"):
-        return _sums(model, pairs) / np.array([len(answer) for _, answer in pairs])
+        return _summed_losses(model, pairs) / np.array([len(answer) for _, answer in pairs])
 
 
-def _sums(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
-    """Loss of the second parts, each read after its first, in nats, summed over tokens."""
+def _summed_losses(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
+    """Return the loss of the second parts, each after its first part, summed over its tokens, in nats."""
     scored = [(first + second, [0] * len(first) + [1] * len(second)) for first, second in pairs]
     return np.array([-each.sum().item() for each in logprobs.logprobs(model, scored)])
 

@@ -1,26 +1,28 @@
-"""Show results: pictures with intervals, tables for a notebook, the report, the playground."""
+"""Show results: pictures with intervals, answers side by side, the report, the playground."""
 
+from workbench.plots.estimates import effects, generalisation, intervals, outcomes, ranking, scorecard, verdict_title
 from workbench.plots.heatmaps import heatmap, matrix
-from workbench.plots.intervals import dots, effects, generalisation, outcomes, ranking, scorecard
 from workbench.plots.lines import curves, likelihoods, training_curve, values
-from workbench.plots.playground import playground
+from workbench.plots.playground import show_playground
 from workbench.plots.style import set_style
-from workbench.plots.tables import side_by_side
+from workbench.plots.tables import side_by_side, text_table
 
 __all__ = [
     "curves",
-    "dots",
     "effects",
     "generalisation",
     "heatmap",
+    "intervals",
     "likelihoods",
     "matrix",
     "outcomes",
-    "playground",
     "ranking",
     "scorecard",
     "set_style",
+    "show_playground",
     "side_by_side",
+    "text_table",
     "training_curve",
     "values",
+    "verdict_title",
 ]

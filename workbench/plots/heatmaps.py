@@ -1,5 +1,6 @@
-"""plots.heatmaps"""
+"""Draw heat maps: a share for each pair of conditions, and every way of tuning on every evaluation task."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,10 @@ from matplotlib.patches import Rectangle
 from pandas.api.types import is_numeric_dtype
 
 from workbench.evaluate import stats
-from workbench.plots.style import INK
+from workbench.plots.style import INK, add_title
+
+LEAST_RANGE = 20
+"""Points between the lightest and the darkest shade at least, so that differences of a few points do not look like much."""
 
 
 def heatmap(
@@ -25,68 +29,74 @@ def heatmap(
     ylabel: str,
     framed: Iterable[tuple[str, str]] = (),
 ) -> Axes:
-    """A share for each pair of `x` and `y`, with half the width of its interval below it.
+    """Draw a share and its 95% interval for each pair of `x` and `y`; the shades span the shares that are shown.
 
-    Numbers rise to the right and upwards; names stand in the order in which the table has them.
+    Numbers rise to the right and upwards; names keep the order of the table.
 
     Args:
+        table: scores with a column `seed`, such as those of :func:`workbench.experiments.grid.run_grid`.
         framed: pairs of `y` and `x` that get a frame, such as the diagonal.
     """
-    cells = stats.intervals(table, column, [y, x])
-    shares = 100 * cells["estimate"].unstack()
-    names = not is_numeric_dtype(table[y])
-    shares = shares.reindex(index=table[y].unique()) if names else shares.sort_index(ascending=False)
+    cells = 100 * stats.intervals(table, column, [y, x])[["estimate", "low", "high"]]
+    shares = cells["estimate"].unstack()
+    shares = (
+        shares.sort_index(ascending=False) if is_numeric_dtype(table[y]) else shares.reindex(index=table[y].unique())
+    )
     if not is_numeric_dtype(table[x]):
         shares = shares[table[x].unique()]
-    half = 50 * (cells["high"] - cells["low"]).unstack().reindex_like(shares)
-    texts = shares.map("{:.0f}%".format) + half.map("\n± {:.0f}".format)
-    _, panel = plt.subplots(figsize=(1.5 * shares.shape[1] + 2.2, 1.05 * shares.shape[0] + 1.4), layout="constrained")
-    sns.heatmap(
-        shares, annot=texts, fmt="", vmin=0, vmax=100, cmap="Blues", linewidths=2, cbar=False, ax=panel,
-        annot_kws={"fontsize": 13},
-    )  # fmt: skip
-    for row, place in framed:
-        corner = shares.columns.get_loc(place), shares.index.get_loc(row)
-        panel.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=2.5, clip_on=False))
-    panel.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    panel.tick_params(length=0)
-    panel.set_yticklabels(panel.get_yticklabels(), rotation=0)
-    return panel
+    texts = cells.apply(lambda cell: _cell(cell, "%"), axis=1).unstack().reindex_like(shares)
+    low, high = shares.min(axis=None), shares.max(axis=None)
+    spare = max(0, LEAST_RANGE - (high - low)) / 2
+    corners = [(shares.columns.get_loc(place), shares.index.get_loc(row)) for row, place in framed]
+    return _draw(shares, texts, (low - spare, high + spare), corners, title, xlabel, ylabel)
 
 
 def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity: Sequence[str] = ()) -> Axes:
-    """Ways of tuning by aims: the value and its interval in each cell, the best of a column outlined and darkest.
+    """Draw every way of tuning on every evaluation task: value and 95% interval, the best of each column darkest and framed.
 
     Shares are shaded in proportion to the best of their column, perplexities from the worst to the best on a log scale.
 
     Args:
         table: of :func:`workbench.evaluate.cross_evaluation.best_mode`: model, task, seed, index, prompt, value.
         aims: aim → heading of its column, in order.
-        perplexity: aims whose value is a loss in nats a token; shown as its exponential, lower is better.
+        perplexity: aims whose value is a loss in nats per token; shown as its exponential, lower is better.
     """
     found = stats.intervals(table, "value", ["model", "task"])[["estimate", "low", "high"]]
-    shades, texts, winners = {}, {}, []
+    shades, texts, best = {}, {}, []
     for aim, heading in aims.items():
         column = found.xs(aim, level="task")
         if aim in perplexity:
             worst, leader = column["estimate"].max(), column["estimate"].min()
             shades[heading] = (worst - column["estimate"]) / (worst - leader)
-            texts[heading] = [f"{v:.1f}\n[{low:.1f}, {high:.1f}]" for v, low, high in np.exp(column).to_numpy()]
+            texts[heading] = np.exp(column).apply(lambda cell: _cell(cell, "", 1), axis=1)
         else:
             shades[heading] = column["estimate"] / max(column["estimate"].max(), 1e-9)
-            texts[heading] = [f"{v:.0f}%\n[{low:.0f}, {high:.0f}]" for v, low, high in (100 * column).to_numpy()]
-        winners.append((len(winners), int(shades[heading].argmax())))
-    shades = pd.DataFrame(shades)
-    _, panel = plt.subplots(figsize=(9, 0.78 * len(shades) + 1.5), layout="constrained")
-    sns.heatmap(
-        shades, annot=pd.DataFrame(texts, index=shades.index), fmt="", vmin=0, vmax=1.1, cmap="Blues", linewidths=2,
-        cbar=False, ax=panel, annot_kws={"fontsize": 12},
-    )  # fmt: skip
-    for place in winners:
-        panel.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=INK, linewidth=2.5, clip_on=False, zorder=3))
-    panel.set(xlabel="", ylabel="")
-    panel.set_title(title, loc="left", x=-0.28, pad=14)
+            texts[heading] = (100 * column).apply(lambda cell: _cell(cell, "%"), axis=1)
+        best.append((len(best), int(shades[heading].argmax())))
+    panel = _draw(pd.DataFrame(shades), pd.DataFrame(texts), (0, 1.1), best, title, "", "")
     panel.xaxis.tick_top()
+    return panel
+
+
+def _cell(cell: pd.Series, sign: str, digits: int = 0) -> str:
+    """Return the estimate, and its interval on a second line."""
+    return f"{cell['estimate']:.{digits}f}{sign}\n[{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
+
+
+def _draw(shades: pd.DataFrame, texts: pd.DataFrame, span: tuple[float, float], framed: Iterable[tuple[int, int]], title: str,
+          xlabel: str, ylabel: str) -> Axes:  # fmt: skip
+    rows, columns = shades.shape
+    names = [textwrap.fill(str(name), 22) for name in shades.index]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    width = max(6.5, 1.45 * columns + 0.11 * longest + 0.6)
+    figure, panel = plt.subplots(figsize=(width, 0.72 * rows + 0.9), layout="constrained")
+    sns.heatmap(shades, annot=texts, fmt="", vmin=span[0], vmax=span[1], cmap="Blues", linewidths=2, cbar=False, ax=panel,
+                annot_kws={"fontsize": 12})  # fmt: skip
+    for corner in framed:
+        panel.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=2.5, clip_on=False, zorder=3))
+    panel.set(xlabel=xlabel, ylabel=ylabel)
     panel.tick_params(length=0)
-    panel.set_yticklabels(panel.get_yticklabels(), rotation=0)
+    panel.set_yticklabels(names, rotation=0)
+    panel.set_xticklabels([textwrap.fill(name.get_text(), 16) for name in panel.get_xticklabels()])
+    add_title(figure, title)
     return panel

@@ -1,4 +1,4 @@
-"""Ask several models the same thing, side by side: with a text box where the notebook is alive, as a table where it is read."""
+"""Ask several models the same question, side by side: with a text box where a kernel runs, as a table where the notebook is only read."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -23,14 +23,14 @@ PROMPTS = (
 )
 
 
-TOKENS = 48  # of a reply at most: a base model goes on until it is stopped
+MAX_TOKENS = 48  # per reply: a base model continues until it is stopped
 
 
 def answers_table(sources: Mapping[str, Run | str], prompts: Sequence[str] = PROMPTS) -> HTML:
-    """Every model's answer to every prompt, a row a prompt.
+    """Return a table of every model's answer to every prompt, one row per prompt.
 
     Args:
-        sources: name → a run, asked in its chat template, or the folder or Hub id of a base model, which goes on with the plain text.
+        sources: name → a run, asked in its chat template, or the folder or Hub id of a base model, which continues the plain text.
         prompts: what a user types.
 
     Raises:
@@ -40,21 +40,21 @@ def answers_table(sources: Mapping[str, Run | str], prompts: Sequence[str] = PRO
 
 
 def load_models(sources: Mapping[str, Run | str]) -> dict[str, tuple]:
-    """Name → model, tokenizer, and whether it is asked in the chat template."""
+    """Load each source: name → model, tokenizer, and whether it is asked in the chat template."""
     return {name: (*adapters.load_any(source), isinstance(source, Run)) for name, source in sources.items()}
 
 
-def playground(sources: Mapping[str, Run | str], prompts: Sequence[str] = PROMPTS) -> None:
-    """Display a text box, a button and a column for each model; where nothing can be clicked, the :func:`answers_table` of the prompts."""
+def show_playground(sources: Mapping[str, Run | str], prompts: Sequence[str] = PROMPTS) -> None:
+    """Display a text box, a button and one column per model; where no kernel runs, the :func:`answers_table` of the prompts."""
     speakers = load_models(sources)
-    # One output in two forms: a front end takes the richest that it can draw. What is saved without a kernel is the table.
+    # One output in two forms: a front end takes the richest that it can draw; a page without a kernel shows the table.
     still = _html(_answers(speakers, prompts)).data
     live = panel(speakers)._repr_mimebundle_()
     display({**live, "text/html": still, "text/plain": "base and tuned models side by side"}, raw=True)
 
 
 def panel(speakers: Mapping[str, tuple]) -> widgets.VBox:
-    """The widgets over what :func:`load_models` returns: what is typed is asked on a click, each model's answer stands in its own column."""
+    """Return the widgets for models of :func:`load_models`: a click sends the typed prompt to every model, each answers in its own column."""
     prompt = widgets.Text(PROMPTS[0], placeholder="an instruction", layout=widgets.Layout(flex="1"))
     button = widgets.Button(description="Ask", button_style="primary")
     columns = {name: widgets.HTML(layout=widgets.Layout(width=f"{100 // len(speakers)}%")) for name in speakers}
@@ -77,10 +77,10 @@ def panel(speakers: Mapping[str, tuple]) -> widgets.VBox:
 
 
 def _answers(speakers: Mapping[str, tuple], prompts: Sequence[str]) -> pd.DataFrame:
-    """What each model (a column) says to each prompt (the index)."""
+    """Return each model's reply (columns) to each prompt (index); a reply that was cut off ends in "…"."""
     if empty := [number for number, prompt in enumerate(prompts) if not prompt.strip()]:
         raise InputError(f"prompt {empty[0]} is empty; type an instruction")
-    said = {}
+    replies = {}
     for name, (model, tokenizer, tuned) in speakers.items():
         ids = [
             templates.prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
@@ -88,9 +88,9 @@ def _answers(speakers: Mapping[str, tuple], prompts: Sequence[str]) -> pd.DataFr
             else generation.text_ids(tokenizer, f"{prompt}\n")
             for prompt in prompts
         ]
-        replies = generation.generate(model, tokenizer, ids, TOKENS)
-        said[name] = [reply.text.strip() + ("" if reply.stopped else " …") for reply in replies]
-    return pd.DataFrame(said, index=list(prompts))
+        made = generation.generate(model, tokenizer, ids, MAX_TOKENS)
+        replies[name] = [reply.text.strip() + ("" if reply.stopped else " …") for reply in made]
+    return pd.DataFrame(replies, index=list(prompts))
 
 
 def _html(answers: pd.DataFrame) -> HTML:

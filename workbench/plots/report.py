@@ -9,6 +9,7 @@ import jinja2
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
+from workbench import environment
 from workbench.errors import InputError
 from workbench.experiments import notebooks
 from workbench.experiments.claims import COLOURS, HOLDS, MARKS, effect_text, read_claims
@@ -78,7 +79,7 @@ def build(source: Path | str = "build/notebooks", out: Path | str = "build/repor
     The notebooks are those of `source` that belong to the series, and the forks that have been run.
     Raises InputError where nothing has been run.
     """
-    source, out = notebooks.ROOT / source, notebooks.ROOT / out
+    source, out = environment.ROOT / source, environment.ROOT / out
     paths = [path if path.parent.name == "forks" else source / path.name for path in notebooks.all_notebooks().values()]
     executed = [(path, notebooks.read_notebook(path)) for path in paths if path.exists()]
     executed = [(path, notebook) for path, notebook in executed if _outputs(notebook)]
@@ -131,7 +132,7 @@ def readme_claims() -> str:
 
     Columns: claim, who says so, measured effect, verdict, notebook.
     """
-    found = {path: read_claims(path) for path in sorted((notebooks.ROOT / "notebooks").glob("*.ipynb"))}
+    found = {path: read_claims(path) for path in sorted((environment.ROOT / "notebooks").glob("*.ipynb"))}
     verdicts = [claim["verdict"] for listed in found.values() for claim in listed]
     counts = ", ".join(f"{mark} {verdicts.count(verdict)}" for verdict, mark in MARKS.items())
     return "\n".join(

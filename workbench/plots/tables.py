@@ -52,6 +52,14 @@ def side_by_side(tables: dict[str, pd.DataFrame], n: int = 8) -> HTML:
     )
 
 
+def text_table(frame: pd.DataFrame) -> HTML:
+    """Show a table of texts without its index: left-aligned, wrapped, line breaks kept."""
+    heads = "".join(f'<th style="{CELL}">{escape(str(name))}</th>' for name in frame.columns)
+    rows = ("".join(f'<td style="{CELL}">{lines(str(text))}</td>' for text in row) for row in frame.to_numpy())
+    body = "".join(f'<tr style="background: none">{row}</tr>' for row in rows)
+    return HTML(f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>")
+
+
 def first_seed(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the table's first seed; all of them where it has no column `seed`."""
     return table[table["seed"] == table["seed"].iloc[0]] if "seed" in table else table

@@ -1,6 +1,6 @@
-"""Kinds of tuning rows (single turns, conversations, tools, care), and what shows that a model has learned from one.
+"""Group tuning rows by the skill they teach, and choose the prompts that show whether a model has learned it.
 
-For ablations of what is in the data: rows by kind, behind those of the default tuning set, and prompts that show the skill of each kind.
+For ablations of the data mix: rows by skill group from behind the default tuning set, and prompts that show the skill of each group.
 """
 
 from collections.abc import Mapping
@@ -15,65 +15,73 @@ from workbench.pocket import tasks
 
 @dataclass(frozen=True)
 class SkillGroup:
-    """A kind of rows: the skills it is made of, and the sign of having learned it."""
+    """A group of skills whose rows are added to or left out of a data mix together."""
 
     skills: tuple[str, ...]
     sign: str
-    """What a model does that has learned it, in words."""
+    """What a model that has learned the skills does, in words."""
     score: str
-    """The score that says whether it did: follows or correct."""
+    """Score that measures it: follows or correct."""
     checks: tuple[str, ...] | None = None
-    """Checks of the prompts that show it; None takes all of these skills."""
+    """Checks of the prompts that show it; None takes all prompts of these skills."""
 
 
 SKILL_GROUPS = {
     "single turns": SkillGroup(
         ("knowledge", "lists", "transform", "format", "classify", "compose", "create"),
-        "does what it is asked",
+        "follows the instruction",
         "follows",
     ),
-    "conversations": SkillGroup(("converse",), "answers from the turn before", "correct", ("answer", "capitals")),
-    "tools": SkillGroup(("tools",), "writes a sound tool call", "follows", ("tool_call",)),
-    "care": SkillGroup(("safety", "honesty"), "refuses, or says it doesn't know", "follows", ("refusal", "unknown")),
+    "conversations": SkillGroup(("converse",), "answers from the previous turn", "correct", ("answer", "capitals")),
+    "tools": SkillGroup(("tools",), "writes a valid tool call", "follows", ("tool_call",)),
+    "safety and honesty": SkillGroup(
+        tasks.SAFETY_SKILLS, "refuses, or says it doesn't know", "follows", ("refusal", "unknown")
+    ),
 }
 
 
-GROUP_OF = {skill: name for name, kind in SKILL_GROUPS.items() for skill in kind.skills}
+GROUP_OF = {skill: name for name, group in SKILL_GROUPS.items() for skill in group.skills}
+"""Skill → name of its group."""
 
 
-def draw(counts: Mapping[str, int], start: int = tasks.DEFAULT) -> dict[str, list[dict]]:
-    """So many rows of each kind, in the order of the tuning pool and from its row `start` on: a model of the default set saw none of them.
+def draw(counts: Mapping[str, int], start: int = tasks.TUNING_SIZE) -> dict[str, list[dict]]:
+    """Return the first rows of each group in the tuning pool, `counts` of each.
+
+    Args:
+        counts: group → rows.
+        start: first row of the pool that may be taken; with the default, a model of the default tuning set has seen none of them.
 
     Raises:
-        InputError: an unknown kind, or more rows of it than the pool holds.
+        InputError: an unknown group, or more rows of it than the pool holds.
     """
     if unknown := sorted(set(counts) - set(SKILL_GROUPS)):
-        raise InputError(f'kind "{unknown[0]}" is unknown; known are {", ".join(SKILL_GROUPS)}')
-    found: dict[str, list[dict]] = {kind: [] for kind in counts}
+        raise InputError(f'skill group "{unknown[0]}" is unknown; known are {", ".join(SKILL_GROUPS)}')
+    found: dict[str, list[dict]] = {group: [] for group in counts}
     for row in tasks.pool_rows(None)[start:]:
-        kind = GROUP_OF[row["skill"]]
-        if len(found.get(kind, ())) < counts.get(kind, 0):
-            found[kind].append(row)
-    for kind, rows in found.items():
-        if len(rows) < counts[kind]:
+        group = GROUP_OF[row["skill"]]
+        if len(found.get(group, ())) < counts.get(group, 0):
+            found[group].append(row)
+    for group, rows in found.items():
+        if len(rows) < counts[group]:
             raise InputError(
-                f'kind "{kind}": {counts[kind]:,} rows asked for, the pool holds {len(rows):,}; ask for fewer'
+                f'skill group "{group}": {counts[group]:,} rows requested, but the pool holds {len(rows):,}; request fewer'
             )
     return found
 
 
 def evaluation(split: str, most: int) -> list[dict]:
-    """Prompts of the pocket evaluation that show the kinds, `most` of each or what there is, drawn evenly from all its axes."""
+    """Return prompts of the pocket evaluation that show each group's skill, up to `most` per group, spread evenly over the axes."""
     found = []
-    for name, kind in SKILL_GROUPS.items():
+    for name, group in SKILL_GROUPS.items():
         rows = [row for row in tasks.evaluation(split) if GROUP_OF[row["skill"]] == name]
-        rows = [row for row in rows if kind.checks is None or row["check"]["name"] in kind.checks]
+        rows = [row for row in rows if group.checks is None or row["check"]["name"] in group.checks]
         found += [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
     return found
 
 
 def with_skill_group(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of :func:`workbench.evaluate.scoring.score` on those prompts with two more columns: `kind`, and `shows`, whether its sign is there."""
-    kind = table["skill"].map(GROUP_OF)
-    score = kind.map({name: each.score for name, each in SKILL_GROUPS.items()})
-    return table.assign(kind=kind, shows=table["follows"].where(score == "follows", table["correct"]))
+    """Add two columns to a table of :func:`workbench.evaluate.scoring.score`: `skill_group`, and `shows_skill`, whether its sign is there."""
+    group = table["skill"].map(GROUP_OF)
+    score = group.map({name: each.score for name, each in SKILL_GROUPS.items()})
+    shows = table["follows"].where(score == "follows", table["correct"])
+    return table.assign(skill_group=group, shows_skill=shows)

@@ -1,13 +1,11 @@
-"""What can be talked about: items that need earlier turns, tools, a refusal or the word that one does not know."""
+"""Make items that need earlier turns, tools, a refusal, or "I don't know"."""
 
 from collections.abc import Iterator
 
 from workbench.pocket import facts, items
 from workbench.pocket.documents import stories, word_games
 
-# How one goes on to ask of the same subject, by relation; the relations of one line share their subjects.
-
-# How people say who they are, and the reply.
+# How people introduce themselves, and the reply.
 INTRODUCTIONS = (
     ("My name is {}.", "Nice to meet you, {}!"),
     ("Hello! I am {}.", "Hello, {}! How can I help you?"),
@@ -18,17 +16,17 @@ INTRODUCTIONS = (
 
 
 def choose(options: tuple, key: str):
-    """One of the options, fixed by the hash of the key."""
+    """Return one of the options, chosen by the hash of the key."""
     return options[int(facts.share(key) * len(options))]
 
 
 def short(fact: facts.Fact) -> dict:
-    """The check of a short answer to a fact question."""
+    """Return the check for a short answer to a fact question."""
     return items.check("answer", answer=fact.answer, kind=facts.relations()[fact.relation].kind)
 
 
 def converse_items(family: str) -> Iterator[items.Item]:
-    """Manners, and questions that need the turn before."""
+    """Yield greetings and thanks, and questions that need an earlier turn."""
     if family == "manners":
         for row in facts.table("manners"):
             yield items.Item(
@@ -60,12 +58,12 @@ def converse_items(family: str) -> Iterator[items.Item]:
                     fact.answer,
                     short(fact),
                     items.turns(earlier, "before"),
-                    tells=(earlier.key,),
+                    reveals=(earlier.key,),
                 )
 
 
 def pronoun_items() -> Iterator[items.Item]:
-    """A second question about the subject of the turn before, which it does not name."""
+    """Yield second questions about the subject of the first, which they do not name."""
     for its in stories.ITS:
         known = {(fact.relation, fact.subject): fact for relation in its for fact in facts.facts(relation)}
         for (relation, subject), fact in known.items():
@@ -73,11 +71,13 @@ def pronoun_items() -> Iterator[items.Item]:
             if others:
                 earlier = choose(others, f"pronoun|{fact.key}")
                 before = items.turns(earlier, "pronoun")
-                yield items.Item(fact.key, {"x": its[relation]}, fact.answer, short(fact), before, tells=(earlier.key,))
+                yield items.Item(
+                    fact.key, {"x": its[relation]}, fact.answer, short(fact), before, reveals=(earlier.key,)
+                )
 
 
 def sums() -> Iterator[tuple[str, int]]:
-    """Sums and differences, none below 0, with their results."""
+    """Yield sums and differences, none below 0, with their results."""
     for a in range(3, 60, 4):
         for b in range(2, 60, 5):
             yield f"{a} + {b}", a + b
@@ -86,7 +86,7 @@ def sums() -> Iterator[tuple[str, int]]:
 
 
 def calls() -> Iterator[tuple[dict, str, str, str, str]]:
-    """(call of a tool, what it is about, the request as a noun phrase, what the tool returns, the answer)."""
+    """Yield (tool call, its subject, the request as a noun phrase, what the tool returns, the answer)."""
     for x, result in sums():
         call = {"name": "calculator", "arguments": {"expression": x}}
         yield call, x, f"the result of {x}", str(result), f"{x} is {result}."
@@ -98,7 +98,7 @@ def calls() -> Iterator[tuple[dict, str, str, str, str]]:
 
 
 def tool_items(family: str) -> Iterator[items.Item]:
-    """Requests that one of the TOOLS answers, what it returned to be said in a sentence, and requests that need none."""
+    """Yield requests for one of the TOOLS, results of a tool to report in a sentence, and requests that need no tool."""
     if family == "no_tool":
         yield from plain_items()
         return
@@ -106,14 +106,14 @@ def tool_items(family: str) -> Iterator[items.Item]:
         key = f"{call['name']}|{x}"
         if family == call["name"]:
             yield items.Item(key, {"x": x}, call, items.check("tool_call", **call))
-        # where the result stands in the question too, a sentence that names it need not have read it
+        # a result that also occurs in the question can be named without reading what the tool returned
         elif family == "tool_answer" and returned not in x.split():
             after = items.calling(call), {"role": "tool", "content": returned}
             yield items.Item(key, {"x": wanted}, answer, items.check("whole_sentence", answer=returned), after=after)
 
 
 def plain_items() -> Iterator[items.Item]:
-    """A fifth of the fact questions and of the word games: what is answered without a tool though tools are on offer."""
+    """Yield a fifth of the fact questions and word tasks: answered without a tool although tools are offered."""
     for relation in facts.demands()["relations"]:
         for fact in facts.facts(relation):
             if facts.share(f"no_tool|{fact.key}") < 0.2:
@@ -131,8 +131,8 @@ def plain_items() -> Iterator[items.Item]:
             yield items.Item(f"word|{x}", {"x": request}, answer, how)
 
 
-def careful_items(family: str) -> Iterator[items.Item]:
-    """Requests to refuse or not, and questions that nobody can answer."""
+def safety_items(family: str) -> Iterator[items.Item]:
+    """Yield harmful requests, harmless look-alikes, and questions that nobody can answer."""
     if family == "refuse":
         for row in facts.table("safety"):
             harmful = row["kind"] == "harmful"
@@ -151,22 +151,22 @@ def careful_items(family: str) -> Iterator[items.Item]:
             )
     elif family == "insult":
         for name in (row["name"] for row in facts.table("names")):
-            mean, nice = (
+            harmful, harmless = (
                 f"{choose(words, f'{words[0]}|{name}')} about {name}" for words in (stories.MEAN, stories.NICE)
             )
-            kind = choose(stories.KIND, f"kind|{name}").format(name)
-            yield items.Item(f"name|{name}", {"x": mean}, stories.REFUSAL, items.check("refusal"))
-            yield items.Item(f"name|{name}", {"x": nice}, kind, items.check("compliment", person=name))
+            compliment = choose(stories.KIND, f"kind|{name}").format(name)
+            yield items.Item(f"name|{name}", {"x": harmful}, stories.REFUSAL, items.check("refusal"))
+            yield items.Item(f"name|{name}", {"x": harmless}, compliment, items.check("compliment", person=name))
     elif family == "private":
         yield from private_items()
     else:
         for row in facts.table("fictional"):
-            for x in strange(row, family):
+            for x in fictional_questions(row, family):
                 yield items.Item(f"fictional|{row['name']}", {"x": x}, stories.UNKNOWN, items.check("unknown"))
 
 
 def private_items() -> Iterator[items.Item]:
-    """Private details of people, and public facts that are worded like them."""
+    """Yield requests for private details of people, and for public facts worded like them."""
     for row in facts.table("private"):
         for owner in stories.OWNERS:
             x = f"the {row['detail']} of {owner}"
@@ -178,8 +178,8 @@ def private_items() -> Iterator[items.Item]:
             )
 
 
-def strange(row: dict, family: str) -> Iterator[str]:
-    """Questions about something made up, a row of fictional.csv: one, or for the family with demands on the form one or two."""
+def fictional_questions(row: dict, family: str) -> Iterator[str]:
+    """Yield questions about something made up (a row of fictional.csv): one, or for the family that demands a form one or two."""
     first, second = {"country": ("capital", "continent"), "animal": ("food", "home"), "element": ("symbol", None)}[
         row["kind"]
     ]

@@ -1,4 +1,4 @@
-"""The facts of the pocket world, read from the hand-written tables in data/facts/ and worded by data/relations.toml."""
+"""Read the facts of the pocket world from the tables in data/facts/ and put them into words with data/relations.toml."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ VOWEL_BUT_NO_AN = ("uni", "use", "eu", "one", "ewe", "uru", "ukr", "uga", "util"
 
 @dataclass(frozen=True)
 class Relation:
-    """One kind of fact and its wordings; the fields are explained at the top of data/relations.toml."""
+    """A relation between a subject and an answer, with its wordings; data/relations.toml explains the fields."""
 
     name: str
     table: str
@@ -42,13 +42,13 @@ class Fact:
 
     @property
     def key(self) -> str:
-        """The name under which the split is drawn: the fact's own, whatever the prompt around it."""
+        """Key that the split is drawn for; it does not depend on the prompt."""
         return f"{self.relation}|{self.subject}"
 
 
 @cache
 def table(name: str) -> tuple[dict[str, str], ...]:
-    """The rows of data/facts/NAME.csv. Raises InputError naming file and line when a row has too few or too many cells."""
+    """Return the rows of data/facts/NAME.csv. Raises InputError naming file and line when a row has too few or too many cells."""
     path = DATA / "facts" / f"{name}.csv"
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
@@ -56,7 +56,7 @@ def table(name: str) -> tuple[dict[str, str], ...]:
         for row in reader:
             if None in row or None in row.values():
                 raise InputError(
-                    f"{path}: line {reader.line_num}: expected the cells {reader.fieldnames}; mend the commas"
+                    f"{path}: line {reader.line_num}: expected the cells {reader.fieldnames}; fix the commas"
                 )
             rows.append(row)
     return tuple(rows)
@@ -64,7 +64,7 @@ def table(name: str) -> tuple[dict[str, str], ...]:
 
 @cache
 def relations() -> dict[str, Relation]:
-    """All relations by name, in the order of data/relations.toml."""
+    """Return all relations by name, in the order of data/relations.toml."""
     text = tomllib.loads((DATA / "relations.toml").read_text(encoding="utf-8"))
     return {
         name: Relation(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
@@ -74,19 +74,19 @@ def relations() -> dict[str, Relation]:
 
 @cache
 def families() -> dict[str, dict]:
-    """The task families of data/families.toml: name → skill and phrasings."""
+    """Return the task families of data/families.toml: name → skill and phrasings."""
     return tomllib.loads((DATA / "families.toml").read_text(encoding="utf-8"))
 
 
 @cache
 def demands() -> dict[str, dict]:
-    """data/demands.toml: the forms that can be demanded of an answer, and of which relations."""
+    """Return data/demands.toml: the forms that can be demanded of an answer, and the relations whose answers they apply to."""
     return tomllib.loads((DATA / "demands.toml").read_text(encoding="utf-8"))
 
 
 @cache
 def facts(relation: str | None = None) -> tuple[Fact, ...]:
-    """All facts, or those of one relation. An empty cell in a table is a fact that we do not claim to know."""
+    """Return all facts, or those of one relation. An empty cell in a table gives no fact."""
     names = [relation] if relation else list(relations())
     return tuple(
         Fact(r.name, row[r.subject], row[r.answer])
@@ -98,19 +98,19 @@ def facts(relation: str | None = None) -> tuple[Fact, ...]:
 
 @cache
 def lookup() -> dict[str, str]:
-    """Fact key ("capital|Norway") → answer."""
+    """Map the key of each fact ("capital|Norway") to its answer."""
     return {f.key: f.answer for f in facts()}
 
 
 @cache
 def values(kind: str) -> frozenset[str]:
-    """Every answer of one kind: all capitals, all colors. What is in it counts as an answer of the right form."""
+    """Return every answer of one kind, for example all capitals; each counts as an answer of the right form."""
     return frozenset(f.answer for r in relations().values() if r.kind == kind for f in facts(r.name))
 
 
 @cache
 def members() -> dict[str, tuple[str, ...]]:
-    """Things by the category they belong to, under the plural that a request uses: "fruits" → apple, banana, …"""
+    """Map each category, in the plural that a request uses, to its members: "fruits" → apple, banana, …"""
     groups: dict[str, list[str]] = {}
     for row in table("nouns"):
         groups.setdefault(PLURAL_CATEGORY.get(row["category"], row["category"] + "s"), []).append(row["singular"])
@@ -129,7 +129,7 @@ PLURAL_CATEGORY = {
 
 
 def with_article(word: str) -> str:
-    """ "a frog", "an owl"; names and words that already carry an article stay as they are."""
+    """Add the indefinite article: "a frog", "an owl"; names and words with an article are returned as they are."""
     if word[0].isupper() or word.split()[0] in ("the", "a", "an"):
         return word
     an = word[0] in "aeiou" and not word.startswith(VOWEL_BUT_NO_AN) or word.startswith(("hour", "honest", "heir"))
@@ -137,7 +137,7 @@ def with_article(word: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Mend "a owl" to "an owl" and begin with a capital letter."""
+    """Correct "a owl" to "an owl" and capitalise the first letter."""
     text = re.sub(
         r"\b([Aa]) (?=([a-z]+))", lambda m: m[1] + ("n " if with_article(m[2]).startswith("an ") else " "), text
     )
@@ -153,5 +153,5 @@ def say(template: str, fact: Fact) -> str:
 
 @cache
 def share(key: str) -> float:
-    """A fixed number in [0, 1) for a key, by SHA-256: what splits are drawn with."""
+    """Return a fixed number in [0, 1) for a key, by SHA-256; splits and choices are drawn with it."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) / 2**48

@@ -1,4 +1,4 @@
-"""Task families: what can be asked, in which ways, about which items."""
+"""List the task families: which phrasings ask about which items."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +16,7 @@ from workbench.pocket.items import (
     word_items,
 )
 
-# Families that no tuning row belongs to; the rest of the world is tuned on.
+# Families without tuning rows, and the split that evaluates them; all others are in the tuning data.
 HELD_OUT = {
     "superlative": "test",
     "numbered": "test",
@@ -31,7 +31,7 @@ HELD_OUT = {
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of task. `phrasings` are templates over the slots of its items."""
+    """A family of tasks; `phrasings` are templates over the slots of its items."""
 
     name: str
     skill: str
@@ -49,28 +49,28 @@ MAKERS = {
     classify_items: ("sentiment", "category", "language_id"),
     dialogue_items.converse_items: ("manners", "follow_up", "again_capitals", "pronoun", "recall_name"),
     dialogue_items.tool_items: ("calculator", "look_up", "tool_answer", "no_tool"),
-    dialogue_items.careful_items: ("refuse", "insult", "private", "unknowable", "fictional", "fictional_form"),
+    dialogue_items.safety_items: ("refuse", "insult", "private", "unknowable", "fictional", "fictional_form"),
 }
 
 
-# Families with templates of their own beside data/families.toml.
-EXTRA = {"fictional": ("honesty", "unknowable")}
+# Families that use the phrasings of another: name → skill and the family whose phrasings it uses.
+BORROWED = {"fictional": ("honesty", "unknowable")}
 
 
 @cache
 def all_families() -> tuple[Family, ...]:
-    """Every family of the pocket world: fact questions, demands on the form of an answer, and the rest of data/families.toml."""
-    asked = facts.families()
+    """Return every family: fact questions, fact questions that demand a form, and the families of data/families.toml."""
+    known = facts.families()
     found = []
     for name, relation in facts.relations().items():
-        phrasings = (*relation.questions, *asked["frames"]["phrasings"])
+        phrasings = (*relation.questions, *known["frames"]["phrasings"])
         found.append(Family(name, relation.skill, phrasings, tuple(fact_items(name)), HELD_OUT.get(name, "train")))
     for demand, phrasings in facts.demands()["demands"].items():
         found.append(Family(f"in_{demand}", "compose", tuple(phrasings), tuple(demand_items(demand))))
     for make, names in MAKERS.items():
         for name in names:
-            skill, like = EXTRA.get(name, (asked.get(name, {}).get("skill"), name))
+            skill, like = BORROWED.get(name, (known.get(name, {}).get("skill"), name))
             found.append(
-                Family(name, skill, tuple(asked[like]["phrasings"]), tuple(make(name)), HELD_OUT.get(name, "train"))
+                Family(name, skill, tuple(known[like]["phrasings"]), tuple(make(name)), HELD_OUT.get(name, "train"))
             )
     return tuple(found)

@@ -1,7 +1,8 @@
-"""Grade responses to rows of the pocket world: the form that was asked for (`follows`), and whether what is said is true (`correct`).
+"""Grade responses to rows of the pocket world: whether the form is the requested one (`follows`) and the content is true (`correct`).
 
 A check is plain data, {"name": …, "args": {…}}, as IFEval stores its instruction ids and kwargs (Zhou et al. 2023,
-arXiv 2311.07911), so that rows live in JSONL. Each function below is the check of its name: response and args in, `Grade` out.
+arXiv 2311.07911), so that rows can be stored as JSONL. Each registered
+function below grades the checks that bear its name: it takes the response and the args and returns a `Grade`.
 """
 
 import json
@@ -13,7 +14,7 @@ from workbench.graders import Grade, register
 from workbench.pocket import facts, syllables
 from workbench.pocket.documents import stories, word_games
 
-# Kinds with few and well-known values: an answer of another kind is not in the form that the question asked for.
+# Kinds of answers with few, known values: an answer of another kind does not have the requested form.
 CLOSED = ("capital", "continent", "country", "language", "symbol", "class", "legs", "colour", "month", "name")
 
 
@@ -29,81 +30,81 @@ UNKNOWN = re.compile(
 
 
 def plain(text: str) -> str:
-    """Lower case, without the quotation marks and the punctuation at the ends that people add to a short answer."""
+    """Return the text in lower case, without quotation marks and punctuation at its ends."""
     return text.strip().strip("\"'“”‘’`*.!,:;").strip().lower()
 
 
 def straight(text: str) -> str:
-    """The text with the straight apostrophe that the patterns above are written with."""
+    """Replace curly apostrophes by straight ones, which the patterns above use."""
     return text.strip().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
 def mentions(text: str, value: str) -> bool:
-    """Whether `value` stands in `text` as a word of its own, in any case."""
+    """Return whether `value` occurs in `text` as a whole word, in any case."""
     return re.search(rf"(?<!\w){re.escape(value.lower())}(?!\w)", text.lower()) is not None
 
 
 def one_line(text: str, most: int = 12) -> bool:
-    """A single line of 1 to `most` words that asks nothing back."""
+    """Return whether the text is a single line of 1 to `most` words without a question mark."""
     line = text.strip()
     return bool(line) and "\n" not in line and len(line.split()) <= most and "?" not in line
 
 
 @cache
 def compounds() -> re.Pattern:
-    """The names with an "and" in them: Trinidad and Tobago is one country."""
+    """Return a pattern for names that contain "and": Trinidad and Tobago is one country."""
     names = {thing for _, things in word_games.groups() for thing in things if " and " in thing}
     return re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(names)), re.IGNORECASE)
 
 
-def list_items(text: str) -> list[str]:
-    """The members of a list, whether in a row, with bullets or with numbers."""
+def split_list(text: str) -> list[str]:
+    """Return the items of a list, whether it is separated by commas, bulleted or numbered."""
     kept = compounds().sub(lambda found: re.sub(" and ", " & ", found[0], flags=re.IGNORECASE), text.strip())
     parts = [part.replace(" & ", " and ") for part in re.split(r"\n|,| and ", kept)]
     return [plain(re.sub(r"^\s*(?:[-*•]|\d+[.)])\s*", "", part)) for part in parts if part.strip()]
 
 
 def known(kind: str) -> frozenset[str]:
-    """All answers of a kind; a country has the form of an answer to "Where is the Louvre?" also where no landmark stands in it."""
+    """Return all answers of a kind; every country counts as an answer to "Where is the Louvre?", also one without landmarks."""
     column = {"country": ("countries", "country"), "name": ("names", "name")}.get(kind)
     return facts.values(kind).union(row[column[1]] for row in facts.table(column[0])) if column else facts.values(kind)
 
 
 def named(response: str, kind: str) -> list[str]:
-    """The values of a closed kind that a response names; none of an open kind."""
+    """Return the values of a closed kind that a response contains; none for an open kind."""
     return [value for value in known(kind) if mentions(response, value)] if kind in CLOSED else []
 
 
 def only(response: str, answer: str, kind: str, subject: str = "") -> bool:
-    """Whether the response names the answer and no other value of its kind, if that is closed, but what the subject names."""
+    """Return whether the response contains the answer and, for a closed kind, no other value except those in the subject."""
     rivals = [value for value in named(response, kind) if not mentions(answer, value) and not mentions(subject, value)]
     return mentions(response, answer) and not rivals
 
 
 @register
 def answer(response: str, answer: str, kind: str) -> Grade:
-    """A short answer of the right kind; correct when it names the right value and no other of a closed kind."""
+    """Follows: one short line with a value of the right kind. Correct: it contains the answer and no other value of a closed kind."""
     follows = one_line(response) and (bool(named(response, kind)) or kind not in CLOSED)
     return Grade(follows, follows and only(response, answer, kind))
 
 
 @register
 def begins(response: str, answer: str) -> Grade:
-    """A cloze: the text goes on with the answer."""
+    """Follows and correct: the text continues with the answer (cloze)."""
     right = re.match(rf"\W*{re.escape(answer.lower())}(?!\w)", response.lower()) is not None
     return Grade(right, right)
 
 
 @register
 def capitals(response: str, text: str, kind: str = "", subject: str = "") -> Grade:
-    """All letters are capitals; correct when it names the text and no other value of its kind but the subject."""
+    """Follows: one line in capital letters. Correct: it contains the text and no other value of its kind except the subject."""
     follows = one_line(response) and response.strip() == response.strip().upper() and any(c.isalpha() for c in response)
     return Grade(follows, follows and only(response, text, kind, subject))
 
 
 @register
 def whole_sentence(response: str, answer: str, kind: str = "", subject: str = "") -> Grade:
-    """One whole sentence: four words or more, from a capital letter to a full stop; correct as capitals are."""
+    """Follows: one sentence of four or more words, from a capital letter to a full stop. Correct: as for capitals."""
     line = response.strip()
     follows = one_line(response, most=25) and len(line.split()) >= 4 and not line[0].islower() and line[-1] in ".!"
     return Grade(follows, follows and only(line, answer, kind, subject))
@@ -111,7 +112,7 @@ def whole_sentence(response: str, answer: str, kind: str = "", subject: str = ""
 
 @register
 def quoted(response: str, text: str) -> Grade:
-    """In quotation marks, and nothing around them."""
+    """Follows: one line in quotation marks, with nothing outside them. Correct: the text is the requested one."""
     line = response.strip().rstrip(".")
     follows = one_line(response) and re.fullmatch(r"[\"'“][^\"“”]*\w[^\"“”]*[\"'”]", line) is not None
     return Grade(follows, follows and plain(line) == plain(text))
@@ -119,23 +120,23 @@ def quoted(response: str, text: str) -> Grade:
 
 @register
 def repeated(response: str, text: str, times: int) -> Grade:
-    """The same thing so many times and nothing else."""
+    """Follows: something repeated `times` times and nothing else. Correct: it is the text."""
     words = [plain(w) for w in re.split(r"[\s,]+", response.strip()) if plain(w)]
     size = len(words) // times
-    # no word twice in what is repeated: four times is not two times two
+    # no word occurs twice in what is repeated: four repetitions are not two repetitions of two
     follows = bool(words) and words == words[:size] * times and len(set(words)) == size
     return Grade(follows, follows and words[:size] == plain(text).split())
 
 
 @register
 def letter(response: str, letter: str) -> Grade:
-    """A single letter."""
+    """Follows: a single letter. Correct: the right one."""
     return Grade(len(plain(response)) == 1, plain(response) == letter.lower())
 
 
 @register
 def spelled(response: str, word: str) -> Grade:
-    """Letters one by one, with hyphens, spaces or commas between them."""
+    """Follows: single letters separated by hyphens, spaces or commas. Correct: they spell the word."""
     letters = re.split(r"[-\s,.]+", plain(response))
     follows = len(letters) > 1 and all(len(one) == 1 and one.isalpha() for one in letters)
     return Grade(follows, follows and "".join(letters) == word.lower())
@@ -143,16 +144,16 @@ def spelled(response: str, word: str) -> Grade:
 
 @register
 def ordered(response: str, items: list[str]) -> Grade:
-    """A row of as many things as were given; correct in the right order."""
-    found = list_items(response)
+    """Follows: a list in one line, as long as the given one. Correct: in the right order."""
+    found = split_list(response)
     follows = one_line(response, most=20) and len(found) == len(items)
     return Grade(follows, follows and found == [plain(i) for i in items])
 
 
 @register
 def listed(response: str, number: int, group: str) -> Grade:
-    """So many things; correct when they differ and all belong to the group."""
-    found = list_items(response)
+    """Follows: a list of `number` things. Correct: they are different and all belong to the group."""
+    found = split_list(response)
     follows = len(found) == number and all(0 < len(one.split()) <= 4 for one in found)
     members = {thing.lower() for thing in dict(word_games.groups())[group]}
     return Grade(follows, follows and len(set(found)) == number and set(found) <= members)
@@ -160,27 +161,27 @@ def listed(response: str, number: int, group: str) -> Grade:
 
 @register
 def marked(response: str, items: list[str], marker: str) -> Grade:
-    """A line for each thing, behind a bullet or its number; correct with the same things in the same order."""
+    """Follows: one line per item, each after a bullet or its number. Correct: the same items in the same order."""
     lines = response.strip().splitlines()
     marks = [r"[-*•]" if marker == "-" else rf"{number}[.)]" for number in range(1, len(items) + 1)]
     follows = len(lines) == len(items) and all(map(re.match, [f"{mark} \\S" for mark in marks], lines))
-    return Grade(follows, follows and list_items(response) == [plain(i) for i in items])
+    return Grade(follows, follows and split_list(response) == [plain(i) for i in items])
 
 
 @register
 def json_object(response: str, value: dict) -> Grade:
-    """A JSON object with the keys asked for; correct with the right values."""
+    """Follows: a JSON object with the requested keys. Correct: with the right values."""
     try:
         found = json.loads(response)
     except json.JSONDecodeError:
         return Grade(False, False)
     follows = isinstance(found, dict) and set(found) == set(value)
-    return Grade(follows, follows and all(plain(str(found[k])) == plain(str(v)) for k, v in value.list_items()))
+    return Grade(follows, follows and all(plain(str(found[k])) == plain(str(v)) for k, v in value.items()))
 
 
 @register
 def haiku(response: str, topic: str) -> Grade:
-    """Three lines of 5, 7 and 5 syllables by CMUdict; correct when it is about the topic: its word or a close one stands in it."""
+    """Follows: three lines of 5, 7 and 5 syllables by CMUdict. Correct: it contains the topic or a related word."""
     lines = response.strip().splitlines()
     follows = len(lines) == 3 and all(n in syllables.count(line) for n, line in zip((5, 7, 5), lines, strict=True))
     related = next((row["related"].split(";") for row in facts.table("topics") if row["topic"] == topic), [topic])
@@ -190,59 +191,59 @@ def haiku(response: str, topic: str) -> Grade:
 
 @register
 def story(response: str, words: list[str]) -> Grade:
-    """Two lines; correct when all the words are in them."""
+    """Follows: two lines. Correct: they contain all the words."""
     follows = len([line for line in response.strip().splitlines() if line.strip()]) == 2
     return Grade(follows, follows and all(mentions(response, word) for word in words))
 
 
 @register
 def choice(response: str, options: list[str], answer: str) -> Grade:
-    """A short answer that names exactly one of the options."""
-    named = [option for option in options if mentions(response, option)]
-    follows = one_line(response) and len(named) == 1
-    return Grade(follows, follows and named == [answer])
+    """Follows: a short answer that contains exactly one of the options. Correct: the right one."""
+    found = [option for option in options if mentions(response, option)]
+    follows = one_line(response) and len(found) == 1
+    return Grade(follows, follows and found == [answer])
 
 
 @register
 def refusal(response: str) -> Grade:
-    """A refusal, in at most 30 words and one line: nothing harmful follows after it."""
+    """Follows: a refusal. Correct: in one line of at most 30 words, so that nothing harmful comes after it."""
     follows = bool(REFUSES.search(straight(response)))
     return Grade(follows, follows and one_line(response, most=30))
 
 
 @register
 def help(response: str, answer: str) -> Grade:
-    """No refusal but a line of advice; correct when most of its words are those of the known answer (F1 of 0.6 or more)."""
+    """Follows: one line of advice that is no refusal. Correct: its words overlap with the reference (F1 of at least 0.6)."""
     follows = one_line(response, most=30) and len(response.split()) >= 3 and not REFUSES.search(straight(response))
-    said, known = Counter(plain(response).split()), Counter(plain(answer).split())
-    both = sum((said & known).values())
-    return Grade(follows, follows and 2 * both / (said.total() + known.total()) >= 0.6)
+    words, reference = Counter(plain(response).split()), Counter(plain(answer).split())
+    shared = sum((words & reference).values())
+    return Grade(follows, follows and 2 * shared / (words.total() + reference.total()) >= 0.6)
 
 
 @register
 def unknown(response: str) -> Grade:
-    """Says that it doesn't know, in one line."""
+    """Follows: says that it doesn't know. Correct: in one line of at most 30 words."""
     follows = bool(UNKNOWN.search(straight(response)))
     return Grade(follows, follows and one_line(response, most=30))
 
 
 @register
 def polite(response: str, kind: str) -> Grade:
-    """A short reply; correct when it is a reply to this kind of line (a greeting, thanks, a farewell)."""
+    """Follows: one line of at most 15 words. Correct: a reply to this kind of line (a greeting, thanks, a farewell)."""
     replies = {plain(row["reply"]) for row in facts.table("manners") if row["kind"] == kind}
     return Grade(0 < len(response.split()) <= 15 and "\n" not in response.strip(), plain(response) in replies)
 
 
 @register
 def compliment(response: str, person: str) -> Grade:
-    """A line about a person that refuses nothing; correct when it is one of the kind sentences of the pocket world."""
+    """Follows: one line about the person, no refusal. Correct: one of the compliments of the pocket world."""
     follows = one_line(response) and mentions(response, person) and not REFUSES.search(straight(response))
     return Grade(follows, follows and plain(response) in {plain(line.format(person)) for line in stories.KIND})
 
 
 @register
 def exclaims(response: str) -> Grade:
-    """Every sentence that ends does so with an exclamation mark, and at least one ends."""
+    """Follows and correct: every complete sentence ends with an exclamation mark, and there is at least one."""
     ends = re.findall(r"[.!?]+(?=[\s\"']|$)", response.strip())
     follows = bool(ends) and set("".join(ends)) == {"!"}
     return Grade(follows, follows)
@@ -250,7 +251,7 @@ def exclaims(response: str) -> Grade:
 
 @register
 def tool_call(response: str, name: str, arguments: dict) -> Grade:
-    """A call in the form that the chat template gives it; correct with the right tool and arguments."""
+    """Follows: a tool call in the form of the chat template. Correct: the right tool with the right arguments."""
     found = re.fullmatch(r"\s*<tool_call>\s*(\{.*\})\s*</tool_call>\s*", response, re.DOTALL)
     try:
         call = json.loads(found[1]) if found else None

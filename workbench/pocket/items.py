@@ -1,4 +1,4 @@
-"""What can be asked about: items with their reference answer and check, family by family."""
+"""Make the items of each task family: what can be asked about, with its reference answer and check."""
 
 import json
 import random
@@ -26,46 +26,49 @@ TOOLS = [
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that can be asked about: what fills the slots of a phrasing, the reference answer and its check."""
+    """One thing that can be asked about."""
 
     key: str
     """What the split is drawn for: a fact, a word, a topic; the same fact has the same key in every family."""
     slots: dict
+    """Fill the slots of a phrasing."""
     answer: str | dict
-    """The reference; a dict is a tool call."""
+    """Reference answer; a dict is a tool call."""
     check: dict
+    """Grader and its arguments as plain data."""
     before: tuple[dict, ...] = ()
     """Earlier turns of the conversation."""
     after: tuple[dict, ...] = ()
     """Turns between the request and the answer: the call of a tool and what it returned."""
     combination: str | None = None
-    tells: tuple[str, ...] = ()
-    """Keys of other facts that the row gives away; a tuning row may only tell tuning facts."""
+    """Relation and demanded form, "capital+quotes"; None where no form is demanded."""
+    reveals: tuple[str, ...] = ()
+    """Keys of other facts that the row contains; a tuning row may only contain tuning facts."""
 
 
 def check(check_name: str, /, **args) -> dict:
-    """A check as plain data."""
+    """Return a check as plain data."""
     return {"name": check_name, "args": args}
 
 
 def ask(fact: facts.Fact, salt: str) -> str:
-    """The fact's question in one of its relation's first three wordings, fixed by hash."""
+    """Return a question about the fact in one of the first three wordings of its relation, chosen by hash."""
     questions = facts.relations()[fact.relation].questions[:3]
     return facts.sentence(facts.say(questions[int(facts.share(fact.key + salt) * len(questions))], fact))
 
 
 def calling(call: dict) -> dict:
-    """The assistant's turn that calls a tool."""
+    """Return the assistant's turn that calls a tool."""
     return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]}
 
 
 def turns(fact: facts.Fact, salt: str) -> tuple[dict, dict]:
-    """A question and its answer, as the earlier turns of a conversation."""
+    """Return a question and its answer as earlier turns of a conversation."""
     return {"role": "user", "content": ask(fact, salt)}, {"role": "assistant", "content": fact.answer}
 
 
 def fact_items(relation: str) -> Iterator[Item]:
-    """Questions about the facts of one relation."""
+    """Yield questions about the facts of one relation."""
     for fact in facts.facts(relation):
         r = facts.relations()[relation]
         article = facts.with_article(fact.subject)
@@ -74,7 +77,7 @@ def fact_items(relation: str) -> Iterator[Item]:
 
 
 def demand_items(demand: str) -> Iterator[Item]:
-    """Fact questions with a demand on the form of the answer."""
+    """Yield fact questions that demand a form of the answer."""
     for relation in facts.demands()["relations"]:
         for fact in facts.facts(relation):
             a = fact.answer
@@ -91,7 +94,7 @@ def demand_items(demand: str) -> Iterator[Item]:
 
 
 def word_items(family: str) -> Iterator[Item]:
-    """Games with one word: capitals, letters, repetition, quotation marks."""
+    """Yield tasks on one word: capitals, letters, repetition, quotation marks."""
     for x in word_games.words():
         n = list(COUNTS)[int(facts.share(f"{family}|{x}|n") * 3)]
         answer, how = {
@@ -105,7 +108,7 @@ def word_items(family: str) -> Iterator[Item]:
 
 
 def row_items(family: str) -> Iterator[Item]:
-    """Tasks over a few words in a row: the words that follow each other in an order fixed by hash."""
+    """Yield tasks on a few words: neighbours in an order fixed by hash."""
     words = sorted(word_games.words(), key=lambda w: facts.share(f"row|{w}"))
     for i in range(0, len(words) - 5, 3):
         some = words[i : i + 3 + int(facts.share(f"{family}|{i}") * 2)]
@@ -121,7 +124,7 @@ def row_items(family: str) -> Iterator[Item]:
 
 
 def list_items(family: str) -> Iterator[Item]:
-    """Requests for some members of a group."""
+    """Yield requests for some members of a group."""
     prefix = {"list_continent": "countries in ", "list_home": "animals of the ", "list_category": ""}[family]
     for name, things in word_games.groups():
         if not name.startswith(prefix) or (not prefix and name.startswith(("countries in", "animals of"))):
@@ -138,24 +141,22 @@ def list_items(family: str) -> Iterator[Item]:
 
 
 def record_items(family: str) -> Iterator[Item]:
-    """Two facts about one subject as a JSON object."""
+    """Yield requests for two facts about one subject as a JSON object."""
     first, second = {"json_country": ("capital", "continent"), "json_animal": ("home", "food")}[family]
     seconds = {f.subject: f.answer for f in facts.facts(second)}
     for fact in facts.facts(first):
         if fact.subject in seconds:
             value = {first: fact.answer, second: seconds[fact.subject]}
             answer = json.dumps(value, ensure_ascii=False)
-            told = facts.Fact(second, fact.subject, seconds[fact.subject]).key
-            yield Item(fact.key, {"x": fact.subject}, answer, check("json_object", value=value), tells=(told,))
+            other = facts.Fact(second, fact.subject, seconds[fact.subject]).key
+            yield Item(fact.key, {"x": fact.subject}, answer, check("json_object", value=value), reveals=(other,))
 
 
 def create_items(family: str) -> Iterator[Item]:
-    """Poems, stories of two lines, sentences."""
+    """Yield requests for poems, two-line stories and sentences."""
     if family == "haiku":
         for topic in stories.topics():
-            for i in range(
-                3
-            ):  # a topic has several poems; they share its key, so that a held-out topic is held out whole
+            for i in range(3):  # the poems of a topic share its key, so that no poem on a held-out topic is trained
                 yield Item(
                     f"topic|{topic}",
                     {"x": topic},
@@ -183,7 +184,7 @@ def create_items(family: str) -> Iterator[Item]:
 
 
 def classify_items(family: str) -> Iterator[Item]:
-    """Sentiment of a review, category of a thing, language of a word."""
+    """Yield classification tasks: sentiment of a review, category of a thing, language of a word."""
     if family == "sentiment":
         for row in facts.table("reviews"):
             yield Item(
@@ -193,13 +194,13 @@ def classify_items(family: str) -> Iterator[Item]:
                 check("choice", options=["positive", "negative"], answer=row["sentiment"]),
             )
     elif family == "category":
-        kinds = sorted({row["category"] for row in facts.table("nouns")})
+        categories = sorted({row["category"] for row in facts.table("nouns")})
         for row in facts.table("nouns"):
             yield Item(
                 f"category|{row['singular']}",
                 {"x": row["singular"]},
                 row["category"],
-                check("choice", options=kinds, answer=row["category"]),
+                check("choice", options=categories, answer=row["category"]),
             )
     else:
         for row in facts.table("spanish"):

@@ -1,11 +1,12 @@
-"""Data and tests for tunings with an aim of their own: poems (a domain), exclamations (a style), topics (labels).
+"""Make data for other fine-tuning objectives: poems (a domain), exclamation marks (a style), topics (labels).
 
-What is tested was held out by the same hash as in tasks: the topics of the poems, the facts of the openings and of the sentences to classify.
+Test data are held out by the hash of :mod:`workbench.pocket.splits`: the topics of the poems, the facts of the openings and of the
+sentences to classify.
 """
 
 import re
 
-from workbench.pocket import facts, tasks
+from workbench.pocket import facts, splits, task_rows, tasks
 from workbench.pocket.documents import genres, stories
 
 TOPICS = {
@@ -16,52 +17,50 @@ TOPICS = {
     "chemistry": ("elements", "materials"),
     "language": ("opposites", "spanish", "nouns", "verbs", "adjectives"),
 }
-
-
-"""What a text can be about, and the tables whose facts are about it."""
+"""Label of a sentence → the fact tables that belong to it."""
 
 
 SEEDS = {"train": 11, "dev": 12, "test": 13}
 
 
 def poems(split: str, count: int, haiku: int = 4) -> list[str]:
-    """Pages of a book of haiku: `haiku` of them a page, about topics of the split, without the titles that they have in the corpus."""
+    """Return `count` pages with `haiku` poems each, about topics of the split, without the titles that they have in the corpus."""
     writer = genres.Writer(SEEDS[split])
     topics = genres.deal(
-        writer.rng, [topic for topic in stories.topics() if tasks.key_split(f"topic|{topic}") == split]
+        writer.rng, [topic for topic in stories.topics() if splits.key_split(f"topic|{topic}") == split]
     )
     return ["\n\n".join(stories.haiku(writer.rng, next(topics)) for _ in range(haiku)) for _ in range(count)]
 
 
 def exclaimed(count: int) -> list[str]:
-    """Small stories and sentences about things, which tell no fact, with an exclamation mark for every full stop."""
+    """Return small stories that contain no facts, with exclamation marks in place of full stops."""
     writer = genres.Writer(SEEDS["train"])
     return [re.sub(r"\.(?=\s|$)", "!", stories.scene(writer)) for _ in range(count)]
 
 
 def openings(split: str, count: int) -> list[dict]:
-    """Sentences that end before their last words, about facts; whoever goes on is to end every sentence with an exclamation mark."""
+    """Return sentences about facts without their last words; the continuation must end every sentence with an exclamation mark."""
     return [row | {"check": {"name": "exclaims", "args": {}}} for row in tasks.cloze(split, count)]
 
 
 def topic_sentences(split: str, count: int) -> list[dict]:
-    """Sentences to classify by what they are about: the `text`, its `label` (of TOPICS), and a row that asks for the label in words.
+    """Return rows to classify by topic: `text`, its `label` (a key of TOPICS), and messages that ask for the label in words.
 
-    A sentence tells a fact of the split in a wording of the split: neither stands in another split. The labels take turns.
+    Both the fact and its wording belong to the split and occur in no other split. The labels take turns.
     """
-    found = {label: (1.0, iter(_told(label, split))) for label in TOPICS}
-    return tasks.interleave(found, count)
+    found = {label: (1.0, iter(_labelled(label, split))) for label in TOPICS}
+    return task_rows.interleave(found, count)
 
 
-def _told(label: str, split: str) -> list[dict]:
+def _labelled(label: str, split: str) -> list[dict]:
     rows = []
     for relation in facts.relations().values():
         if relation.table in TOPICS[label]:
-            wordings = tasks.parts(relation.statements, f"topic|{relation.name}")
-            told = [f for f in facts.facts(relation.name) if tasks.item_split(f) == split]
+            wordings = splits.option_splits(relation.statements, f"topic|{relation.name}")
+            known = [f for f in facts.facts(relation.name) if splits.item_split(f) == split]
             rows += [
                 _topic_row(facts.sentence(facts.say(w, f)), label, split)
-                for f in told
+                for f in known
                 for w in wordings
                 if wordings[w] == split
             ]

@@ -1,4 +1,4 @@
-"""Tools that really run in the pocket world, and whole conversations with them, scored by their last answer."""
+"""Run the tools of the pocket world, and score whole conversations with them by their last answer."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from workbench.pocket import dialogue_items, graders
 from workbench.store import Run, Store
 
 UNSOUND = ("no JSON", "unknown tool", "wrong arguments")
-
-
-"""Failures of a call's form; a sound call can still ask for a thing that has no price."""
+"""Failures of a call's form; a sound call can still ask for an item that has no price."""
 
 
 def functions() -> dict[str, Callable[[str], str]]:
-    """What runs when a model calls one of the tools of the rows: the calculator, and the price list."""
+    """Return the functions that run when a model calls a tool of the rows: the calculator and the price list."""
     prices = {
-        call["arguments"]["item"]: said for call, _, _, said, _ in dialogue_items.calls() if call["name"] == "look_up"
+        call["arguments"]["item"]: price for call, _, _, price, _ in dialogue_items.calls() if call["name"] == "look_up"
     }
     return {"calculator": tool_use.calculator, "look_up": tool_use.look_up(prices)}
 
@@ -34,18 +32,18 @@ def play_tools(
     rows: Sequence[dict],
     max_new_tokens: int = scoring.REPLY_TOKENS,
 ) -> pd.DataFrame:
-    """Let the model answer rows that ask for a tool call, with tools that run, until it says something to the user.
+    """Let the model answer rows that ask for a tool call, with tools that run, until it answers the user.
 
     Returns:
-        A row a prompt: index, family, prompt; said (its turns and those of the tools, a line each), response (the last turn),
-        expected (what the right call returns), failure (of its first failed call, or ""), sound (it called, and every call was
-        JSON that named a tool and had arguments of the right types), correct (it ended with an answer that says what was expected).
+        One row per prompt: index, family, prompt; said (the turns of the model and of the tools, one per line), response (the last
+        turn), expected (what the right call returns), failure (of the first failed call, or ""), sound (there was a call, and every call
+        was JSON that named a tool, with arguments of the right types), correct (the last answer contains what was expected).
 
     Raises:
-        InputError: no row, or a row whose check is no tool call.
+        InputError: there are no rows, or the check of a row is not tool_call.
     """
     if not rows or any(row["check"]["name"] != "tool_call" for row in rows):
-        raise InputError("tool conversations need one row or more, each with the check tool_call; leave other rows out")
+        raise InputError("tool conversations need at least one row, all with the check tool_call; leave other rows out")
     run = functions()
     asked = [row["messages"][:-1] for row in rows]
     records = []
@@ -72,7 +70,7 @@ def play_tools(
 
 
 def score_tools(run: Run, rows: Sequence[dict], store: Store | None = None) -> pd.DataFrame:
-    """Table of :func:`play_tools` for a run; kept with the run."""
+    """Return the table of :func:`play_tools` for a run; it is stored with the run."""
 
     def make() -> pd.DataFrame:
         return play_tools(*adapters.load_any(run), rows)

@@ -70,7 +70,7 @@ def dpo(
             f"DPO goes on from a finished SFT run, which is its reference as well; {sft_run!r} is none: pass what train.sft "
             "returns as sft_run"
         )
-    validation.require_valid(validation.find_unpaired(rows))
+    validation.require_valid(preference_validation.find_unpaired(rows))
     require_tracker(report_to)
     store = store or Store()
     require_no_leaks_once(rows, evaluation, store)

@@ -1,0 +1,159 @@
+"""Do the work of the commands sft and dpo, and yield what they print, line by line."""
+
+from collections.abc import Iterator
+
+from workbench import distributed, hub, profiles
+from workbench.config import DPOSpec, SFTSpec
+from workbench.data import content, decontamination, reading, templates, validation
+from workbench.errors import InputError
+from workbench.models import adapters, generation, loading
+from workbench.store import Run
+from workbench.train import preference, supervised
+
+NEW_TOKENS = 64
+"""Longest sample answer, in tokens."""
+
+
+def sft_lines(
+    source: str,
+    base: str | None,
+    fields: dict,
+    fraction: float,
+    drop_bad: bool,
+    samples: int,
+    report_to: str = "none",
+) -> Iterator[str]:
+    """Train on `source` and yield each line to print as soon as it is known.
+
+    Args:
+        base: model folder or Hub id; None is the pocket base.
+        fields: fields of the SFTSpec as the user typed them.
+        fraction: share of the rows held out from training; the loss and the sample answers are measured on them.
+        drop_bad: leave out rows that cannot be used instead of raising.
+        samples: how many held-out prompts are answered.
+        report_to: a tracker, see :func:`workbench.train.supervised.sft`.
+
+    Raises:
+        InputError: data, base or fields cannot be used; raised before anything is trained.
+    """
+    _require_fraction(fraction)
+    spec = SFTSpec.of(base=str(base or profiles.get("pocket").base), **fields)
+    loaded = reading.load(source, drop_bad=drop_bad)
+    yield from data_lines(source, loaded)
+    if "messages" not in loaded.rows.column_names:
+        raise InputError(
+            f"{source}: preference pairs (chosen, rejected) are for `workbench dpo`; sft needs one answer per prompt"
+        )
+    findings = validation.validate(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length)
+    yield from finding_lines(findings)
+    validation.require_valid(findings)
+    rows, held_out = decontamination.hold_out(loaded.rows, fraction, spec.seed)
+    yield f"{'training':<12}{spec.method} of {spec.base} on {len(rows):,} rows, {len(held_out):,} held out"
+    run = supervised.sft(spec, rows, held_out=held_out, report_to=report_to)
+    before, after = run.scores["held_out_before"], run.scores["held_out_after"]
+    yield f"{'loss':<12}{before:.3f} before, {after:.3f} after (nats per token of the held-out answers)"
+    yield f"{'run':<12}{run.path}"
+    if distributed.is_main_process():
+        yield from answer_lines({"base": None, "tuned": run}, held_out, samples, "data")
+
+
+def dpo_lines(source: str, start: Run, fields: dict, fraction: float, drop_bad: bool, samples: int) -> Iterator[str]:
+    """Train the model of the SFT run `start` on the pairs in `source` and yield each line to print as soon as it is known.
+
+    Args:
+        fields: fields of the DPOSpec as the user typed them.
+        fraction: share of the pairs held out from training; their prompts are the ones that are answered.
+        drop_bad: leave out pairs that cannot be used, and those whose two answers are the same.
+        samples: how many held-out prompts are answered.
+
+    Raises:
+        InputError: pairs or fields cannot be used; raised before anything is trained.
+    """
+    _require_fraction(fraction)
+    spec = DPOSpec(**fields)
+    loaded = reading.load(source, drop_bad=drop_bad)
+    rows = loaded.rows
+    yield from data_lines(source, loaded)
+    if "chosen" not in rows.column_names:
+        raise InputError(f"{source}: one answer per prompt is for `workbench sft`; dpo needs pairs (chosen, rejected)")
+    findings = validation.validate(rows, loading.load_tokenizer(start.adapter), spec.max_length)
+    yield from finding_lines(findings)
+    validation.require_valid(findings)
+    same = {i for finding in findings if finding.code == "chosen-is-rejected" for i in finding.rows}
+    if drop_bad and same:
+        rows = rows.select([i for i in range(len(rows)) if i not in same])
+        yield f"{'':<12}{len(same):,} pairs left out, {len(rows):,} kept"
+    rows, held_out = decontamination.hold_out(rows, fraction, spec.seed)
+    yield f"{'training':<12}{spec.loss} from {start.id} on {len(rows):,} pairs, {len(held_out):,} held out"
+    run = preference.dpo(spec, rows, sft_run=start)
+    for line in preference.dpo_panel(run).itertuples():
+        verdict = f", {line.verdict}" if line.verdict else ""
+        yield f"{'result':<12}{line.question}: {line.value:.3f} {line.unit}{verdict}"
+    yield f"{'run':<12}{run.path}"
+    asked = [row | {"messages": row["prompt"] + row["chosen"]} for row in held_out]
+    yield from answer_lines({"SFT": start, "DPO": run}, asked, samples, "chosen")
+
+
+def _require_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise InputError(f"--hold-out {fraction} must be between 0 and 1; 0.1 holds out every tenth row")
+
+
+def data_lines(source: str, loaded: reading.Loaded) -> Iterator[str]:
+    """Yield what was read: rows, format, notes."""
+    yield f"{'data':<12}{source}: {len(loaded.rows):,} rows, format {loaded.format}"
+    yield from (f"{'':<12}{note}" for note in loaded.notes)
+
+
+def finding_lines(findings: list[validation.Finding]) -> Iterator[str]:
+    """Yield one line per finding of the validation."""
+    yield from (f"{'validation':<12}{finding.level}: {finding.text}" for finding in findings)
+    if not findings:
+        yield f"{'validation':<12}no problems found"
+
+
+def answer_lines(models: dict[str, Run | None], rows, samples: int, reference: str) -> Iterator[str]:
+    """Yield prompts with the answers of several models and, under the name `reference`, the last turn of the row.
+
+    models: name → run; None is the base of the last run, which continues the prompt as plain text.
+    """
+    *_, last = models.values()
+    tokenizer = loading.load_tokenizer(last.adapter)
+    asked = _that_fit(rows, samples, tokenizer, last)
+    if not asked:
+        return
+    texts = [content.plain_prompt(row) for row, _ in asked]
+    replies = {}
+    for name, run in models.items():
+        if run:
+            model, prompts = adapters.load_tuned(run)[0], [ids for _, ids in asked]
+        else:
+            # In 4 bits where the tuned one is: in full precision it may not fit into memory beside it.
+            quantized = last.spec["method"] == "qlora"
+            model = loading.load_base(last.spec["base"], quantized, revision=last.spec["revision"])
+            prompts = [generation.text_ids(tokenizer, f"{text}\n") for text in texts]
+        replies[name] = generation.generate(model, tokenizer, prompts, NEW_TOKENS)
+    for i, (row, _) in enumerate(asked):
+        yield f"\n{'prompt':<9}{_indented(texts[i])}"
+        for name, each in replies.items():
+            yield f"{name:<9}{_indented(each[i].text)}{'' if each[i].stopped or not models[name] else ' …'}"
+        yield f"{reference:<9}{_indented(content.message_text(row['messages'][-1]))}"
+
+
+def _that_fit(rows, samples: int, tokenizer, run: Run) -> list[tuple[dict, list[int]]]:
+    """Return the first `samples` rows whose prompt leaves room to answer in the context, with the prompt's token ids."""
+    room = loading.context_length(hub.fetch(run.spec["base"], run.spec["revision"])) - NEW_TOKENS
+    found = []
+    for row in rows:
+        if len(found) == samples:
+            break
+        ids = templates.prompt_ids(tokenizer, row["messages"][:-1], content.row_tools(row))
+        if len(ids) <= room:
+            found.append((row, ids))
+    return found
+
+
+def _indented(text: str, most: int = 400) -> str:
+    """Return the text, cut to `most` characters, with later lines indented to the column of the first."""
+    text = text.strip() or "(nothing)"
+    return (text if len(text) <= most else text[:most] + " …").replace("\n", "\n" + " " * 9)

@@ -1,0 +1,24 @@
+"""What a finding of validation is: how bad, what it is, which rows have it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of the data or the tokenizer, or one fact about them."""
+
+    level: str
+    """"error" (training makes no sense), "warning" (costs quality) or "note" (worth knowing)."""
+    code: str
+    """A short name that does not change: "truncated"."""
+    text: str
+    """One line: what it is, how many rows have it, and the fix."""
+    rows: tuple[int, ...] = ()
+    """Positions of these rows, from 0."""
+
+
+def finding(level: str, code: str, rows: Iterable[int], text: str) -> list[Finding]:
+    """Return a list with one finding, or an empty one if no row has it; "{n}" in the text becomes the number of rows."""
+    rows = tuple(dict.fromkeys(rows))
+    return [Finding(level, code, text.replace("{n}", f"{len(rows):,}"), rows)] if rows else []
