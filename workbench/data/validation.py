@@ -52,14 +52,28 @@ def validate(
         max_length: number of tokens after which the trainer cuts a row.
         trainable: under LoRA the ids of the tokens whose embeddings are trained; None where all are.
     """
+    return encode_and_validate(rows, tokenizer, max_length, trainable=trainable)[1]
+
+
+def encode_and_validate(
+    rows: Iterable[dict],
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    trainable: Collection[int] | None = None,
+) -> tuple[list[EncodedConversation], list[Finding]]:
+    """Return what :func:`validate` finds behind the tokenized conversations, so that a training need not tokenize them again.
+
+    There are no conversations where one of them cannot be tokenized; then the findings hold an error.
+    """
     rows = list(rows)
     if not rows:
-        return [Finding("error", "no-rows", "there are no rows to train on")]
+        return [], [Finding("error", "no-rows", "there are no rows to train on")]
     if not all(row.get("messages") for row in rows) and (broken := preference_validation.find_unpaired(rows)):
-        return broken
+        return [], broken
     if tokenizer.chat_template is None:
         fix = "add one with data.with_template, or take a base whose tokenizer has one"
-        return [Finding("error", "no-template", f"the tokenizer has no chat template; {fix}")]
+        return [], [Finding("error", "no-template", f"the tokenizer has no chat template; {fix}")]
     encoded = []
     for i, row in enumerate(rows):
         for each in content.conversations(row):
@@ -68,7 +82,7 @@ def validate(
                 ids, mask = templates.encode(tokenizer, messages, content.row_tools(row))
             except TemplateError as error:
                 text = f"the chat template refuses a conversation ({error}); change its turns or the template"
-                return [Finding("error", "template-refuses", text, (i,))]
+                return [], [Finding("error", "template-refuses", text, (i,))]
             encoded.append(EncodedConversation(i, messages, ids, mask))
     findings = [
         *_lengths(encoded, max_length),
@@ -79,7 +93,7 @@ def validate(
         *preference_validation.same_answers(rows),
         *preference_validation.answer_lengths(encoded),
     ]
-    return sorted(findings, key=lambda each: ("error", "warning", "note").index(each.level))
+    return encoded, sorted(findings, key=lambda each: ("error", "warning", "note").index(each.level))
 
 
 def require_valid(findings: list[Finding]) -> None:
