@@ -57,7 +57,7 @@ def test_method_and_rank_are_read_off_the_model(tuned, method):
 def trainer_for(run, spec, pairs, out):
     model, tokenizer = adapters.load_tuned(run, trainable=True)
     reference = adapters.load_tuned(run, trainable=True)[0] if run.spec["method"] == "full" else None
-    return preference.make_trainer(spec, model, tokenizer, pairs, out, [], reference=reference)
+    return preference.make_trainer(spec, model, tokenizer, to_trl(pairs), out, [], reference=reference)
 
 
 def likelihood(run, pairs, side):

@@ -59,7 +59,7 @@ def spec_for(base, method="lora", **fields):
 def trainer_for(spec, rows, out):
     tokenizer = loading.load_tokenizer(spec.base)
     model = loading.load_base(spec.base, spec.method == "qlora", "cpu")
-    return supervised.make_trainer(spec, model, tokenizer, rows, out, []), tokenizer
+    return supervised.make_trainer(spec, model, tokenizer, supervised.tokenized(tokenizer, rows), out, []), tokenizer
 
 
 def weights(run):
@@ -158,7 +158,7 @@ def test_long_rows_take_turns_within_a_step_and_train_the_same(tiny_base, tmp_pa
     """Attention over all rows of a step in one line costs the square of their tokens together."""
     made = []
     for turn in (10**6, 120):
-        monkeypatch.setattr(supervised, "TURN_TOKENS", turn)
+        monkeypatch.setattr(supervised, "TOKENS_PER_FORWARD", turn)
         trainer, _ = trainer_for(spec_for(tiny_base), make_rows(13), tmp_path)
         trainer.train()
         made.append((trainer.args, [p.detach() for p in trainer.model.parameters() if p.requires_grad]))
@@ -170,7 +170,7 @@ def test_long_rows_take_turns_within_a_step_and_train_the_same(tiny_base, tmp_pa
 
 @pytest.mark.parametrize(("rows", "length", "micro"), [(8, 50, 8), (8, 51, 4), (6, 101, 3), (4, 390, 1), (4, 900, 1)])
 def test_a_turn_is_the_most_rows_that_divide_the_step_and_fit(rows, length, micro):
-    found = supervised.in_turns(rows, length)
+    found = supervised.micro_batches(rows, length)
     assert found == {"per_device_train_batch_size": micro, "gradient_accumulation_steps": rows // micro}
 
 
@@ -293,6 +293,17 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_end(tiny_base, tmp_path, m
     assert run.scores["tokens"] == whole.scores["tokens"]
     assert store.unfinished() == [] and not (run.path / "checkpoints").exists()
     assert signal.getsignal(signal.SIGINT) is usual
+
+
+def test_a_turn_of_weight_0_is_read_and_not_learned(tiny_base, tmp_path):
+    turns = [("user", "red"), ("assistant", "RED"), ("user", "blue"), ("assistant", "BLUE")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    messages[1]["weight"] = 0
+    trainer, tokenizer = trainer_for(spec_for(tiny_base), [{"messages": messages}], tmp_path)
+    batch = trainer.data_collator([trainer.train_dataset[0]])
+    learned = tokenizer.decode([token for token in batch["labels"][0].tolist() if token != -100])
+    assert "BLUE" in learned and "RED" not in learned
+    assert "RED" in tokenizer.decode(batch["input_ids"][0])
 
 
 def test_ctrl_c_in_the_last_step_leaves_a_finished_run(tiny_base, tmp_path, monkeypatch):

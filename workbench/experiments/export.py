@@ -107,7 +107,7 @@ def agreement(
 ) -> float:
     """Return the share of the answers' tokens at which two models have the same most likely token, under teacher forcing."""
     same = count = 0
-    scored = logprobs.encode_answers(tokenizer, rows, 1024)
+    scored = logprobs.encode_rows(tokenizer, rows, 1024)
     for _, tokens, logits in logprobs.predictions([a, b], scored):
         first, second = (each.argmax(-1).cpu() for each in logits)
         same, count = same + int((first == second).sum()), count + len(tokens)

@@ -24,10 +24,10 @@ Scored = tuple[Sequence[int], Sequence[int]]
 """Token ids of one text, and a mask of the same length: 1 on each token whose prediction counts. The first token has none."""
 
 
-def encode_answers(
-    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int
+def encode_rows(
+    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int | None = None
 ) -> list[Scored]:
-    """Tokenise conversations (the chosen answer of a preference pair), cut at `max_length` tokens; the answers count."""
+    """Tokenize conversations (of a preference pair the one with the chosen answer), cut at `max_length` tokens; answers count."""
     encoded = (templates.encode(tokenizer, content.conversation(row), content.row_tools(row)) for row in rows)
     return [(ids[:max_length], mask[:max_length]) for ids, mask in encoded]
 
@@ -122,4 +122,4 @@ def supervised_loss(
     batch_size: int | None = None,
 ) -> float:
     """Mean loss over all tokens of the rows' answers, in nats per token; the Trainer's eval_loss depends on the batch size, this does not."""
-    return mean_loss(model, encode_answers(tokenizer, rows, max_length), batch_size)
+    return mean_loss(model, encode_rows(tokenizer, rows, max_length), batch_size)

@@ -101,7 +101,7 @@ def make_trainer(
     spec: DPOSpec,
     model: torch.nn.Module,
     tokenizer: transformers.PreTrainedTokenizerBase,
-    rows: datasets.Dataset,
+    dataset: datasets.Dataset,
     out: Path,
     callbacks: list[transformers.TrainerCallback],
     quiet: bool = True,
@@ -114,7 +114,7 @@ def make_trainer(
         reference: a second copy of a model without an adapter, which has nothing else to be compared with.
     """
     start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
-    settings = trainer_arguments(spec, model, len(rows), out, quiet)
+    settings = trainer_arguments(spec, model, len(dataset), out, quiet)
     if model.device.type == "cuda":
         # both answers of a pair are read at a time
         settings |= memory_arguments(spec, model, *method_of(model), 2 * spec.max_length, spec.batch_size)
@@ -125,7 +125,7 @@ def make_trainer(
         max_length=spec.max_length,
     )
     trainer = trl.DPOTrainer(
-        model=model, ref_model=reference, args=arguments, train_dataset=to_trl(rows), processing_class=tokenizer,
+        model=model, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=tokenizer,
         callbacks=callbacks,
     )  # fmt: skip
     fix_dpo_trainer(trainer, start if reference is None else {})
@@ -198,11 +198,12 @@ def _train_on_pairs(
     validation.require_valid(findings)
     keeper = CheckpointCallback(save_every)
     reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
+    dataset = to_trl(rows)
     trainer = make_trainer(
         spec,
         model,
         tokenizer,
-        rows,
+        dataset,
         work / "checkpoints",
         [keeper, FirstLossCallback(first_loss(spec), _near)],
         quiet,
@@ -212,7 +213,7 @@ def _train_on_pairs(
     log = run_to_end(trainer, keeper, work)
     if not full:
         trainer.model.delete_adapter("ref")
-    save_run(trainer, tokenizer, rows, work)
+    save_run(trainer, tokenizer, dataset, work)
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {

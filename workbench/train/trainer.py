@@ -210,14 +210,17 @@ def run_to_end(trainer: transformers.Trainer, keeper, work: Path) -> pd.DataFram
 
 
 def save_run(
-    trainer: transformers.Trainer, tokenizer: transformers.PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path
+    trainer: transformers.Trainer,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    dataset: datasets.Dataset,
+    work: Path,
 ) -> None:
-    """Write what was trained with its tokenizer, and the rows as TRL takes them; pieces that lie in several processes are gathered."""
+    """Write the trained weights with their tokenizer, and the rows as :func:`to_trl` returns them; weights split by FSDP are gathered."""
     state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     if distributed.is_main_process():
         trainer.model.save_pretrained(work / "adapter", state_dict=state)
         tokenizer.save_pretrained(work / "adapter")
-        to_trl(rows).to_parquet(work / ROWS_FILE)
+        dataset.to_parquet(work / ROWS_FILE)
 
 
 def _turns(messages: list[dict]) -> list[dict]:
