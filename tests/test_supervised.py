@@ -16,6 +16,7 @@ import trl.trainer.utils
 from bitsandbytes.nn import Linear4bit
 from conftest import make_rows
 from datasets import Dataset
+from safetensors.torch import load_file
 
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import decontamination, templates
@@ -304,6 +305,15 @@ def test_a_turn_of_weight_0_is_read_and_not_learned(tiny_base, tmp_path):
     learned = tokenizer.decode([token for token in batch["labels"][0].tolist() if token != -100])
     assert "BLUE" in learned and "RED" not in learned
     assert "RED" in tokenizer.decode(batch["input_ids"][0])
+
+
+def test_a_training_that_diverges_stops_with_a_line_and_keeps_its_last_checkpoint(tiny_base, tmp_path):
+    spec, store = spec_for(tiny_base, "full", learning_rate=1e30, warmup=0.9, max_steps=10), Store(tmp_path)
+    with pytest.raises(InputError, match="the loss is nan at step .* lower learning_rate"):
+        supervised.sft(spec, make_rows(24), store=store, quiet=True, save_every=0)
+    (partial,) = store.root.glob("*.partial")
+    saved = load_file(next(partial.glob("checkpoints/*/model.safetensors")))
+    assert store.runs() == [] and all(value.isfinite().all() for value in saved.values())
 
 
 def test_ctrl_c_in_the_last_step_leaves_a_finished_run(tiny_base, tmp_path, monkeypatch):

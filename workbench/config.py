@@ -1,4 +1,4 @@
-"""What a training is, in full: frozen specs whose hash names the run."""
+"""Specify a training in full: frozen specs whose hash names the run."""
 
 import dataclasses
 import math
@@ -27,7 +27,7 @@ LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 @dataclass(frozen=True)
 class SFTSpec:
-    """One supervised fine-tuning, in full: equal specs on equal rows give the same run."""
+    """Specify one supervised fine-tuning in full: equal specs on equal rows give the same run."""
 
     base: str
     """Base model: a folder or a Hub id."""
@@ -46,13 +46,13 @@ class SFTSpec:
     max_steps: int | None = None
     """Optimizer steps, whatever the number of rows."""
     max_tokens: int | None = None
-    """Tokens to read, prompts included, to the nearest step of mean length: for comparisons at equal cost, whatever rows are long."""
+    """Tokens to read, prompts included, to the nearest step of mean length: for comparisons at equal cost, however long the rows are."""
     batch_size: int = 16
-    """Rows an optimizer step."""
+    """Rows per optimizer step."""
     micro_batch_size: int | None = None
     """Rows at a time, if fewer than batch_size: the same gradient. None takes what is fast on a CPU, and what memory holds on a GPU."""
     max_length: int = 512
-    """Tokens a row; what is longer is cut at the end and loses its end token (the doctor warns)."""
+    """Tokens per row; what is longer is cut at the end and loses its end token (validation warns)."""
     warmup: float = 0.05
     """Fraction of the steps in which the learning rate rises from 0."""
     scheduler: str = "cosine"
@@ -96,18 +96,18 @@ class SFTSpec:
 
 @dataclass(frozen=True)
 class DPOSpec:
-    """One training on preference pairs, in full: equal specs on equal pairs and the same SFT run give the same run.
+    """Specify one training on preference pairs in full: equal specs on equal pairs and the same SFT run give the same run.
 
     The model, its method (full, LoRA, QLoRA) and the rank are those of the SFT run.
     """
 
     loss: str = "sigmoid"
     """"sigmoid" is DPO (Rafailov et al. 2023, arXiv 2305.18290); "ipo" aims at a margin instead of ever more of it (Azar et al. 2023,
-    arXiv 2310.12036); "sigmoid_norm" is DPO on log-probabilities a token, so that length does not count (Meng et al. 2024, arXiv
+    arXiv 2310.12036); "sigmoid_norm" is DPO on log-probabilities per token, so that length does not count (Meng et al. 2024, arXiv
     2405.14734); "sft" is the control: the chosen answers alone, on the same rows in the same order."""
     beta: float = 0.1
-    """How dear it is to leave the SFT model: higher stays nearer. For "ipo" the margin aimed at is 1 / (2 beta) a token, for
-    "sigmoid_norm" log-probabilities a token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""
+    """Strength of the KL penalty to the reference model: higher stays closer to the SFT model. For "ipo" the margin aimed at is 1 / (2 beta) per token, for
+    "sigmoid_norm" log-probabilities per token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""
     learning_rate: float = 5e-5
     """Peak learning rate; 10 to 40 times below that of the SFT, or answers fall apart. Bigger models want 10 times less."""
     epochs: float = 1.0
@@ -115,11 +115,11 @@ class DPOSpec:
     max_steps: int | None = None
     """Optimizer steps, whatever the number of pairs."""
     batch_size: int = 16
-    """Pairs an optimizer step."""
+    """Pairs per optimizer step."""
     micro_batch_size: int | None = None
     """Pairs at a time, if fewer than batch_size: the same gradient with less memory and more time."""
     max_length: int = 512
-    """Tokens of prompt and answer; what is longer is cut at the end (the doctor warns)."""
+    """Tokens of prompt and answer; what is longer is cut at the end (validation warns)."""
     warmup: float = 0.1
     """Fraction of the steps in which the learning rate rises from 0."""
     scheduler: str = "cosine"

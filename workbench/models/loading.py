@@ -1,4 +1,4 @@
-"""Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
+"""Load a base model and its tokenizer from a local folder or the Hub, in full precision or in 4-bit NF4."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_pretrained(kind: type, folder: str | Path, **settings):
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which says the same."""
+    """Return a hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which identifies the same."""
     if known := hub.snapshot_commit(folder):
         return known
     digest = hashlib.sha256()
@@ -55,12 +55,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def context_length(folder: Path) -> int:
-    """Tokens that a model was made to read at once."""
+    """Return the number of tokens that a model was made to read at once."""
     return read_pretrained(transformers.AutoConfig, folder).get_text_config().max_position_embeddings
 
 
 def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:
-    """Tokenizer of ``base`` with the chat template that marks answers, and with a pad token that is not its end token.
+    """Load the tokenizer of ``base``, with a chat template that marks answers and a pad token that is not its end token.
 
     Raises:
         InputError: no tokenizer there, or one that no chat template fits.
@@ -185,12 +185,12 @@ def _require_whole(model: transformers.PreTrainedModel, found: dict) -> None:
 
 
 def default_device() -> str:
-    """Device to train and answer on: "cuda" where there is a usable GPU, else "cpu"."""
+    """Return the device to train and answer on: "cuda" where there is a usable GPU, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def compute_dtype(device: str) -> torch.dtype:
-    """fp32 on a CPU (bf16 is emulated on most and slower), bf16 on a GPU that has it, else fp16."""
+    """Return fp32 on a CPU (most emulate bf16, which is slower), bf16 on a GPU that has it, else fp16."""
     if device == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -1,4 +1,4 @@
-"""A supervised run as a YAML file with which TRL's own command line repeats it: ``trl sft --config sft.yaml``."""
+"""Write a supervised run as a YAML file with which TRL's own command line repeats it: ``trl sft --config sft.yaml``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.runs import ROWS_FILE, Run
 
-# The arguments of SFTConfig by which a run is told; a run records the values that TRL was given.
+# The arguments of SFTConfig that describe a run, which records the values that TRL was given.
 ARGUMENTS = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "num_train_epochs", "max_steps",
     "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "bf16", "fp16", "use_cpu", "activation_checkpointing",
@@ -35,14 +35,14 @@ DIFFERS = """
 
 
 def plain_arguments(arguments: trl.SFTConfig) -> dict:
-    """The values of :data:`ARGUMENTS` as plain data."""
+    """Return the values of :data:`ARGUMENTS` as plain data."""
     values = {name: getattr(arguments, name) for name in ARGUMENTS}
     return {name: getattr(value, "value", value) for name, value in values.items()}
 
 
 @environment.few_progress_bars()
 def write_trl_yaml(run: Run, folder: str | Path) -> Path:
-    """Write ``sft.yaml`` with the rows and the chat template beside it; returns the path of the YAML.
+    """Write ``sft.yaml`` with the rows and the chat template beside it, and return the path of the YAML.
 
     Raises:
         InputError: no supervised run, or one of an older version, which kept neither rows nor arguments.
@@ -67,7 +67,7 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
 
 
 def trl_config(run: Run) -> dict:
-    """The fields of the YAML: the base, the rows, LoRA and quantisation, and all of :data:`ARGUMENTS`."""
+    """Return the fields of the YAML: base, rows, LoRA and quantisation, and all of :data:`ARGUMENTS`."""
     spec, given = run.spec, run.record["trl"]
     base = Path(spec["base"])
     settings = {
