@@ -251,7 +251,7 @@ ANSWER = PAIR["chosen"]
 @pytest.mark.parametrize(
     "pairs, says",
     [
-        ([PAIR, {**PAIR, "rejected": None}], r"no-pair: 1 rows lack one of prompt, chosen and rejected .* \(first rows\[1\]\)"),
+        ([PAIR, {**PAIR, "rejected": None}], r"no-pair: one of prompt, chosen and rejected .* is missing in 1 row; .* \(first rows\[1\]\)"),
         ([PAIR, {"prompt": PAIR["prompt"], "chosen": ANSWER}], r"no-pair: .*rows\[1\]"),
         (list(make_rows(2)), r"no-pair: 2 rows .*rows\[0\]"),
         ([{**PAIR, "chosen": "RED"}], r"no-pair: .* \(each a list of messages\)"),

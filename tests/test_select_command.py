@@ -31,7 +31,7 @@ def source(tmp_path):
 
 
 def lines(source, tiny_base, by, size=2, good=None, out=None):
-    return list(selection.select_rows(reading.load(source), by, size, str(tiny_base), good, out, 3))
+    return list(selection.select_rows(reading.load(source), by, size, str(tiny_base), good, out, False, 3))
 
 
 def call(*words, code=0):
@@ -130,3 +130,23 @@ def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, 
     config.write_text(f"by: longest\nsize: 1\nbase: {tiny_base}\n")
     text = call(source, "--config", config, "--set", "size=2", "--dry-run")
     assert "nothing was scored" in text and "⟦Oslo<|im_end|>⟧" in text
+
+
+def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tmp_path, tiny_base):
+    def talk(system):
+        return {
+            "messages": [
+                {"role": "user", "content": "Who?"},
+                {"role": system, "content": "Be."},
+                {"role": "assistant", "content": "I."},
+            ]
+        }
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in (talk("system"), talk("user"), talk("user"))))
+    with pytest.raises(
+        InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of rows\[0\]"
+    ):
+        lines(str(path), tiny_base, "longest", size=1)
+    text = "\n".join(selection.select_rows(reading.load(path), "longest", 2, str(tiny_base), None, None, True, 3))
+    assert "dropped 1: the chat template refuses 1 row" in text and "selected    2 rows" in text

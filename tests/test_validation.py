@@ -78,7 +78,7 @@ def test_rows_that_the_template_refuses_are_named_with_row_and_field_and_the_oth
         "rejected": [ROWS[1]["messages"][1]],
     }
     [finding] = validation.validate([pair], tokenizer, 512)
-    assert "refuses 1 rows (first prompt + chosen of rows[0]" in finding.text
+    assert "refuses 1 row (first prompt + chosen of rows[0]" in finding.text
 
 
 def test_unusable_rows_can_be_dropped_and_a_note_says_which(tokenizer):
@@ -86,7 +86,7 @@ def test_unusable_rows_can_be_dropped_and_a_note_says_which(tokenizer):
     rows, findings = validation.validate_and_drop(reading.to_dataset([critic, *ROWS]), tokenizer, 512)
     assert list(rows["messages"]) == [each["messages"] for each in ROWS] and codes(findings) == set()
     assert find("dropped", findings).text == (
-        'dropped 1 of 5 rows: the chat template refuses 1 rows (first messages of rows[0]: role "critic" in turn 1)'
+        'dropped 1 of 5 rows: the chat template refuses 1 row (first messages of rows[0]: role "critic" in turn 1)'
     )
     rows, findings = validation.validate_and_drop(reading.to_dataset([critic]), tokenizer, 512)
     assert len(rows) == 1 and codes(findings, "error") == {"template-refuses"}  # nothing would be left
@@ -133,7 +133,7 @@ def test_markers_of_other_chat_templates_in_the_text_are_a_warning(tokenizer, te
 def test_markers_are_counted_once_per_row_and_those_of_the_tokenizer_are_special_tokens(tokenizer):
     pair = pair_of(0, "<|eot_id|>Two.<|eot_id|>", "[INST] No.")
     findings = validation.validate([pair, pair_of(1, "Yes.", "No.")], tokenizer, 512)
-    assert "the text of 1 rows contains markers of a chat template (" in find("template-in-text", findings).text
+    assert "the text of 1 row contains markers of a chat template (" in find("template-in-text", findings).text
     findings = validation.validate([row("Hi.", "Ho.<|im_end|></tool_call>"), *ROWS], tokenizer, 512)
     assert (
         codes(findings) == {"special-in-text"}
@@ -155,10 +155,10 @@ def test_ordinary_text_has_no_markers(tokenizer):
 def test_counts_in_findings_of_pairs_count_pairs(tokenizer):
     long = pair_of(0, "Yes. " * 90, "No. " * 90)
     findings = validation.validate([long, pair_of(1, "Yes.", "No."), pair_of(2, "Yes!", "No!")], tokenizer, 100)
-    assert "of 1 rows are cut" in find("truncated", findings).text
+    assert "of 1 row are cut" in find("truncated", findings).text
     lost = {**long, "prompt": [{"role": "user", "content": "Name " * 90}]}
     findings = validation.validate([lost, pair_of(1, "Yes.", "No.")], tokenizer, 100)
-    assert find("answer-lost", findings).text.startswith("1 rows have no answer left")
+    assert find("answer-lost", findings).text.startswith("no answer is left in 1 row after")
     tokenizer.chat_template = templates.CHATML.replace(
         "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}", "{{- 'Answer:' -}}{%- endif -%}"
     )
@@ -345,3 +345,14 @@ def test_the_table_has_one_row_per_finding_errors_first_and_require_valid_names_
     )
     with pytest.raises(InputError, match="doubled-bos: .*; 1 more: empty-answer"):
         validation.require_valid(findings)
+
+
+def test_rows_in_which_every_answer_has_weight_0_are_found_and_a_last_answer_of_weight_0_is_not_a_fault(tokenizer):
+    def talk(*weights):
+        pairs = [row(f"Name {n} {weights}.", f"Here are {n} of them.")["messages"] for n in range(len(weights))]
+        for (_, answer), weight in zip(pairs, weights, strict=True):
+            answer["weight"] = weight
+        return {"messages": [turn for pair in pairs for turn in pair]}
+
+    findings = validation.validate([*ROWS, talk(1, 0), talk(0, 0), talk(0, 1)], tokenizer, 512)
+    assert codes(findings) == {"weight-zero"} and find("weight-zero", findings).rows == (5,)

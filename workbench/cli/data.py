@@ -123,6 +123,6 @@ def select(
 
         lines = plan.select_lines(loaded, judge)
     else:
-        lines = selection.select_rows(loaded, spec.by, spec.size, judge, spec.good, out, show)
+        lines = selection.select_rows(loaded, spec.by, spec.size, judge, spec.good, out, drop_bad, show)
     for line in lines:
         typer.echo(line)

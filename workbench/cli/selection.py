@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import transformers
 
-from workbench.data import content, reading, selection
+from workbench.data import content, reading, selection, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
 
@@ -97,7 +97,14 @@ SELECTORS = {
 
 
 def select_rows(
-    loaded: reading.Loaded, by: str, size: int, base: str, good: str | None, out: Path | None, show: int
+    loaded: reading.Loaded,
+    by: str,
+    size: int,
+    base: str,
+    good: str | None,
+    out: Path | None,
+    drop_bad: bool,
+    show: int,
 ) -> Iterator[str]:
     """Select `size` of the rows that were read by one of SELECTORS, write them to `out`, and yield a report, line by line.
 
@@ -105,6 +112,7 @@ def select_rows(
         base: folder or Hub id of the model that scores the rows.
         good: a file of rows known to be good, for those of NEEDS_GOOD.
         out: a new file, which gets one row per line.
+        drop_bad: leave out rows that the chat template refuses, instead of raising.
         show: number of selected and of other rows to show.
 
     Raises:
@@ -116,7 +124,14 @@ def select_rows(
     examples = list(_single_answers(good, reading.load(good).rows)) if good else []
     yield f"{'data':<12}{loaded.source}: {len(rows):,} rows, format {loaded.format}"
     yield from (f"{'':<12}{note}" for note in loaded.notes)
-    judge = Judge(base, loading.load_base(base), loading.load_tokenizer(base), examples)
+    tokenizer = loading.load_tokenizer(base)
+    refused = validation.find_refused(rows, tokenizer)
+    if drop_bad and refused:
+        rows = rows.select([i for i in range(len(rows)) if i not in validation.rows_with(refused, "template-refuses")])
+        yield f"{'':<12}dropped {len(refused[0].rows):,}: {refused[0].text.split(';')[0]}"
+    else:
+        validation.require_valid(refused)
+    judge = Judge(base, loading.load_base(base), tokenizer, examples)
     if selector.reads:
         yield from _judge_lines(judge, rows, selector.reads, by)
     scores = selector.score(rows, judge)

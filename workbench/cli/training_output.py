@@ -115,9 +115,9 @@ def _validated(
 def _split(
     rows: datasets.Dataset, findings: list[validation.Finding], fraction: float, seed: int
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Split into (training, held out); every held-out row has an answer within max_length."""
-    lost = validation.rows_with(findings, "answer-lost")
-    return decontamination.hold_out(rows, fraction, seed, exclude=lost)
+    """Split into (training, held out); every held-out row has an answer to measure."""
+    unmeasured = validation.rows_with(findings, "answer-lost", "weight-zero")
+    return decontamination.hold_out(rows, fraction, seed, exclude=unmeasured)
 
 
 def data_lines(loaded: reading.Loaded) -> Iterator[str]:

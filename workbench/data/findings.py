@@ -1,5 +1,6 @@
 """What a finding of validation is: how bad, what it is, which rows have it."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ class Finding:
 
 
 def finding(level: str, code: str, rows: Iterable[int], text: str) -> list[Finding]:
-    """Return a list with one finding, or an empty one if no row has it; "{n}" in the text becomes the number of rows."""
+    """Return a list with one finding, or an empty one if no row has it; "{n} rows" in the text becomes "1 row", "2 rows", …"""
     rows = tuple(dict.fromkeys(rows))
+    if len(rows) == 1:
+        text = re.sub(r"\{n\} (row|pair)s", r"1 \1", text)
     return [Finding(level, code, text.replace("{n}", f"{len(rows):,}"), rows)] if rows else []

@@ -24,7 +24,7 @@ def find_unpaired(rows: Iterable[dict]) -> list[Finding]:
             "error",
             "no-pair",
             (i for i, complete in enumerate(whole) if not complete),
-            "{n} rows lack one of prompt, chosen and rejected (each a list of messages); complete or remove them",
+            "one of prompt, chosen and rejected (each a list of messages) is missing in {n} rows; complete or remove them",
         ),
         *finding(
             "error",

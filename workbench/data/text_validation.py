@@ -81,7 +81,7 @@ def check_texts(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenize
             "error",
             "empty-answer",
             (i for i, turn in enumerate(answers) if not (turn["content"] or "").strip() and not turn.get("tool_calls")),
-            "{n} answers are empty; write them or remove the rows",
+            "the answer of {n} rows is empty; write it or remove the row",
         ),
         *_markers([[turn["content"] or "" for turn in each] for each in turns], tokenizer),
         *finding(
@@ -94,7 +94,7 @@ def check_texts(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenize
             "note",
             "short-answers",
             (i for i, turn in enumerate(answers) if len((turn["content"] or "").split()) == 1),
-            "{n} answers are a single word, so the model learns to answer as briefly",
+            "the answer of {n} rows is a single word, so the model learns to answer as briefly",
         ),
     ]
 
@@ -150,11 +150,16 @@ def check_repeats(rows: Sequence[dict]) -> list[Finding]:
         if len(first) > 1:
             contradictions += [i for i, _ in same]
     return [
-        *finding("warning", "duplicates", copies, "{n} rows repeat an earlier prompt and answer; remove them"),
+        *finding(
+            "warning",
+            "duplicates",
+            copies,
+            "the prompt and answer of {n} rows are those of an earlier row; remove the later ones",
+        ),
         *finding(
             "warning",
             "contradictions",
             sorted(contradictions),
-            "{n} rows share their prompt with a row that answers differently; keep one answer if only one can be right",
+            "the prompt of {n} rows has a different answer in another row; keep one of them if only one can be right",
         ),
     ]

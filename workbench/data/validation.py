@@ -127,6 +127,11 @@ def validate_and_drop(
     return rows, findings + dropped
 
 
+def find_refused(rows: Iterable[dict], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:
+    """Find the rows that the chat template refuses, and nothing else."""
+    return _encode(list(rows), tokenizer)[1]
+
+
 def rows_with(findings: list[Finding], *codes: str) -> set[int]:
     """Return the positions of the rows that have a finding of one of these codes."""
     return {i for each in findings if each.code in codes for i in each.rows}
@@ -163,7 +168,7 @@ def _lengths(encoded: list[EncodedConversation], max_length: int) -> list[Findin
             "warning",
             "answer-lost",
             sorted(lost),
-            f"{{n}} rows have no answer left after the cut at {max_length} tokens and are not trained on; raise max_length or "
+            f"no answer is left in {{n}} rows after the cut at {max_length} tokens, so that they are not trained on; raise max_length or "
             "remove the rows",
         ),
         *finding(
@@ -190,13 +195,20 @@ def _special_tokens(
     """Find answers that are not marked or have no end token, doubled BOS, padding that hides the end, untrained embeddings."""
     special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
     ends = [(each.row, each.last()) for each in encoded]
+    unweighted = {each.row for each in encoded if not any(map(_weight, each.messages))}
     bos = tokenizer.bos_token_id
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     findings = [
         *finding(
+            "warning" if any(end is not None for _, end in ends) else "error",
+            "weight-zero",
+            sorted(unweighted),
+            "every answer of {n} rows has weight 0, so nothing is learned from them; remove the rows, or the weight",
+        ),
+        *finding(
             "error",
             "mask-zero",
-            (row for row, end in ends if end is None),
+            (row for row, end in ends if end is None and row not in unweighted),
             "no token of {n} rows is trained on, because the chat template does not mark the answer; put {% generation %} and "
             "{% endgeneration %} around it, or use data.with_template",
         ),
@@ -211,7 +223,7 @@ def _special_tokens(
             "error",
             "doubled-bos",
             (each.row for each in encoded if bos is not None and each.ids[:2] == [bos, bos]),
-            "{n} rows begin with two BOS tokens; remove one from the chat template or from the text",
+            "the first two tokens of {n} rows are BOS tokens; remove one from the chat template or from the text",
         ),
     ]
     if pad is not None and pad in (end for _, end in ends):
@@ -233,6 +245,11 @@ def _special_tokens(
     return findings
 
 
+def _weight(message: dict) -> float:
+    """Return the weight of a turn in training: 0 for all but answers, and for answers that are not to be learned."""
+    return message.get("weight", 1) if message["role"] == "assistant" else 0
+
+
 def _prompts_in_use(
     rows: list[dict], encoded: list[EncodedConversation], tokenizer: transformers.PreTrainedTokenizerBase
 ) -> list[Finding]:
@@ -243,7 +260,8 @@ def _prompts_in_use(
         prompt = templates.prompt_ids(tokenizer, each.messages[:-1], content.row_tools(rows[each.row]))
         n = len(prompt)
         # Two tokens: a space that the tokenizer puts before a first word may be a token of its own, which counts as the template's.
-        if each.ids[:n] != prompt or each.last() is not None and 1 not in each.mask[n : n + 2]:
+        unmarked = each.last() is not None and _weight(each.messages[-1]) and 1 not in each.mask[n : n + 2]
+        if each.ids[:n] != prompt or unmarked:
             differs.append(each.row)
     return finding(
         "error",
