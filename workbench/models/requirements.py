@@ -1,6 +1,6 @@
 """Check what a profile needs before anything is downloaded or trained: disk, GPU memory, network or cache, time.
 
-In the first cell of a notebook: ``p = needs.checked(profiles.get(profile))``.
+``start(profile)`` in the first cell of a notebook calls :func:`check_profile`.
 """
 
 from __future__ import annotations
@@ -144,28 +144,28 @@ def describe_requirements(
 
 
 def methods_that_fit(
-    profile: profiles.Profile, ways: Mapping[str, Mapping[str, object]]
+    profile: profiles.Profile, trainings: Mapping[str, Mapping[str, object]]
 ) -> dict[str, Mapping[str, object]]:
     """Return the trainings whose `method` fits into the free memory of the GPU, and print a line about each other one.
 
     So a comparison loses a side before an hour is spent on it, and not after.
 
     Args:
-        ways: name → settings of a spec, as ablate.cells takes them.
+        trainings: name → settings of a spec, as experiments.make_cells takes them.
     """
     if not torch.cuda.is_available():
-        return dict(ways)
+        return dict(trainings)
     shape = memory.ModelShape.of(loading.read_pretrained(transformers.AutoConfig, hub.fetch(profile.base)))
     kept = {}
-    for name, way in ways.items():
+    for name, training in trainings.items():
         try:
             memory.fit_step(
-                memory.free_bytes("cuda"), shape, way["method"], way.get("rank", RANK), profile.max_length, 1
+                memory.free_bytes("cuda"), shape, training["method"], training.get("rank", RANK), profile.max_length, 1
             )
         except InputError as error:
             print(f"{name}: left out, with the claims about it: {error}")
         else:
-            kept[name] = way
+            kept[name] = training
     return kept
 
 
