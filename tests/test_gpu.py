@@ -1,6 +1,6 @@
 """What has to hold on a GPU, and the same on a CPU: each test runs on both, so that none waits for a GPU to be found wrong.
 
-`make gpu-check` runs those on CUDA. They have not been run on a GPU yet.
+`make gpu-check` runs those on CUDA. They passed on an NVIDIA H200 on 2026-11-27.
 """
 
 import os

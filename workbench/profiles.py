@@ -89,7 +89,7 @@ POCKET = Profile(
 )
 
 
-# Not run on a GPU yet, and not against the Hub. The commits are those that at least two public repositories each pin for these names.
+# Not run on a GPU yet with these models, and not against the Hub. The commits are those that at least two public repositories each pin for these names.
 # Learning rates and batch size are published ones (LoRA Without Regret, 2025: about 10 times that of full tuning, nearly independent of
 # the rank), not tuned here.
 GPU = Profile(
