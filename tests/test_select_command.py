@@ -114,9 +114,9 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
     monkeypatch.setattr(loading, "load_base", None)
     here = tmp_path / "here.jsonl"
     here.touch()
-    assert "exists already; name another file" in call(source, "--base", tiny_base, "--out", here, code=2)
+    assert "exists already; choose another name" in call(source, "--base", tiny_base, "--out", here, code=2)
     missing = call(source, "--base", tiny_base, "--out", tmp_path / "missing" / "rows.jsonl", code=2)
-    assert "cannot be written (No such file or directory)" in missing
+    assert "missing is missing; create the folder first" in missing
     with pytest.raises(InputError, match="size asks for 9 rows"):
         lines(source, tiny_base, "longest", size=9)
     pairs = tmp_path / "pairs.json"

@@ -5,30 +5,29 @@ by one rename when everything is written: a folder without ``.partial`` is compl
 that damage is noticed.
 """
 
-import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from workbench import distributed
-from workbench.environment import ROOT, located_base, portable_base
-from workbench.errors import InputError
+from workbench import distributed, outputs, runs
+from workbench.environment import ROOT, portable_base
+from workbench.errors import InputError, first_line
+from workbench.runs import RECORD_FILE, Run
 
-RECORD_FILE = "run.json"
-ROWS_FILE = "rows.parquet"  # training rows of a run, as TRL got them
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+RUN_ID = re.compile(r"[a-z_]+-[0-9a-f]{16}")
+MIN_ROOM = 2**25  # bytes that must be free before anything is made
 
 
 class NotStored(Exception):
@@ -50,54 +49,6 @@ def only_stored() -> Iterator[None]:
         yield
     finally:
         _making.reset(before)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: a folder with ``run.json``, ``log.csv``, ``rows.parquet``, ``adapter/`` and, later, ``tables/``."""
-
-    path: Path
-
-    @property
-    def id(self) -> str:
-        """Name of the run: its method and a hash of its inputs."""
-        return self.path.name
-
-    @cached_property
-    def record(self) -> dict:
-        """Contents of ``run.json``: spec, environment, scores, key, files."""
-        return json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
-
-    @property
-    def spec(self) -> dict:
-        """Fields of its spec; a base in this repository is an absolute path."""
-        spec = self.record["spec"]
-        return {**spec, "base": located_base(spec["base"])}
-
-    @property
-    def environment(self) -> dict:
-        """Python, platform, CPU, GPU, threads, library versions, seconds of training."""
-        return self.record["environment"]
-
-    @property
-    def scores(self) -> dict:
-        """Measurements of the training: rows, tokens, final loss, held-out loss before and after (nats per token)."""
-        return self.record["scores"]
-
-    @property
-    def log(self) -> pd.DataFrame:
-        """Training log, one row per logged step: step, epoch, loss (nats per token), learning_rate, grad_norm, seconds, …"""
-        return pd.read_csv(self.path / "log.csv")
-
-    @property
-    def adapter(self) -> Path:
-        """Folder with the adapter (or the whole model, for method "full") and the tokenizer with its chat template."""
-        return self.path / "adapter"
-
-    @property
-    def size(self) -> int:
-        """Size in bytes on disk."""
-        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
 
 class Store:
@@ -122,7 +73,7 @@ class Store:
     def _locks(self) -> Path:
         return self.root / ".locks"
 
-    def obtain(self, name: str, key: Any, make: Callable[[Path], dict]) -> Run:
+    def obtain(self, name: str, key: Any, make: Callable[[Path], dict], room: int = MIN_ROOM) -> Run:
         """Return the run with this key; make it first if it is not stored.
 
         A process that asks for a run which another one is making waits for it. After a kill, `make` finds its folder as it was left.
@@ -133,16 +84,17 @@ class Store:
             key: plain data that identifies everything the result depends on.
             make: gets the folder to work in, and returns the record: spec, environment, scores. The subfolder ``checkpoints`` is
                 deleted afterwards.
+            room: bytes that must be free before `make` is called, about.
 
         Raises:
             InputError: the disk is full or not writable. What is already written is kept.
         """
         path = self.root / f"{name}-{digest(key)}"
-        if distributed.on_main_process(lambda: _damage(path) is None):
+        if distributed.on_main_process(lambda: runs.damage(path) is None):
             return Run(path)
         self._may_make(path)
         with self._guarded(path.name) if distributed.is_main_process() else nullcontext():
-            if not distributed.on_main_process(lambda: _begin(path)):
+            if not distributed.on_main_process(lambda: _begin(path, room)):
                 record = make(_partial(path))
                 distributed.on_main_process(lambda: _finish(path, {**record, "key": key}))
         return Run(path)
@@ -167,22 +119,41 @@ class Store:
                 table = _read_table(path)
                 if table is not None:
                     return table
-                _set_aside(path, "unreadable")
+                aside = _set_aside(path)
+                warnings.warn(
+                    f"{path}: unreadable; moved aside to {aside.name}, making it again", Damaged, stacklevel=3
+                )
             folder.mkdir(exist_ok=True)
             table = make()
             writing = path.with_name(path.name + ".writing")
-            table.to_parquet(writing, index=False)
-            os.replace(writing, path)
+            try:
+                table.to_parquet(writing, index=False)
+                os.replace(writing, path)
+            finally:
+                writing.unlink(missing_ok=True)
         return _read_table(path)
 
     def runs(self) -> list[Run]:
-        """Return the finished runs, the newest last."""
-        found = [path for path in self.root.iterdir() if (path / RECORD_FILE).is_file() and "." not in path.name]
-        return [Run(path) for path in sorted(found, key=lambda path: (path / RECORD_FILE).stat().st_mtime)]
+        """Return the finished runs, damaged ones included, the newest last."""
+        found = [path for path in self.root.iterdir() if RUN_ID.fullmatch(path.name)]
+        return [Run(path) for path in sorted(found, key=_time)]
 
     def unfinished(self) -> list[str]:
         """Return the ids of unfinished runs; the next call with the same spec resumes them."""
         return sorted(path.stem for path in self.root.glob("*.partial"))
+
+    def moved_aside(self) -> list[str]:
+        """Return the names of damaged runs that were moved aside; :meth:`remove` deletes them."""
+        return sorted(path.name for path in self.root.glob("*.corrupt-*"))
+
+    def repair(self) -> dict[str, str]:
+        """Move damaged runs aside, so that they can be trained again; return id → what was wrong and where the run is now."""
+        found = {}
+        for run in self.runs():
+            with self._guarded(run.id):
+                if damage := runs.damage(run.path):
+                    found[run.id] = f"{damage}; moved aside to {_set_aside(run.path).name}"
+        return found
 
     def remove(self, run_id: str) -> int:
         """Delete a run, finished or not, with its tables, and return the number of bytes freed.
@@ -190,17 +161,18 @@ class Store:
         Raises:
             InputError: there is no such run.
         """
-        if run_id not in {*(run.id for run in self.runs()), *self.unfinished()}:
+        if run_id not in {*(run.id for run in self.runs()), *self.unfinished(), *self.moved_aside()}:
             raise InputError(f"{run_id}: no such run in {self.root}; `workbench runs list` shows them")
-        freed, doomed = 0, self.root / f"{run_id}.removed"
+        freed = 0
         with self._guarded(run_id):
             for path in (self.root / run_id, self.root / f"{run_id}.partial"):
-                shutil.rmtree(doomed, ignore_errors=True)
                 if path.is_dir():
                     freed += Run(path).size
                     # Renamed first: a kill in the middle leaves no incomplete run under a run's name.
+                    doomed = Path(tempfile.mkdtemp(prefix=f"{run_id}.removed-", dir=self.root))
                     os.replace(path, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            for doomed in self.root.glob(f"{run_id}.removed-*"):
+                shutil.rmtree(doomed, ignore_errors=True)
         return freed
 
     @staticmethod
@@ -217,11 +189,9 @@ class Store:
         except InputError:
             raise
         except Exception as error:
-            # torch and safetensors raise errors of their own for a full disk, so the free space is checked as well
-            full = isinstance(error, OSError) and error.errno in NO_ROOM
-            if full or shutil.disk_usage(self.root).free < 2**20:
+            if outputs.is_full(error) or shutil.disk_usage(self.root).free < 2**20:
                 raise InputError(
-                    f"{self.root}: no room to write ({str(error).splitlines()[0]}); free some space or set WORKBENCH_RUNS"
+                    f"{self.root}: no room to write ({first_line(error)}); free some space or set WORKBENCH_RUNS"
                 ) from error
             if isinstance(error, PermissionError):
                 raise InputError(f"{self.root}: not writable ({error.strerror}); set WORKBENCH_RUNS") from error
@@ -238,13 +208,15 @@ def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def _begin(path: Path) -> bool:
+def _begin(path: Path, room: int) -> bool:
     """Make the folder to work in, unless the run was finished while we waited for its lock; return whether it was."""
-    damage = _damage(path)
+    damage = runs.damage(path)
     if damage is None:
         return True
     if path.exists():
-        _set_aside(path, damage)
+        aside = _set_aside(path)
+        warnings.warn(f"{path}: {damage}; moved aside to {aside.name}, making it again", Damaged, stacklevel=5)
+    outputs.require_room(path.parent, room)
     _partial(path).mkdir(exist_ok=True)
     return False
 
@@ -254,42 +226,23 @@ def _finish(path: Path, record: dict) -> None:
     partial, spec = _partial(path), record["spec"]
     record = {**record, "spec": {**spec, "base": portable_base(spec["base"])}}
     shutil.rmtree(partial / "checkpoints", ignore_errors=True)
-    files = {str(file.relative_to(partial)): _hash(file) for file in _files(partial)}
-    (partial / RECORD_FILE).write_text(json.dumps({**record, "files": files}, indent=1), encoding="utf-8")
+    text = json.dumps({**record, "files": runs.hashes(partial)}, indent=1)
+    (partial / RECORD_FILE).write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the files whose hashes are recorded: all but the record itself and the tables, which are added later."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if path.relative_to(folder).parts[0] not in (RECORD_FILE, "tables"))
+def _time(path: Path) -> float:
+    """Return when a run was finished; of one without a record, when its folder changed."""
+    record = path / RECORD_FILE
+    return (record if record.is_file() else path).stat().st_mtime
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _damage(path: Path) -> str | None:
-    """Return what is wrong with a finished run, or None."""
-    try:
-        files = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"no readable {RECORD_FILE}"
-    for name, expected in files.items():
-        if not (path / name).is_file():
-            return f"{name} is missing"
-        if _hash(path / name) != expected:
-            return f"{name} has changed"
-    return None
-
-
-def _set_aside(path: Path, damage: str) -> None:
+def _set_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
     os.replace(path, aside)
-    warnings.warn(f"{path}: {damage}; moved aside to {aside.name}, making it again", Damaged, stacklevel=4)
+    return aside
 
 
 def _read_table(path: Path) -> pd.DataFrame | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from workbench import outputs
 from workbench.cli.spec_fields import Config, DryRun, Settings, spec_fields
 from workbench.errors import InputError
 
@@ -38,21 +39,6 @@ def base_or_default(base: str | None) -> str:
             "--base is empty; name a model folder or a Hub id, or leave the option out for the pocket base"
         )
     return base or str(profiles.get("pocket").base)
-
-
-def require_new_file(path: Path, option: str) -> None:
-    """Raise InputError where a file exists already or cannot be created; called before any work, and leaves nothing behind."""
-    import tempfile
-
-    if path.exists() or path.is_symlink():
-        raise InputError(f"{option} {path} exists already; name another file")
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{option} {path}: cannot be written ({error.strerror}); name a file in a folder that exists"
-        ) from error
 
 
 def show(
@@ -112,7 +98,7 @@ def select(
     """Select rows of your own data by one of the methods of notebook 05, and see which are selected and which are not."""
     spec = SelectSpec(**spec_fields(SelectSpec, {"by": by, "size": size, "base": base, "good": good}, settings, config))
     if out is not None:
-        require_new_file(out, "--out")
+        outputs.require_new(out)
     from workbench.cli import selection
 
     judge = base_or_default(spec.base)

@@ -36,7 +36,7 @@ def report(
     readme: Annotated[bool, typer.Option("--readme", help="Update README's table of claims instead.")] = False,
 ) -> None:
     """Write the executed notebooks as web pages to open in a browser."""
-    from workbench import environment
+    from workbench import environment, outputs
     from workbench.plots.report import build, cover, fill
 
     if not readme:
@@ -44,7 +44,7 @@ def report(
         return
     path = environment.ROOT / "README.md"
     text = fill(path)
-    path.write_text(text, encoding="utf-8")
+    outputs.write_file(path, text, replace=True)
     typer.echo(f"{path}: table of claims written")
     if "scorecard.png" in text:
         typer.echo(f"{cover()}: picture written")

@@ -89,11 +89,22 @@ def list_runs() -> None:
     """List the runs, the newest last."""
     import pandas as pd
 
+    from workbench.runs import damage
+
     runs = _store()
-    rows = [[run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20] for run in runs.runs()]
+    rows, damaged = [], {}
+    for run in runs.runs():
+        if wrong := damage(run.path):
+            damaged[run.id] = wrong
+        else:
+            rows.append([run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20])
     print_table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
     for name in runs.unfinished():
         typer.echo(f"unfinished: {name}")
+    for name, wrong in damaged.items():
+        typer.echo(f"damaged: {name} ({wrong}); `workbench runs repair` moves it aside")
+    for name in runs.moved_aside():
+        typer.echo(f"moved aside: {name}; `workbench runs remove {name}` deletes it")
 
 
 @runs_app.command("show")
@@ -118,8 +129,20 @@ def find_run(beginning: str):
     raise InputError(f"{beginning}: {many}; `workbench runs list` lists them")
 
 
+@runs_app.command("repair")
+def repair_store() -> None:
+    """Move damaged runs aside, so that they can be trained again."""
+    found = _store().repair()
+    for name, what in found.items():
+        typer.echo(f"{name}: {what}; train it again with the same settings")
+    if not found:
+        typer.echo("no run is damaged")
+
+
 @runs_app.command("remove")
-def remove_run(run_id: Annotated[str, typer.Argument(help="Full id of a run, finished or not.")]) -> None:
+def remove_run(
+    run_id: Annotated[str, typer.Argument(help="Full id of a run: finished, unfinished or moved aside.")],
+) -> None:
     """Delete a run and its tables."""
     freed = _store().remove(run_id)
     typer.echo(f"{run_id}: removed, {freed / 2**20:.1f} MiB freed")

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,6 +11,7 @@ import datasets
 import numpy as np
 import transformers
 
+from workbench import outputs
 from workbench.data import content, reading, selection, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
@@ -212,23 +211,8 @@ def _short(text: str, most: int = 70) -> str:
 
 
 def _write(rows: datasets.Dataset, out: Path) -> None:
-    """Write one JSON row per line, under another name until all is written: a full disk leaves no half file under `out`."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=out.parent, prefix=f".{out.name[:100]}.", delete=False
-    ) as file:
-        try:
-            for row in rows:
-                kept = {key: value for key, value in row.items() if value is not None}
-                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
-            file.close()
-            os.link(file.name, out)  # unlike a rename, it never replaces a file that has appeared meanwhile
-        finally:
-            os.unlink(file.name)
-    out.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    """Return the process's mask for new files, which a temporary file ignores."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    """Write one JSON row per line, whole or not at all."""
+    lines = (
+        json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) for row in rows
+    )
+    outputs.write_file(out, "\n".join(lines) + "\n")

@@ -29,6 +29,8 @@ def pretrain(
     size = {} if tokens is None else {"tokens": tokens}
     if not out.exists():
         base_model.pretrain(out, base_model.PretrainSpec(seed=seed, **size))
+    elif not (out / "training.json").is_file():
+        raise InputError(f"{out} exists already and is not a model of this command; name another folder")
     typer.echo(f"{out}: trained; checking what it knows")
     for gate in model_card.write_card(out):
         typer.echo(f"{gate.verdict:<18}{gate.text}: {gate.evidence}, required: {gate.region.text}")

@@ -10,12 +10,12 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_toke
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from workbench import hub
+from workbench import hub, outputs
 from workbench.environment import few_progress_bars
 from workbench.errors import InputError, first_line
 from workbench.evaluate import benchmarks, scoring, stats
 from workbench.models import adapters, loading, logprobs
-from workbench.store import ROWS_FILE, Run
+from workbench.runs import ROWS_FILE, Run
 
 COMPARED = 64  # rows on which the merged model is compared with the adapter on its base
 
@@ -65,11 +65,13 @@ def export_run(run: Run, out: str | Path) -> Path:
     of main memory per parameter.
 
     Raises:
-        InputError: ``out`` exists, or the base cannot be loaded.
+        InputError: ``out`` exists or cannot be written, the run is damaged, or the base cannot be loaded.
     """
-    folder = adapters.merge(run, out)
-    model_card(run, folder).save(folder / "README.md")
-    return folder
+    out = Path(out)
+    with outputs.new_folder(out, adapters.merged_bytes(run)) as folder:
+        adapters.write_merged(run, folder)
+        model_card(run, folder, out.name).save(folder / "README.md")
+    return out
 
 
 def push_to_hub(folder: Path, repo: str) -> str:
@@ -126,8 +128,8 @@ def parity(run: Run, folder: Path) -> str:
     )
 
 
-def model_card(run: Run, folder: Path) -> ModelCard:
-    """Return the model card: data, merging, scores with intervals, spec, environment, license."""
+def model_card(run: Run, folder: Path, name: str) -> ModelCard:
+    """Return the card of a model in a folder that will get that name: data, merging, scores with intervals, spec, environment, license."""
     spec, environment = run.spec, run.environment
     local = Path(spec["base"]).is_dir()
     base = Path(spec["base"]).name if local else spec["base"].partition("@")[0]
@@ -144,7 +146,7 @@ def model_card(run: Run, folder: Path) -> ModelCard:
     return ModelCard.from_template(
         front,
         template_str=CARD,
-        name=folder.name,
+        name=name,
         base=base,
         method=spec["method"],
         dtype=str(AutoConfig.from_pretrained(folder).dtype).removeprefix("torch."),

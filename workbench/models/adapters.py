@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import transformers
-from filelock import FileLock
 
-from workbench import environment
+from workbench import environment, hub, outputs
 from workbench.data import templates
-from workbench.errors import InputError
 from workbench.models import loading, memory
 from workbench.store import Run
 
@@ -139,15 +135,27 @@ def merge(run: Run, out: str | Path) -> Path:
     Raises:
         InputError: ``out`` exists.
     """
-    out = Path(out)
-    if out.exists():
-        raise InputError(f"{out}: exists already; give a new folder")
+    with outputs.new_folder(out, merged_bytes(run)) as folder:
+        write_merged(run, folder)
+    return Path(out)
+
+
+def merged_bytes(run: Run) -> int:
+    """Return about how many bytes the merged model takes: twice the weights of the base, which is usually in half precision."""
+    spec = run.spec
+    folder = run.adapter if spec["method"] == "full" else hub.fetch(spec["base"], spec["revision"])
+    return 2 * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def write_merged(run: Run, folder: Path) -> None:
+    """Write the merged model, its tokenizer and its chat template to an empty folder.
+
+    The chat template marks the supervised text for training; plain Jinja refuses these marks, so the exported template has none, and the
+    one with them is kept beside it in :data:`workbench.data.templates.TRAINING_TEMPLATE`.
+    """
     model, tokenizer = load_tuned(run, merged=True, device="cpu")
-    partial = out.with_name(out.name + ".partial")
-    with FileLock(out.with_name(out.name + ".lock")):
-        shutil.rmtree(partial, ignore_errors=True)
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        os.replace(partial, out)
-    out.with_name(out.name + ".lock").unlink(missing_ok=True)
-    return out
+    template = tokenizer.chat_template
+    tokenizer.chat_template = templates.without_marks(template)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / templates.TRAINING_TEMPLATE).write_text(template, encoding="utf-8")

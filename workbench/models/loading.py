@@ -55,6 +55,8 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> transformer
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
+    if (marked := folder / templates.TRAINING_TEMPLATE).is_file():  # a model that was exported from here
+        tokenizer.chat_template = marked.read_text(encoding="utf-8")
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
     # looked at, so any token will do that no text holds: one made for it, or the last special token without a task here.
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):

@@ -9,7 +9,7 @@ import jinja2
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from workbench import environment
+from workbench import environment, outputs
 from workbench.errors import InputError
 from workbench.experiments import notebooks
 from workbench.experiments.claims import COLOURS, HOLDS, MARKS, effect_text, read_claims
@@ -93,13 +93,12 @@ def build(source: Path | str = "build/notebooks", out: Path | str = "build/repor
         # A page without a kernel has no use for widgets: with their state gone, what was shown beside them is drawn.
         notebook.metadata.pop("widgets", None)
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.title}})
-        (out / page.file).write_text(body, encoding="utf-8")
+        outputs.write_file(out / page.file, body, replace=True)
         pages.append(page)
     every = [claim for page in pages for claim in page.claims]
     held = sum(claim["verdict"] == HOLDS for claim in every)
     index = INDEX.render(pages=pages, held=held, total=len(every), marks=MARKS, colours=COLOURS, effect=effect_text)
-    (out / "index.html").write_text(index, encoding="utf-8")
-    return out / "index.html"
+    return outputs.write_file(out / "index.html", index, replace=True)
 
 
 def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
@@ -186,5 +185,4 @@ def cover(notebook: str = "02_sft_qlora") -> Path:
     if not pictures:
         raise InputError(f"{notebook}: no picture in its outputs; run it first")
     path = notebooks.find_notebook(notebook).with_name("scorecard.png")
-    path.write_bytes(base64.b64decode(pictures[0]))
-    return path
+    return outputs.write_file(path, base64.b64decode(pictures[0]), replace=True)

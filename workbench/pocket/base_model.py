@@ -115,8 +115,12 @@ def pretrain(out: Path, spec: PretrainSpec = PretrainSpec()) -> Path:
     if out.exists():
         raise InputError(f"{out} is there already; name another folder or remove it first")
     work = out.with_name(out.name + ".partial")
-    work.mkdir(parents=True, exist_ok=True)
     noted = work / "spec.json"
+    if work.is_dir() and not noted.exists() and any(path.name != "spec.json.writing" for path in work.iterdir()):
+        raise InputError(
+            f"{work} holds files of another origin; this training would work there, so name another folder"
+        )
+    work.mkdir(parents=True, exist_ok=True)
     if noted.exists() and json.loads(noted.read_text()) != asdict(spec):
         raise InputError(f"{work} holds a training with other settings; remove it or use the settings in {noted}")
     writing = work / "spec.json.writing"  # a kill leaves the whole file or none

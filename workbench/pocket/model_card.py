@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from workbench import outputs
 from workbench.evaluate import scoring, stats
 from workbench.experiments import claims
 from workbench.pocket import tasks
@@ -74,5 +75,5 @@ def write_card(folder: Path) -> list[claims.Claim]:
     rows = [STRETCH.format(**part, name=name) for part, name in zip(told, ("corpus", "then"), strict=True)]
     fields = {**training["spec"], **training["versions"], **training, "millions": told[-1]["parameters"] / 1e6}
     text = CARD.format(**{**fields, "stretches": "\n".join(rows), "gates": "\n".join(lines)})
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    outputs.write_file(folder / "README.md", text, replace=True)
     return found

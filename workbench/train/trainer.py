@@ -17,7 +17,8 @@ from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination
 from workbench.errors import InputError
 from workbench.models import loading, memory
-from workbench.store import ROWS_FILE, Store
+from workbench.runs import ROWS_FILE
+from workbench.store import Store
 
 RECIPE = (
     2  # part of every run's name; raise it when a change here, in supervised.py or dpo.py changes what a spec means

@@ -9,10 +9,10 @@ import transformers
 import trl
 import yaml
 
-from workbench import environment
+from workbench import environment, outputs
 from workbench.errors import InputError
 from workbench.models import adapters
-from workbench.store import ROWS_FILE, Run
+from workbench.runs import ROWS_FILE, Run
 
 # The arguments of SFTConfig by which a run is told; a run records the values that TRL was given.
 ARGUMENTS = (
@@ -53,18 +53,17 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
         )
     if "trl" not in run.record or not (run.path / ROWS_FILE).is_file():
         raise InputError(f"{run.id}: its rows were not kept (an older version); remove the run and train it again")
-    folder = Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
-    rows.to_parquet(folder / "rows.parquet")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(run.adapter)
-    (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
-    path = folder / "sft.yaml"
-    method = run.spec["method"]
-    note = "" if method == "full" else DIFFERS.format(tokens=adapters.chat_token_ids(tokenizer))
-    text = NOTE.format(id=run.id, name=path.name, note=note)
-    path.write_text(text + yaml.safe_dump(trl_config(run), sort_keys=False), encoding="utf-8")
-    return path
+    name = "sft.yaml"
+    with outputs.new_folder(folder) as working:
+        rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
+        rows.to_parquet(working / "rows.parquet")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(run.adapter)
+        (working / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+        method = run.spec["method"]
+        note = "" if method == "full" else DIFFERS.format(tokens=adapters.chat_token_ids(tokenizer))
+        text = NOTE.format(id=run.id, name=name, note=note)
+        (working / name).write_text(text + yaml.safe_dump(trl_config(run), sort_keys=False), encoding="utf-8")
+    return Path(folder).absolute() / name
 
 
 def trl_config(run: Run) -> dict:

@@ -1,0 +1,123 @@
+"""Read a finished run: its record, log and adapter, after comparing its files with the hashes in the record."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from workbench.environment import located_base
+from workbench.errors import InputError
+
+RECORD_FILE = "run.json"
+ROWS_FILE = "rows.parquet"  # training rows of a run, as TRL got them
+FIELDS = ("spec", "environment", "scores", "files")  # that every record has
+
+_intact: dict[Path, tuple] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: a folder with ``run.json``, ``log.csv``, ``rows.parquet``, ``adapter/`` and, later, ``tables/``."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Name of the run: its method and a hash of its inputs."""
+        return self.path.name
+
+    def verify(self) -> None:
+        """Compare the files of the run with the hashes in its record.
+
+        Raises:
+            InputError: the run is damaged.
+        """
+        if wrong := damage(self.path):
+            raise InputError(
+                f"{self.path}: the run is damaged ({wrong}); `workbench runs repair` moves it aside, then train it again"
+            )
+
+    @cached_property
+    def record(self) -> dict:
+        """Contents of ``run.json``: spec, environment, scores, key, files. Raises InputError where the run is damaged."""
+        self.verify()
+        return json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
+
+    @property
+    def spec(self) -> dict:
+        """Fields of its spec; a base in this repository is an absolute path."""
+        spec = self.record["spec"]
+        return {**spec, "base": located_base(spec["base"])}
+
+    @property
+    def environment(self) -> dict:
+        """Python, platform, CPU, GPU, threads, library versions, seconds of training."""
+        return self.record["environment"]
+
+    @property
+    def scores(self) -> dict:
+        """Measurements of the training: rows, tokens, final loss, held-out loss before and after (nats per token)."""
+        return self.record["scores"]
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """Training log, one row per logged step: step, epoch, loss (nats per token), learning_rate, grad_norm, seconds, …"""
+        self.verify()
+        return pd.read_csv(self.path / "log.csv")
+
+    @property
+    def adapter(self) -> Path:
+        """Folder with the adapter (or the whole model, for method "full") and the tokenizer with its chat template."""
+        self.verify()
+        return self.path / "adapter"
+
+    @property
+    def size(self) -> int:
+        """Size in bytes on disk."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a run but the record itself and the tables, which are added later."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in files if path.relative_to(folder).parts[0] not in (RECORD_FILE, "tables"))
+    return {str(path.relative_to(folder)): _hash(path) for path in files}
+
+
+def damage(folder: Path) -> str | None:
+    """Return what is wrong with a finished run, or None.
+
+    A process hashes an intact run once, and again only where the size, time or identity of a file has changed.
+    """
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        if missing := [field for field in FIELDS if not isinstance(record[field], dict)]:
+            return f"{RECORD_FILE} has no readable {missing[0]}"
+        files = record["files"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return f"no readable {RECORD_FILE}"
+    state = []
+    for name in (RECORD_FILE, *files):
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            return f"{name} is missing"
+        state.append((name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+    if _intact.get(folder) == tuple(state):
+        return None
+    for name, expected in files.items():
+        try:
+            if _hash(folder / name) != expected:
+                return f"{name} has changed"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+    _intact[folder] = tuple(state)
+    return None
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
