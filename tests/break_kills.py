@@ -133,8 +133,9 @@ def result(folder: Path, start: str) -> dict[str, str]:
             found[f"{run.id} scores"] = json.dumps(run.scores)
             found[f"{run.id} losses"] = run.log["loss"].to_json()
     for path in sorted((folder / "out").rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):  # what a kill left is hidden
+            found[str(inside)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 

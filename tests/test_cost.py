@@ -30,7 +30,7 @@ def test_the_work_is_what_torch_counts(tokenizer, method):
 
 
 def test_attention_adds_what_the_length_says():
-    config = cost.CONFIGS["7B"]
+    config = cost.known_shapes()["7B"]
     short, long = (cost.training_flops(config, "full", 1e6, length) for length in (0, 2048))
     # q·k and weights·v, 2 · 2048 · 4096 each, three times, 32 layers; half of it, since tokens see those before them
     assert long - short == pytest.approx(1e6 * 2 * 2 * 2048 * 4096 * 3 * 32 / 2)
@@ -39,15 +39,15 @@ def test_attention_adds_what_the_length_says():
 def test_sizes_are_the_published_ones():
     millions = {
         name: sum((lambda s: (s.linear, s.other))(memory.ModelShape.of(config))) / 1e6
-        for name, config in cost.CONFIGS.items()
+        for name, config in cost.known_shapes().items()
     }
     assert millions == {"1B": pytest.approx(1236, abs=1), "7B": pytest.approx(6738, abs=1), "8B": pytest.approx(8030, abs=1),
                         "70B": pytest.approx(70554, abs=1)}  # fmt: skip
 
 
 def test_a_million_pairs():
-    seven, seventy = (cost.training_cost(cost.CONFIGS[name], "qlora", 1e6) for name in ("7B", "70B"))
-    full = cost.training_cost(cost.CONFIGS["7B"], "full", 1e6, gpus=4)
+    seven, seventy = (cost.training_cost(cost.known_shapes()[name], "qlora", 1e6) for name in ("7B", "70B"))
+    full = cost.training_cost(cost.known_shapes()["7B"], "full", 1e6, gpus=4)
     # 6 N D, with N = 6.6 billion that are multiplied; LoRA does two thirds of it
     assert full.flops == pytest.approx(6 * 6.607e9 * 4e8, rel=0.02) and seven.flops == pytest.approx(
         full.flops * 2 / 3, rel=0.03
@@ -59,7 +59,7 @@ def test_a_million_pairs():
 
 
 def test_what_no_gpu_holds_alone_fits_in_pieces():
-    shape = memory.ModelShape.of(cost.CONFIGS["7B"])
+    shape = memory.ModelShape.of(cost.known_shapes()["7B"])
     room = 80 * memory.GIB - memory.weight_bytes(shape, "full")  # it is loaded whole
     assert memory.fit_step(room, shape, "full", 0, 2048, 4, loaded=True, pieces=8).micro
     with pytest.raises(InputError):

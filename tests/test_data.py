@@ -235,7 +235,7 @@ def test_what_is_not_there_or_not_data_is_refused(tmp_path):
         "b.json": "no such file",
         "a.csv": "broken CSV",
         "more.csv": "row 1, more cells than columns",
-        "a.parquet": "not a Parquet",
+        "a.parquet": "not a sound Parquet",
         "a.txt": "files ending in .txt",
         "folder": "in this folder",
     }.items():

@@ -207,6 +207,9 @@ WHOLE = [[USER], [ANSWER], [WORSE]]
          "chosen": {"from": "gpt", "value": "Hello, Ann!"}, "rejected": {"from": "gpt", "value": "No."}},
         {"prompt": USER["content"], "chosen": f"{USER['content']} Hello, Ann!", "rejected": f"{USER['content']}\nNo."},
         {"prompt": [USER], "chosen": [USER, ANSWER], "rejected": [USER, WORSE]},
+        {"prompt": f"\n\nHuman: {USER['content']}\n\nAssistant:",
+         "chosen": f"\n\nHuman: {USER['content']}\n\nAssistant: Hello, Ann!",
+         "rejected": f"\n\nHuman: {USER['content']}\n\nAssistant: No."},
     ],
 )  # fmt: skip
 def test_pairs_in_common_shapes_are_prompt_chosen_and_rejected(tmp_path, row):

@@ -181,3 +181,16 @@ def test_sampling_follows_the_whole_distribution_at_its_temperature(model, token
     expected = likely[ascii_] / likely[ascii_].sum()
     shares = torch.bincount(drawn, minlength=len(tokenizer))[ascii_] / len(drawn)
     assert 0.5 * (shares - expected).abs().sum() < 0.12  # total variation; some 3,000 draws of about 100 tokens
+
+
+def test_texts_are_continued_as_documents_and_instructions_answered_in_the_chat_template(tiny_base, model):
+    tokenizer = templates.with_template(AutoTokenizer.from_pretrained(tiny_base))
+    texts = ["one two", "three"]
+    documents = [generation.text_ids(tokenizer, text) for text in texts]
+    chats = [templates.prompt_ids(tokenizer, [{"role": "user", "content": text}]) for text in texts]
+    assert generation.complete(model, tokenizer, texts, 5) == [
+        reply.text for reply in generation.generate(model, tokenizer, documents, 5)
+    ]
+    assert generation.answer(model, tokenizer, texts, 5) == [
+        reply.text for reply in generation.generate(model, tokenizer, chats, 5)
+    ]

@@ -95,7 +95,7 @@ def test_missing_arguments_are_none(tmp_path):
     [({"arguments": {}}, r"messages\[1\].tool_calls\[0\].name: a call without a name"),
      ({"name": "weather", "arguments": '{"city": Rome'}, r"tool_calls\[0\].arguments: the arguments of weather are not a JSON object"),
      ({"name": "weather", "arguments": [1]}, "are not a JSON object"), ({"name": "news"}, "calls 'news', which the row does not offer; its tools are weather"),
-     (3, "not a list of calls")],
+     (3, "not a list of calls"), ({"function": 3}, "a call without a name")],
 )  # fmt: skip
 def test_calls_that_cannot_be_made_are_refused(tmp_path, call, says):
     refused(tmp_path, says, USER, {"role": "assistant", "content": "", "tool_calls": [call]}, tools=TOOLS)
@@ -118,6 +118,13 @@ def test_results_belong_to_calls_by_their_ids(tmp_path):
     refused(
         tmp_path, "two calls with the same id", USER, CALLED | {"tool_calls": [CALL | {"id": "a"}] * 2}, RESULT, ANSWER
     )
+
+
+def test_ids_may_be_numbers_and_a_result_may_be_empty(tmp_path):
+    calls = CALLED | {"tool_calls": [CALL | {"id": 1}, CALL | {"id": 2}]}
+    results = [RESULT | {"tool_call_id": number, "content": None} for number in (2, 1)]
+    read = turns(tmp_path, USER, calls, *results, ANSWER)
+    assert [turn["tool_call_id"] for turn in read[2:4]] == ["1", "2"] and read[2]["content"] == ""
 
 
 def test_nulls_in_arguments_tell_two_rows_apart(tmp_path):
@@ -163,6 +170,7 @@ def test_a_user_turn_that_is_to_be_learned_is_refused(tmp_path):
 def test_parts_of_text_are_joined_and_other_parts_refused(tmp_path):
     parts = [{"type": "text", "text": "How is"}, {"type": "input_text", "text": "Rome?"}]
     assert turns(tmp_path, USER | {"content": parts}, ANSWER)[0]["content"] == "How is\nRome?"
+    refused(tmp_path, "list where text is needed", USER | {"content": [{"type": ["text"]}]}, ANSWER)
     for kind in ("image_url", "input_audio", "video"):
         refused(tmp_path, rf"content\[0\]: {kind} in the content", USER | {"content": [{"type": kind}]}, ANSWER)
 

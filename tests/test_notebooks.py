@@ -1,6 +1,5 @@
 """Notebooks are found, checked, run, forked, reported and compared."""
 
-import re
 import subprocess
 import sys
 import time
@@ -231,53 +230,6 @@ def test_a_fork_does_not_write_over_a_notebook():
             notebooks.fork_notebook("01", name, {})
     with pytest.raises(InputError, match="use letters"):
         notebooks.fork_notebook("01", "../mine", {})
-
-
-def test_the_report_is_one_index_and_pages_that_load_nothing(root):
-    with pytest.raises(InputError, match="no executed notebook"):
-        report.build()
-    list(notebooks.run_notebooks())
-    index = report.build()
-    text = index.read_text()
-    assert index == root / "build" / "report" / "index.html"
-    assert "How *much* data?" not in text and "How much data?" in text
-    assert "Some say a thousand pairs are enough." in text
-    assert "✓ holds" in text and "0.90 [0.80, 1.00]" in text
-    assert text.count("did not run to its end") == 1
-    for page in index.parent.glob("*.html"):
-        assert not re.search(r"""(src|href)=["']https?:|import\(|@import""", page.read_text()), page.name
-
-
-def test_a_page_shows_the_table_that_stands_beside_a_widget(root):
-    path = root / "build" / "notebooks" / "01_first.ipynb"
-    path.parent.mkdir(parents=True)
-    executed, view = first(), "application/vnd.jupyter.widget-view+json"
-    data = {view: {"model_id": "one"}, "text/html": "<table><tr><td>an answer</td></tr></table>", "text/plain": "x"}
-    executed.cells[2].outputs.append(nbformat.v4.new_output("display_data", data=data))
-    state = {"state": {"one": {"model_name": "VBoxModel", "state": {}}}, "version_major": 2, "version_minor": 0}
-    executed.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": state}  # as nbclient saves it
-    nbformat.write(executed, path)
-    page = (report.build().parent / "01_first.html").read_text()
-    assert "<td>an answer</td>" in page and "model_id" not in page
-
-
-def test_the_table_of_claims_is_filled_between_its_markers(root):
-    readme = root / "README.md"
-    readme.write_text(f"before\n{report.START}\nstale\n{report.END}\nafter\n")
-    text = report.fill(readme)
-    assert text.startswith(f"before\n{report.START}\n| claim |") and text.endswith(f"</details>\n{report.END}\nafter\n")
-    assert "| it \\| form | a paper | 0.90 [0.80, 1.00] | ✓ holds | [01](notebooks/01_first.ipynb) |" in text
-    above, below = text.split("<details>")
-    assert "stale" not in text and above.count("\n| it") == 2 and below.count("\n| it") == 3
-    assert "All 3 claims: ✓ 1, ✗ 1, ≈ 1" in below
-    readme.write_text(text)
-    assert report.fill(readme) == text
-
-
-def test_markers_that_are_missing_are_asked_for(root):
-    (root / "README.md").write_text(report.START)
-    with pytest.raises(InputError, match="put both in"):
-        report.fill(root / "README.md")
 
 
 def test_a_difference_shows_parameters_effects_and_flipped_verdicts(root):

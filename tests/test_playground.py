@@ -1,4 +1,4 @@
-"""The playground answers when its button is clicked, and where nothing can be clicked it is a table."""
+"""The playground answers when its button is clicked, and where no kernel runs it is a table."""
 
 import pytest
 from speaker import Speaker
@@ -54,7 +54,7 @@ def test_without_a_front_end_it_is_a_table_of_the_prompts(speakers, monkeypatch)
     monkeypatch.setattr(playground, "load_models", lambda sources: speakers)
     shown = []
     monkeypatch.setattr(playground, "display", lambda data, raw: shown.append(data))
-    playground.playground({"base": "a folder", "SFT": "a run"}, ["One?", "Two?"])
+    playground.show_playground({"base": "a folder", "SFT": "a run"}, ["One?", "Two?"])
     (output,) = shown
     assert WIDGET in output, "a front end that can, draws the widgets"
     page = output["text/html"]

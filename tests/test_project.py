@@ -12,11 +12,14 @@ from pathlib import Path
 import matplotlib
 import nbformat
 import pytest
+import typer
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from workbench import environment, parallel
+from workbench import environment, experiments
+from workbench.cli.app import app
+from workbench.evaluate import cross_evaluation
 from workbench.experiments import notebooks, workers
 from workbench.plots import report
 from workbench.train import supervised
@@ -88,6 +91,20 @@ def test_make_says_in_one_line_that_python_is_too_old(tmp_path):
 
 def test_readme_has_the_claims_of_the_committed_notebooks():
     assert report.fill(ROOT / "README.md") == README, "run: workbench report --readme"
+    assert report.claims_page() == (ROOT / "data" / "CLAIMS.md").read_text(encoding="utf-8")
+
+
+def documented_commands() -> list[str]:
+    """The lines of README and data/REFERENCE.md that begin with `workbench`, without their comments."""
+    pages = [README, (ROOT / "data" / "REFERENCE.md").read_text(encoding="utf-8")]
+    return [line.split("#")[0].strip() for page in pages for line in re.findall("^workbench .+$", page, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_a_documented_command_has_the_arguments_and_options_that_it_is_shown_with(line):
+    _, name, *arguments = shlex.split(line)
+    command = typer.main.get_command(app).commands[name]
+    command.make_context(name, arguments)  # parses and does not run
 
 
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
@@ -104,15 +121,41 @@ def test_committed_notebook_was_run_top_to_bottom_and_publishes_verdicts(path):
     assert str(ROOT) not in text
 
 
+def code_cells(path: Path) -> list[str]:
+    """Return the source of each code cell of a notebook."""
+    return ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
 def test_committed_notebook_has_short_cells(path):
-    for cell in json.loads(path.read_text())["cells"]:
-        assert cell["cell_type"] != "code" or len("".join(cell["source"]).splitlines()) <= 15, cell["source"]
+    for source in code_cells(path):
+        lines = source.splitlines()
+        assert len(lines) <= 12, f"{len(lines)} lines:\n{source}"
+        assert max(map(len, lines)) <= 100, max(lines, key=len)
 
 
-def test_what_notebooks_import_leaves_out_what_takes_seconds_and_only_a_training_needs():
-    cells = [cell.source for path in SERIES for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-    lines = {line for cell in cells for line in cell.splitlines() if re.match(r"(from|import) ", line)}
+@pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
+def test_committed_notebook_imports_the_workbench_in_one_line_and_starts_with_a_profile(path):
+    lines = [line for source in code_cells(path) for line in source.splitlines()]
+    (line,) = [line for line in lines if re.match(r"\s*(from|import)\s+workbench\b", line)]
+    assert line.startswith("from workbench import ")
+    assert "p = start(profile)" in lines
+
+
+@pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
+def test_committed_notebook_asks_a_question_answers_it_and_ends_with_a_fork_of_itself(path):
+    prose = [
+        "".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"
+    ]
+    title, answer = prose[0].split("\n\n")
+    assert title.startswith("# ") and title.endswith("?")
+    assert len(re.findall(r"[.!?](?=\W*(\s|$))", answer)) == 3, "the answer has three sentences"
+    assert "## Try it" in prose[-1] and f"workbench fork {path.stem} " in prose[-1]
+
+
+def test_the_setup_of_a_notebook_leaves_out_what_takes_seconds_and_only_a_training_needs():
+    setups = [next(source for source in code_cells(path) if "start(profile)" in source) for path in SERIES]
+    lines = {line for source in setups for line in source.splitlines() if re.match(r"(from|import) ", line)}
     assert any("experiments" in line for line in lines)
     slow = {"transformers.modeling_utils", "transformers.trainer_callback", "trl.trainer.sft_trainer", "peft", "bitsandbytes",
             "torch._inductor", "nbformat.validator", "jsonschema"}  # fmt: skip
@@ -146,7 +189,8 @@ def test_a_fork_that_is_proposed_gets_as_far_as_its_first_training(command, tmp_
 
     monkeypatch.setattr(supervised, "sft", stop)
     monkeypatch.setattr(workers, "results", stop)
-    monkeypatch.setattr(parallel, "run_parallel", stop)
+    monkeypatch.setattr(experiments, "run_parallel", stop)
+    monkeypatch.setattr(cross_evaluation, "run_parallel", stop)
     cells = notebooks.read_notebook(notebooks.fork_notebook(name, to, settings)).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     with matplotlib.rc_context(), pytest.raises(FirstTraining):

@@ -31,7 +31,7 @@ def source(tmp_path):
 
 
 def lines(source, tiny_base, by, size=2, good=None, out=None):
-    return list(selection.select_rows(reading.load(source), by, size, str(tiny_base), good, out, False, 3))
+    return list(selection.select_rows(reading.load(source), by, size, str(tiny_base), good, out, 3))
 
 
 def call(*words, code=0):
@@ -116,7 +116,7 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
     here.touch()
     assert "exists already; choose another name" in call(source, "--base", tiny_base, "--out", here, code=2)
     missing = call(source, "--base", tiny_base, "--out", tmp_path / "missing" / "rows.jsonl", code=2)
-    assert "missing is missing; create the folder first" in missing
+    assert "is missing; create the folder first" in missing
     with pytest.raises(InputError, match="size asks for 9 rows"):
         lines(source, tiny_base, "longest", size=9)
     pairs = tmp_path / "pairs.json"
@@ -125,14 +125,7 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
         lines(source, tiny_base, "deita", good=str(pairs))
 
 
-def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, tmp_path):
-    config = tmp_path / "run.yaml"
-    config.write_text(f"by: longest\nsize: 1\nbase: {tiny_base}\n")
-    text = call(source, "--config", config, "--set", "size=2", "--dry-run")
-    assert "nothing was scored" in text and "⟦Oslo<|im_end|>⟧" in text
-
-
-def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tmp_path, tiny_base):
+def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tiny_base):
     def talk(system):
         return {
             "messages": [
@@ -142,11 +135,18 @@ def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_dem
             ]
         }
 
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in (talk("system"), talk("user"), talk("user"))))
+    rows = reading.to_dataset([talk("system"), talk("user"), talk("user")])
+    loaded = reading.Loaded(rows, "messages", "rows")
     with pytest.raises(
         InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of rows\[0\]"
     ):
-        lines(str(path), tiny_base, "longest", size=1)
-    text = "\n".join(selection.select_rows(reading.load(path), "longest", 2, str(tiny_base), None, None, True, 3))
+        list(selection.select_rows(loaded, "longest", 1, str(tiny_base), None, None, 3))
+    text = "\n".join(selection.select_rows(loaded, "longest", 2, str(tiny_base), None, None, 3, True))
     assert "dropped 1: the chat template refuses 1 row" in text and "selected    2 rows" in text
+
+
+def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(f"by: longest\nsize: 1\nbase: {tiny_base}\n")
+    text = call(source, "--config", config, "--set", "size=2", "--dry-run")
+    assert "nothing was scored" in text and "⟦Oslo<|im_end|>⟧" in text

@@ -97,9 +97,11 @@ def select(
 ) -> None:
     """Select rows of your own data by one of the methods of notebook 05, and see which are selected and which are not."""
     spec = SelectSpec(**spec_fields(SelectSpec, {"by": by, "size": size, "base": base, "good": good}, settings, config))
+    from workbench import outputs
+    from workbench.cli import selection
+
     if out is not None:
         outputs.require_new(out)
-    from workbench.cli import selection
 
     judge = base_or_default(spec.base)
     selection.require_selector(spec.by, spec.good)
@@ -109,6 +111,6 @@ def select(
 
         lines = plan.select_lines(loaded, judge)
     else:
-        lines = selection.select_rows(loaded, spec.by, spec.size, judge, spec.good, out, drop_bad, show)
+        lines = selection.select_rows(loaded, spec.by, spec.size, judge, spec.good, out, show, drop_bad)
     for line in lines:
         typer.echo(line)

@@ -43,7 +43,9 @@ def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
     def trainer(work: Path, trial, clock):
         full = spec.method == "full"
         model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if full else None)
-        return supervised.make_trainer(trial, adapters.unpacked(model), tokenizer, rows, work, [clock], quiet=True)
+        return supervised.make_trainer(
+            trial, adapters.unpacked(model), tokenizer, supervised.tokenized(tokenizer, rows), work, [clock], quiet=True
+        )
 
     yield from _trial(dataclasses.replace(spec, max_tokens=None), steps, trainer)
 
@@ -56,7 +58,7 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
     def trainer(work: Path, trial, clock):
         full = start.spec["method"] == "full"
         reference = adapters.load_tuned(start, trainable=True)[0] if full else None
-        return preference.make_trainer(trial, model, tokenizer, rows, work, [clock], True, reference)
+        return preference.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock], True, reference)
 
     yield from _trial(spec, _steps(spec, len(rows)), trainer)
 

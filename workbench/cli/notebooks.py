@@ -33,11 +33,13 @@ def _all_ran(outcomes: Iterator) -> bool:
 
 
 def report(
-    readme: Annotated[bool, typer.Option("--readme", help="Update README's table of claims instead.")] = False,
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Update the claims in README and data/CLAIMS.md instead.")
+    ] = False,
 ) -> None:
     """Write the executed notebooks as web pages to open in a browser."""
     from workbench import environment, outputs
-    from workbench.plots.report import build, cover, fill
+    from workbench.plots.report import build, claims_page, cover, fill
 
     if not readme:
         typer.echo(f"open {build()}")
@@ -45,7 +47,9 @@ def report(
     path = environment.ROOT / "README.md"
     text = fill(path)
     outputs.write_file(path, text, replace=True)
-    typer.echo(f"{path}: table of claims written")
+    (environment.ROOT / "data").mkdir(exist_ok=True)
+    page = outputs.write_file(environment.ROOT / "data" / "CLAIMS.md", claims_page(), replace=True)
+    typer.echo(f"{path} and {page}: claims written")
     if "scorecard.png" in text:
         typer.echo(f"{cover()}: picture written")
 

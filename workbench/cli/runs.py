@@ -119,6 +119,8 @@ def show_run(run_id: RunId) -> None:
 
 def find_run(beginning: str):
     """Return the run of the store whose id starts with `beginning`. Raises InputError for no run or more than one."""
+    if not beginning.strip():
+        raise InputError("the id of the run is empty; `workbench runs list` lists the runs")
     runs = _store()
     found = [run for run in runs.runs() if run.id.startswith(beginning)]
     if len(found) == 1:

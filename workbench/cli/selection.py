@@ -102,8 +102,8 @@ def select_rows(
     base: str,
     good: str | None,
     out: Path | None,
-    drop_bad: bool,
     show: int,
+    drop_bad: bool = False,
 ) -> Iterator[str]:
     """Select `size` of the rows that were read by one of SELECTORS, write them to `out`, and yield a report, line by line.
 
@@ -111,8 +111,8 @@ def select_rows(
         base: folder or Hub id of the model that scores the rows.
         good: a file of rows known to be good, for those of NEEDS_GOOD.
         out: a new file, which gets one row per line.
-        drop_bad: leave out rows that the chat template refuses, instead of raising.
         show: number of selected and of other rows to show.
+        drop_bad: leave out rows that the chat template refuses instead of raising.
 
     Raises:
         InputError: an unknown selector, fewer rows than `size`, or preference pairs in place of single answers.
@@ -211,7 +211,6 @@ def _short(text: str, most: int = 70) -> str:
 
 
 def _write(rows: datasets.Dataset, out: Path) -> None:
-    """Write one JSON row per line, whole or not at all."""
     lines = (
         json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) for row in rows
     )

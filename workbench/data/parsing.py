@@ -120,8 +120,8 @@ def _parquet(path: Path, notes: list[str]) -> Rows:
                     yield f"row {i}", row
                 start += len(batch)
                 bar.update(len(batch))
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a Parquet file ({first_line(error)}); write it again") from None
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # damage shows in many ways
+        raise InputError(f"{path}: not a sound Parquet file ({first_line(error)}); write it again") from None
 
 
 def _plain_field(field: pyarrow.Field) -> pyarrow.Field:

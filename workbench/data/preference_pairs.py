@@ -43,7 +43,8 @@ def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] |
     addition, history, system = pick("input"), pick("history"), pick("system")
     if any(turn["role"] == "user" for turn in chosen):
         prompt, chosen, rejected = _split_shared(chosen, rejected, columns[0])
-        for column, said, role in ((asked, value, "prompt"), (*addition, "input")):
+        asked_for = value if value is None else messages.listed(value, asked, "user", layout.ignored, tools)
+        for column, said, role in ((asked, asked_for, "prompt"), (*addition, "input")):
             if not messages.mentioned(said, prompt):
                 fix = f"put it into a turn, or leave it out: columns, --columns {role}="
                 raise BadRow(column, f"the turns of {columns[0]} do not contain this {role}", fix)

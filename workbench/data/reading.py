@@ -206,7 +206,7 @@ class _Reading:
             more = self.layout.ignored.pop("instances after the first", 0)
             notes.append(f"{name}: the first instance of each task is taken; {more} of {self.count} tasks have more")
         if self.layout.prompt_repeated:
-            notes.append(f"{name}: chosen and rejected begin with the prompt; it is taken off")
+            notes.append(f"{name}: chosen and rejected begin with the prompt, which is removed from them")
         return notes
 
     def _recognise(self, rows: list[dict], count: int) -> formats.Layout:

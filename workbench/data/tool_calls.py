@@ -44,7 +44,7 @@ def from_tags(message: dict, place: str) -> dict:
 
 def check(messages: list[dict], places: list[str], tools: list[dict] | None) -> None:
     """Raise BadRow for a call of a tool that the row does not offer, and for a result that belongs to no call before it."""
-    offered = {_schema(tool).get("name") for tool in tools or []} - {None}
+    offered = {name for tool in tools or [] if isinstance(name := _schema(tool).get("name"), str)}
     pending, results, called = [], 0, False
     for message, place in zip(messages, places, strict=True):
         if message["role"] == "tool":
@@ -111,14 +111,14 @@ def _call(call: dict, field: str) -> dict:
     body = call.get("function") or call
     if isinstance(body, str):
         body = {**call, "name": body}
-    name = body.get("name")
+    name = body.get("name") if isinstance(body, dict) else None
     if not isinstance(name, str) or not name.strip():
         raise BadRow(f"{field}.name", "a call without a name", SHAPE)
     given = next((body[key] for key in ("arguments", "parameters") if body.get(key) is not None), None)
     arguments = parse_text(given or "{}") if isinstance(given, str) or given is None else given
     if not isinstance(arguments, dict):
         raise BadRow(f"{field}.arguments", f"the arguments of {name} are not a JSON object", SHAPE)
-    head = {"id": call["id"]} if call.get("id") else {}
+    head = {"id": str(call["id"])} if call.get("id") not in (None, "") else {}
     return {**head, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 

@@ -82,14 +82,14 @@ def read_turn(turn, place: str, ignored: Counter) -> dict:
 def _content(value, field: str, role: str, called: bool) -> tuple[str, str]:
     """Return (text, reasoning) of a turn's content: text, a list of parts, or for a tool any JSON value."""
     if isinstance(value, list) and all(
-        isinstance(part, str) or isinstance(part, dict) and "type" in part for part in value
+        isinstance(part, str) or isinstance(part, dict) and isinstance(part.get("type"), str) for part in value
     ):
         return _parts(value, field)
     if isinstance(value, dict) and role != "call" and isinstance(value.get("text"), str):
         return value["text"], ""
     if isinstance(value, list | dict) and role in ("tool", "call"):
         return json.dumps(value, ensure_ascii=False), ""
-    if value is None and called:
+    if value is None and (called or role == "tool"):
         return "", ""
     return text_of(value, field), ""
 
@@ -134,7 +134,7 @@ def _speaker(turn: dict, role: str, place: str) -> dict:
     """Return the tool's name and the call's id of a tool result. Raises BadRow for a name that no chat template can write."""
     name = turn.get("name")
     if role == "tool":
-        return {key: turn[key] for key in ("name", "tool_call_id") if turn.get(key)}
+        return {key: str(turn[key]) for key in ("name", "tool_call_id") if turn.get(key) not in (None, "")}
     if name and str(name).lower() not in (role, str(turn.get("role")).lower()):
         raise BadRow(
             f"{place}.name",

@@ -15,6 +15,7 @@ from workbench.experiments.claims import (
 from workbench.experiments.export import export_run, push_to_hub
 from workbench.experiments.grid import Cell, make_cells, run_grid, runs_of
 from workbench.experiments.grid_tables import split_by, training_sizes
+from workbench.experiments.row_scores import score_rows
 from workbench.experiments.synthetic import (
     distil,
     pairs_from_dataset,
@@ -47,6 +48,7 @@ __all__ = [
     "push_to_hub",
     "run_grid",
     "sample_pairs",
+    "score_rows",
     "show_verdicts",
     "split_by",
     "training_sizes",

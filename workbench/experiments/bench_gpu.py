@@ -43,8 +43,8 @@ ADAPTER = {"rank": 32, "alpha": 32}  # as in that notebook, on every linear laye
 class Size:
     """The size of the benchmark."""
 
-    small: PretrainedConfig = field(default_factory=lambda: cost.CONFIGS["1B"])
-    large: PretrainedConfig = field(default_factory=lambda: cost.CONFIGS["8B"])
+    small: PretrainedConfig = field(default_factory=lambda: cost.known_shapes()["1B"])
+    large: PretrainedConfig = field(default_factory=lambda: cost.known_shapes()["8B"])
     rows: int = 512
     """Rows, or pairs, per training of the small model; the large one takes a quarter."""
     tokens: int = 400
@@ -134,7 +134,9 @@ def _sft(base: str, method: str, rows: datasets.Dataset, size: Size, at: Path, w
     )
 
     def ours() -> Trainer:
-        return supervised.make_trainer(spec, loading.load_base(base, method == "qlora"), tokenizer, rows, at, [])
+        return supervised.make_trainer(
+            spec, loading.load_base(base, method == "qlora"), tokenizer, supervised.tokenized(tokenizer, rows), at, []
+        )
 
     def theirs() -> Trainer:
         model = loading.load_base(base, method == "qlora")
@@ -154,7 +156,9 @@ def _dpo(base: str, pairs: datasets.Dataset, size: Size, at: Path) -> dict:
     spec = DPOSpec(epochs=1, batch_size=16, max_length=size.max_length)
 
     def ours() -> Trainer:
-        return preference.make_trainer(spec, adapters.load_tuned(run, trainable=True)[0], tokenizer, pairs, at, [])
+        return preference.make_trainer(
+            spec, adapters.load_tuned(run, trainable=True)[0], tokenizer, to_trl(pairs), at, []
+        )
 
     def theirs() -> Trainer:
         model = loading.load_base(base, quantize=True)
@@ -197,7 +201,7 @@ def _compare(
 ) -> dict:
     """Return a row of the table: both sides train on rows of these lengths, in turn."""
     own, other = bench.in_turn([lambda: _timed(ours), lambda: _timed(theirs)], size.repeats)
-    config, tokens = AutoConfig.from_pretrained(base), sum(lengths)
+    config, tokens = loading.read_pretrained(AutoConfig, base), sum(lengths)
     mean = sum(length**2 for length in lengths) / tokens  # mean length of the row that a token is in
     work = cost.training_flops(config, method, tokens, mean, ADAPTER["rank"], reference=reference)
     seconds = [statistics.median(one.seconds for one in side) for side in (own, other)]

@@ -1,14 +1,16 @@
 """Export a run as a merged model folder with its model card, and upload it to the Hub."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
 import datasets
 import pandas as pd
+import transformers
 from httpx import HTTPError
 from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench import hub, outputs
 from workbench.environment import few_progress_bars
@@ -98,11 +100,14 @@ def require_token() -> None:
 
 
 def agreement(
-    a: PreTrainedModel, b: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset
+    a: transformers.PreTrainedModel,
+    b: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rows: datasets.Dataset,
 ) -> float:
     """Return the share of the answers' tokens at which two models have the same most likely token, under teacher forcing."""
     same = count = 0
-    scored = logprobs.encode_answers(tokenizer, rows, 1024)
+    scored = logprobs.encode_rows(tokenizer, rows, 1024)
     for _, tokens, logits in logprobs.predictions([a, b], scored):
         first, second = (each.argmax(-1).cpu() for each in logits)
         same, count = same + int((first == second).sum()), count + len(tokens)
@@ -149,7 +154,7 @@ def model_card(run: Run, folder: Path, name: str) -> ModelCard:
         name=name,
         base=base,
         method=spec["method"],
-        dtype=str(AutoConfig.from_pretrained(folder).dtype).removeprefix("torch."),
+        dtype=str(loading.read_pretrained(transformers.AutoConfig, folder).dtype).removeprefix("torch."),
         id=run.id,
         rows=run.scores["rows"],
         tokens=run.scores["tokens"],

@@ -1,4 +1,4 @@
-"""What a training needs, before anybody rents a GPU for it: memory, work and hours, by arithmetic on the model's shape.
+"""Estimate what a training needs before anybody rents a GPU for it: memory, work and hours, by arithmetic on the model's shape.
 
 Memory is that of :mod:`workbench.models.memory`. Not run on a GPU: the share of its peak that a training reaches is taken, not measured.
 """
@@ -8,50 +8,56 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from transformers import LlamaConfig, PretrainedConfig
+import transformers
 
 from workbench.models import loading
 from workbench.models.memory import GIB, RESERVE, ModelShape, activation_bytes, training_bytes, weight_bytes
 
 PEAK = {"T4": 65e12, "L4": 121e12, "4090": 165e12, "A100": 312e12, "H100": 989e12, "H200": 989e12}
-
-
-"""Dense half-precision products of a GPU, in floating-point operations a second, from its data sheet; the key is in its name."""
+"""Dense half-precision products of a GPU, in floating-point operations per second, from its data sheet; the key is in its name."""
 
 
 _COMMON = {"num_key_value_heads": 8, "tie_word_embeddings": False, "max_position_embeddings": 8192}
 
 
-CONFIGS = {
-    "1B": LlamaConfig(vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
-                      **{**_COMMON, "tie_word_embeddings": True}),
-    "7B": LlamaConfig(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
-                      **{**_COMMON, "num_key_value_heads": 32}),
-    "8B": LlamaConfig(vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
-                      **_COMMON),
-    "70B": LlamaConfig(vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64,
-                       **_COMMON),
-}  # fmt: skip
-
-
-"""Shapes of Llama 3.2 1B, Llama 2 7B, Llama 3.1 8B and 70B (their config.json)."""
+@cache
+def known_shapes() -> dict[str, transformers.PretrainedConfig]:
+    """Return the shapes of Llama 3.2 1B, Llama 2 7B, Llama 3.1 8B and 70B (their config.json)."""
+    llama = transformers.LlamaConfig  # takes a second to import, which most notebooks need not pay
+    return {
+        "1B": llama(vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
+                    **{**_COMMON, "tie_word_embeddings": True}),
+        "7B": llama(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
+                    **{**_COMMON, "num_key_value_heads": 32}),
+        "8B": llama(vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
+                    **_COMMON),
+        "70B": llama(vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64,
+                     **_COMMON),
+    }  # fmt: skip
 
 
 def training_flops(
-    config: PretrainedConfig, method: str, tokens: float, length: float, rank: int = 16, *, reference: bool = False
+    config: transformers.PretrainedConfig,
+    method: str,
+    tokens: float,
+    length: float,
+    rank: int = 16,
+    *,
+    reference: bool = False,
 ) -> float:
-    """Floating-point operations that a training on so many tokens cannot do without.
+    """Return the floating-point operations that a training on this many tokens needs at least.
 
-    A weight costs 2 a token in the forward pass, 2 for the gradient of what goes in and 2 for its own (6 N D; Kaplan et al. 2020, arXiv
+    A weight costs 2 per token in the forward pass, 2 for the gradient of what goes in and 2 for its own (6 N D; Kaplan et al. 2020, arXiv
     2001.08361). LoRA leaves the base without a gradient of its own: 4 N, and 6 for each of its own parameters. Attention adds
-    2 · length · hidden a layer and token, three times. What is computed twice (checkpointing) or unpacked (NF4) does not count, so a
+    2 · length · hidden per layer and token, three times. What is computed twice (checkpointing) or unpacked (NF4) does not count, so a
     share of the peak computed from this is the model's own (MFU; Chowdhery et al. 2022, arXiv 2204.02311).
 
     Args:
-        length: tokens that a token sees the half of on average: of a row, not of the packed line.
-        reference: of DPO: a second model reads the same tokens, 2 a weight more.
+        length: mean length of a row in tokens, not of the packed sequence; a token sees half of it on average.
+        reference: of DPO: a second model reads the same tokens, 2 per weight more.
     """
     shape, text = ModelShape.of(config), config.get_text_config()
     weights = shape.linear + text.vocab_size * shape.hidden  # an embedding is looked up, the output is multiplied
@@ -63,7 +69,7 @@ def training_flops(
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """Of one training; memory in bytes, on each GPU."""
+    """Hold the cost of one training; memory in bytes, on each GPU."""
 
     weights: float
     training: float
@@ -75,16 +81,16 @@ class TrainingCost:
 
     @property
     def total(self) -> float:
-        """With what CUDA takes for itself."""
+        """Return the bytes in all, with what CUDA takes for itself."""
         return self.weights + self.training + self.activations + RESERVE
 
     def hours(self, mfu: float = 0.4, peak: float = PEAK["H100"]) -> float:
-        """By the clock, on all GPUs, at this share of their peak."""
+        """Return wall-clock hours on all GPUs at this share of their peak."""
         return self.flops / (mfu * peak * self.gpus) / 3600
 
 
 def training_cost(
-    config: PretrainedConfig,
+    config: transformers.PretrainedConfig,
     method: str,
     rows: float,
     tokens: float = 400,
@@ -92,7 +98,7 @@ def training_cost(
     rank: int = 16,
     gpus: int = 1,
 ) -> TrainingCost:
-    """What one pass over `rows` of `tokens` tokens each needs, with memory for rows of `length` tokens.
+    """Estimate one pass over `rows` of `tokens` tokens each, with memory for rows of `length` tokens.
 
     Several GPUs split a full training among them (FSDP), and hold LoRA's base whole (data-parallel).
     """
@@ -108,16 +114,16 @@ def training_cost(
 
 
 def cost_table(rows: float = 1e6, tokens: float = 400, mfu: float = 0.4) -> str:
-    """The table of README in Markdown: 7 B and 70 B on a million pairs.
+    """Return the table of data/REFERENCE.md in Markdown: models of 7 B and 70 B, a million pairs.
 
     All of 70 B is not in it: before FSDP splits a model, models.load_base puts the whole of it on each GPU.
     """
     lines = [
-        f"| model, method | GPUs (80 GB) | weights | adapter, gradients, AdamW | activations | a GPU in all | FLOPs, {rows:,.0f} pairs | hours |",
+        f"| model, method | GPUs (80 GB) | weights | adapter, gradients, AdamW | activations | total per GPU | FLOPs, {rows:,.0f} pairs | hours |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, method, gpus in (("7B", "qlora", 1), ("7B", "lora", 1), ("7B", "full", 4), ("70B", "qlora", 1), ("70B", "qlora", 8)):  # fmt: skip
-        of = training_cost(CONFIGS[name], method, rows, tokens, gpus=gpus)
+        of = training_cost(known_shapes()[name], method, rows, tokens, gpus=gpus)
         parts = (of.weights, of.training, of.activations, of.total)
         sizes = " | ".join(f"{part / GIB:.1f} GiB" for part in parts)
         lines.append(f"| {name} {method} | {gpus} | {sizes} | {of.flops:.1e} | {of.hours(mfu):,.1f} |")
@@ -125,12 +131,12 @@ def cost_table(rows: float = 1e6, tokens: float = 400, mfu: float = 0.4) -> str:
 
 
 def adapter_flops(shape: ModelShape, tokens: float) -> float:
-    """Of training an adapter: 2 a weight and token forward, 2 backward; frozen weights have no gradient (6 in full tuning)."""
+    """Return the operations of training an adapter: 2 per weight and token forward, 2 backward; frozen weights have no gradient (6 in full tuning)."""
     return 4 * (shape.linear + shape.other) * tokens
 
 
 def matmul_speed(device: str, size: int = 4096, times: int = 10) -> float:
-    """Operations a second of matrix products of `size` × `size` in the type that a training computes in; measured, in a second."""
+    """Measure the operations per second of matrix products of `size` × `size` in the type that a training computes in; takes about a second."""
     a = torch.randn(size, size, device=device, dtype=loading.compute_dtype(device))
     (a @ a).sum().item()  # waits for the device, and warms it up
     start = time.perf_counter()
@@ -141,7 +147,7 @@ def matmul_speed(device: str, size: int = 4096, times: int = 10) -> float:
 
 
 def peak_flops(device: str) -> tuple[float, str]:
-    """Floating-point operations a second that the device can do, and who says so: its data sheet, or for others a large product, timed."""
+    """Return the peak floating-point operations per second of the device, and the source: its data sheet, or for others a large product, timed."""
     name = torch.cuda.get_device_name() if device == "cuda" else ""
     for known, rate in PEAK.items():
         if re.search(rf"\b{known}\b", name):

@@ -1,4 +1,4 @@
-"""Draw heat maps: a share for each pair of conditions, and every way of tuning on every evaluation task."""
+"""Draw heat maps: a share for each pair of conditions, and every model on every evaluation task."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -51,29 +51,34 @@ def heatmap(
     return _draw(shares, texts, (low - spare, high + spare), corners, title, xlabel, ylabel)
 
 
-def matrix(table: pd.DataFrame, aims: dict[str, str], title: str, *, perplexity: Sequence[str] = ()) -> Axes:
-    """Draw every way of tuning on every evaluation task: value and 95% interval, the best of each column darkest and framed.
+def matrix(table: pd.DataFrame, tasks: dict[str, str], title: str, *, perplexity: Sequence[str] = ()) -> Axes:
+    """Draw every model on every evaluation task: value and 95% interval, the best of each column darkest.
 
+    The best is framed where its interval lies beyond all others of its column.
     Shares are shaded in proportion to the best of their column, perplexities from the worst to the best on a log scale.
 
     Args:
         table: of :func:`workbench.evaluate.cross_evaluation.best_mode`: model, task, seed, index, prompt, value.
-        aims: aim → heading of its column, in order.
-        perplexity: aims whose value is a loss in nats per token; shown as its exponential, lower is better.
+        tasks: task → heading of its column, in order.
+        perplexity: tasks whose value is a loss in nats per token; shown as its exponential, lower is better.
     """
     found = stats.intervals(table, "value", ["model", "task"])[["estimate", "low", "high"]]
-    shades, texts, best = {}, {}, []
-    for aim, heading in aims.items():
-        column = found.xs(aim, level="task")
-        if aim in perplexity:
-            worst, leader = column["estimate"].max(), column["estimate"].min()
-            shades[heading] = (worst - column["estimate"]) / (worst - leader)
+    shades, texts, clear = {}, {}, []
+    for place, (task, heading) in enumerate(tasks.items()):
+        column = found.xs(task, level="task")
+        if task in perplexity:
+            worst, least = column["estimate"].max(), column["estimate"].min()
+            shades[heading] = (worst - column["estimate"]) / (worst - least)
             texts[heading] = np.exp(column).apply(lambda cell: _cell(cell, "", 1), axis=1)
         else:
             shades[heading] = column["estimate"] / max(column["estimate"].max(), 1e-9)
             texts[heading] = (100 * column).apply(lambda cell: _cell(cell, "%"), axis=1)
-        best.append((len(best), int(shades[heading].argmax())))
-    panel = _draw(pd.DataFrame(shades), pd.DataFrame(texts), (0, 1.1), best, title, "", "")
+        signs = column if task in perplexity else -column
+        leader = signs["estimate"].argmin()
+        ends = np.sort(signs[["low", "high"]].to_numpy(), axis=1)
+        if ends[leader, 1] < np.delete(ends[:, 0], leader).min():
+            clear.append((place, int(leader)))
+    panel = _draw(pd.DataFrame(shades), pd.DataFrame(texts), (0, 1.1), clear, title, "", "")
     panel.xaxis.tick_top()
     return panel
 

@@ -1,6 +1,7 @@
 """Draw lines: a training's loss, scores over the size of the data, likelihoods in preference training."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -72,7 +73,7 @@ def curves(
         fits: panel → fitted curve, drawn dotted.
     """
     figure, axes = plt.subplots(1, len(panels), sharey=True, figsize=(WIDTH, 4.2), layout="constrained", squeeze=False)
-    style = model_style(dict.fromkeys(name for lines in panels.values() for name in lines))
+    style = _line_style(name for lines in panels.values() for name in lines)
     for panel, (heading, lines) in zip(axes[0], panels.items(), strict=True):
         ends = []
         for name, table in lines.items():
@@ -107,7 +108,7 @@ def values(
     """
     figure, panel = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     ends = []
-    for (name, series), look in zip(lines.items(), model_style(lines).values(), strict=True):
+    for (name, series), look in zip(lines.items(), _line_style(lines).values(), strict=True):
         means = series.groupby(level=0).mean()
         panel.plot(
             series.index, series, linestyle="", marker=look["marker"], markersize=5, alpha=0.5, color=look["color"]
@@ -120,10 +121,16 @@ def values(
         panel.annotate("base model", (sizes[0], base), (0, 5), textcoords="offset points", color=FAINT)
     _label_ends(panel, ends)
     _log(panel, sizes, unit)
-    panel.set_ylabel(ylabel)
+    panel.set_ylabel(textwrap.fill(ylabel, 36))
     panel.grid(axis="y", **GRID)
     add_title(figure, title)
     return panel
+
+
+def _line_style(names: Iterable[str]) -> dict[str, dict]:
+    """Return the look of each line; the only line of a picture is drawn as the tuned model, which it measures."""
+    names = [*dict.fromkeys(names)]
+    return model_style(names) if len(names) > 1 else {names[0]: model_style(["SFT"])["SFT"]}
 
 
 def _log(panel: Axes, sizes: Sequence[float], unit: str) -> None:
@@ -171,11 +178,12 @@ def likelihoods(panels: dict[str, Sequence[Run]], title: str, window: int = 5) -
             ends.append((lines.mean(axis=0)[-1], side, look["color"], SHARES[-1]))
         panel.axhline(0, color=FAINT, linewidth=1.2, linestyle=":")
         panel.set_title(heading, **HEADING)
-        panel.set(xlim=(0, 100), xlabel=f"share of the training, mean of {window} steps")
+        panel.set_xlim(0, 100)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
         panel.grid(axis="y", **GRID)
         _label_ends(panel, ends)
     axes[0][0].set_ylabel("log-probability of an answer,\nchange in nats")
+    figure.supxlabel(f"share of the training (mean of {window} steps)", fontsize=12, color=FAINT)
     add_title(figure, title)
     return axes[0]
 

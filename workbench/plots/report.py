@@ -1,4 +1,4 @@
-"""What executed notebooks say: an HTML report to open, the README's table of claims, and the difference between two of them."""
+"""Report what executed notebooks say: web pages to open, a claim of each in README, and the page of all claims."""
 
 import base64
 import re
@@ -61,36 +61,38 @@ INDEX = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 
 @dataclass(frozen=True)
 class Page:
-    """What the index says of one notebook."""
+    """Entry of one notebook in the index."""
 
     file: str
     title: str
     question: str
     picture: str
-    """Its first picture, PNG in base64; empty where it has none."""
+    """Its first picture, PNG in base64; empty if it has none."""
     claims: list[dict]
     error: bool
     """Whether a cell stopped with an error."""
 
 
 def build(source: Path | str = "build/notebooks", out: Path | str = "build/report") -> Path:
-    """Write each executed notebook as one self-contained HTML file, and an index of them; returns the index's path.
+    """Write each executed notebook as one self-contained HTML file, and an index of them; return the path of the index.
 
     The notebooks are those of `source` that belong to the series, and the forks that have been run.
-    Raises InputError where nothing has been run.
+
+    Raises:
+        InputError: no notebook has been run.
     """
     source, out = environment.ROOT / source, environment.ROOT / out
     paths = [path if path.parent.name == "forks" else source / path.name for path in notebooks.all_notebooks().values()]
     executed = [(path, notebooks.read_notebook(path)) for path in paths if path.exists()]
     executed = [(path, notebook) for path, notebook in executed if _outputs(notebook)]
     if not executed:
-        raise InputError(f"{source}: no executed notebook to report; run them first: workbench run")
+        raise InputError(f"{source}: no executed notebook to report; run the notebooks first: workbench run")
     out.mkdir(parents=True, exist_ok=True)
     exporter = HTMLExporter(raw_template=PAGE, embed_images=True)
     pages = []
     for path, notebook in executed:
         page = _page(path, notebook)
-        # A page without a kernel has no use for widgets: with their state gone, what was shown beside them is drawn.
+        # A page has no kernel for widgets: without their state, the table that was saved beside them is shown.
         notebook.metadata.pop("widgets", None)
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.title}})
         outputs.write_file(out / page.file, body, replace=True)
@@ -109,7 +111,7 @@ def _page(path: Path, notebook: NotebookNode) -> Page:
     prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     title = re.search(r"^# +(.+)$", prose, re.MULTILINE)
     rest = prose[title.end() :] if title else ""
-    question = next((part for part in rest.strip().split("\n\n") if part and part[0] not in "#>|!<-*"), "")
+    question = next((part for part in rest.strip().split("\n\n") if not re.match(r"$|[#>|!<]|[-*] ", part)), "")
     pictures = [output.data["image/png"] for output in _outputs(notebook) if "image/png" in output.get("data", {})]
     return Page(
         file=f"{path.stem}.html",
@@ -122,66 +124,79 @@ def _page(path: Path, notebook: NotebookNode) -> Page:
 
 
 def _plain(markdown: str) -> str:
-    """One line of text without emphasis."""
+    """Return the text in one line, without emphasis."""
     return re.sub(r"\s+", " ", re.sub(r"[*`]", "", markdown)).strip()
 
 
 def readme_claims() -> str:
-    """The claims of the committed notebooks in Markdown: how many hold, the first of each notebook, and all of them, folded up.
-
-    Columns: claim, who says so, measured effect, verdict, notebook.
-    """
-    found = {path: read_claims(path) for path in sorted((environment.ROOT / "notebooks").glob("*.ipynb"))}
-    verdicts = [claim["verdict"] for listed in found.values() for claim in listed]
-    counts = ", ".join(f"{mark} {verdicts.count(verdict)}" for verdict, mark in MARKS.items())
+    """Return README's claims in Markdown: the first of each committed notebook, and how many hold of all."""
+    found = _committed_claims()
     return "\n".join(
         [
-            *_table({path: listed[:1] for path, listed in found.items()}),
+            *_table({path: listed[:1] for path, listed in found.items()}, "notebooks"),
             "",
-            f"<details><summary>All {len(verdicts)} claims: {counts}</summary>",
-            "",
-            *_table(found),
-            "",
-            "</details>",
+            _counts(found, "[All {} claims](data/CLAIMS.md)"),
         ]
     )
 
 
-def _table(found: dict[Path, list[dict]]) -> list[str]:
+def claims_page() -> str:
+    """Return the text of data/CLAIMS.md: every claim of the committed notebooks with its source, effect and verdict."""
+    found = _committed_claims()
+    head = [
+        "# All claims and what came out",
+        "",
+        "Written by `workbench report --readme` from the outputs of the committed notebooks.",
+        "",
+    ]
+    return "\n".join([*head, _counts(found, "{} claims"), "", *_table(found, "../notebooks"), ""])
+
+
+def _committed_claims() -> dict[Path, list[dict]]:
+    return {path: read_claims(path) for path in sorted((environment.ROOT / "notebooks").glob("*.ipynb"))}
+
+
+def _counts(found: dict[Path, list[dict]], words: str) -> str:
+    """Return a line: how many claims there are, in the given words, and how many have each verdict."""
+    verdicts = [claim["verdict"] for listed in found.values() for claim in listed]
+    counts = [f"{mark} {verdict}: {verdicts.count(verdict)}" for verdict, mark in MARKS.items()]
+    return f"{words.format(len(verdicts))}. " + ", ".join(counts)
+
+
+def _table(found: dict[Path, list[dict]], folder: str) -> list[str]:
+    """Return the lines of a Markdown table, with links to the notebooks in `folder`."""
     lines = ["| claim | who says so | measured | verdict | notebook |", "| --- | --- | --- | --- | --- |"]
     for path, listed in found.items():
         for claim in listed:
             verdict = f"{MARKS[claim['verdict']]} {claim['verdict']}"
             cells = [cell.replace("|", "\\|") for cell in (claim["text"], claim["source"], effect_text(claim), verdict)]
-            lines.append(f"| {' | '.join(cells)} | [{path.stem[:2]}](notebooks/{path.name}) |")
+            lines.append(f"| {' | '.join(cells)} | [{path.stem[:2]}]({folder}/{path.name}) |")
     return lines
 
 
 def fill(readme: Path) -> str:
-    """The text of `readme` with a fresh table of claims between its two markers; the file is not written.
+    """Return the text of `readme` with fresh claims between its two markers; the file is not written.
 
-    Raises InputError where the file or the markers are missing.
+    Raises:
+        InputError: the file or one of the markers is missing.
     """
     try:
         text = readme.read_text(encoding="utf-8")
     except OSError:
-        raise InputError(f"{readme}: no such file to fill") from None
+        raise InputError(f"{readme}: no such file; write it with {START} and {END} where the claims go") from None
     if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise InputError(f"{readme}: the table of claims goes between one {START} and one {END}; put both in")
+        raise InputError(f"{readme}: the claims go between one {START} and one {END}; put both in")
     return text.split(START)[0] + f"{START}\n{readme_claims()}\n{END}" + text.split(END)[1]
 
 
 def cover(notebook: str = "02_sft_qlora") -> Path:
-    """Write the first picture of a committed notebook beside it, for the top of the README.
+    """Write the first picture of a committed notebook beside it, for the top of README; return its path.
 
-    Raises InputError where the notebook shows none.
+    Raises:
+        InputError: the notebook has no picture in its outputs.
     """
-    outputs = [
-        output
-        for cell in notebooks.read_notebook(notebooks.find_notebook(notebook)).cells
-        for output in cell.get("outputs", [])
-    ]
-    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    shown = _outputs(notebooks.read_notebook(notebooks.find_notebook(notebook)))
+    pictures = [output["data"]["image/png"] for output in shown if "image/png" in output.get("data", {})]
     if not pictures:
         raise InputError(f"{notebook}: no picture in its outputs; run it first")
     path = notebooks.find_notebook(notebook).with_name("scorecard.png")

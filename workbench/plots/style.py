@@ -82,10 +82,10 @@ def add_title(figure: Figure, title: str, handles: Sequence[Artist] = ()) -> Non
     strip = 0.14 + 0.29 * len(lines) + legend
     whole = height + strip
     figure.set_size_inches(width, whole)
-    figure.get_layout_engine().set(rect=(0, 0, 1, height / whole))
+    figure.get_layout_engine().set(rect=(0, 0, 1, height / whole), w_pad=0.08)
     figure.suptitle(
         "\n".join(lines), x=0.08 / width, y=1 - 0.04 / whole, ha="left", va="top", fontsize=16, fontweight="bold"
     )
     if handles:
         figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.05 / width, 1 - (strip - legend - 0.02) / whole), borderpad=0,
-                      borderaxespad=0, ncols=len(handles), handletextpad=0.2, columnspacing=1.4)  # fmt: skip
+                      borderaxespad=0, ncols=len(handles), handletextpad=0.5, columnspacing=1.4)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables for the eye: what the models really answered, side by side."""
+"""Show texts in tables: what each model answered, side by side."""
 
 from html import escape
 
@@ -9,25 +9,21 @@ from workbench.errors import InputError
 from workbench.experiments import claims
 
 CELL = "text-align: left; vertical-align: top; padding: 8px 12px; border-bottom: 1px solid rgba(128,128,128,.35)"
-
-
 ANSWER = "font-family: monospace; font-size: 95%; overflow-wrap: anywhere"
-
-
-LONGEST = 400
+LONGEST = 400  # characters of an answer
 
 
 def side_by_side(tables: dict[str, pd.DataFrame], n: int = 8) -> HTML:
     """Show prompts with each model's answer under its two scores; an answer that the model did not end itself ends in "…".
 
-    To choose the prompts yourself, pass tables that hold only those rows.
+    To choose the prompts yourself, pass tables that have only those rows.
 
     Args:
         tables: of :func:`workbench.evaluate.scoring.score`, by the model's name; of several seeds the first is shown.
         n: number of prompts, taken from the skills in turn.
 
     Raises:
-        InputError: the tables do not hold the same prompts.
+        InputError: the tables do not have the same prompts.
     """
     shown = {name: first_seed(table).set_index("index") for name, table in tables.items()}
     first = next(iter(shown.values()))
@@ -35,7 +31,7 @@ def side_by_side(tables: dict[str, pd.DataFrame], n: int = 8) -> HTML:
     for name, table in shown.items():
         if not chosen.isin(table.index).all() or (table.loc[chosen, "prompt"] != first.loc[chosen, "prompt"]).any():
             raise InputError(
-                f'the table of "{name}" holds other prompts than the first; score all models on the same rows'
+                f'the table of "{name}" has other prompts than the first table; score all models on the same rows'
             )
     # Widths in percent and a fixed layout: long answers wrap in place of pushing the last column out of the page.
     share = 74 // len(shown)
@@ -61,12 +57,12 @@ def text_table(frame: pd.DataFrame) -> HTML:
 
 
 def first_seed(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the table's first seed; all of them where it has no column `seed`."""
+    """Return the rows of the table's first seed; all of them if it has no column `seed`."""
     return table[table["seed"] == table["seed"].iloc[0]] if "seed" in table else table
 
 
 def answer(row: pd.Series) -> str:
-    """One answer as HTML, under what the checks say of it."""
+    """Return one answer as HTML, under the verdicts of its checks."""
     marks = [mark("follows" if row["follows"] else "does not follow", row["follows"])]
     marks.append(mark("right" if row["correct"] else "not right", row["correct"]))
     text = row["response"].strip()
@@ -75,13 +71,13 @@ def answer(row: pd.Series) -> str:
 
 
 def mark(word: str, good: bool) -> str:
-    """A word with a tick or a cross before it; the colour only repeats what they say."""
+    """Return a word with a tick or a cross before it; the colour only repeats it."""
     verdict = claims.HOLDS if good else claims.FAILS
     return f'<small style="color: {claims.COLOURS[verdict]}; white-space: nowrap"><b>{claims.MARKS[verdict]}</b> {word}</small>'
 
 
 def lines(text: str) -> str:
-    """Text as HTML that keeps its lines and indents without style sheets, which code hosts take out of notebooks."""
+    """Return text as HTML that keeps line breaks and indents without style sheets, which code hosts remove from notebooks."""
     kept = (
         line[: len(line) - len(line.lstrip())].replace(" ", "&nbsp;") + escape(line.lstrip())
         for line in text.split("\n")

@@ -9,7 +9,7 @@ from workbench.experiments import grid
 from workbench.pocket import tasks
 from workbench.profiles import Profile
 
-HELD_OUT_ROWS = 200  # development rows whose loss is measured before and after a default training
+HELD_OUT_ROWS = 200  # development rows, about, whose loss is measured before and after a default training
 
 
 def rows(profile: Profile, count: int | None = None) -> datasets.Dataset:

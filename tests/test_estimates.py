@@ -1,0 +1,69 @@
+"""Pictures of estimates draw what the tables hold, and their titles say no more than their verdicts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.evaluate import stats
+from workbench.experiments import claims
+from workbench.plots import estimates
+
+pytestmark = pytest.mark.usefixtures("pictures")
+
+
+def points(panel):
+    """Estimates, in percent, of each series from top to bottom, by label."""
+    return {bars.get_label(): bars.lines[0].get_xdata().tolist() for bars in panel.containers}
+
+
+def ends(panel, series):
+    """Left and right ends, in percent, of each interval of a series."""
+    (bars,) = (bars for bars in panel.containers if bars.get_label() == series)
+    return [(segment[0, 0], segment[1, 0]) for segment in bars.lines[2][0].get_segments()]
+
+
+def names(panel):
+    return [label.get_text() for label in panel.get_yticklabels()]
+
+
+def rows_of(panel, series):
+    """The row in which each mark of a series lies."""
+    (bars,) = (bars for bars in panel.containers if bars.get_label() == series)
+    middles = panel.get_yticks()
+    return [names(panel)[np.abs(middles - height).argmin()] for height in bars.lines[0].get_ydata()]
+
+
+def interval(estimate, low, high, unit="difference in share"):
+    return stats.Interval(estimate, low, high, 100, 3, unit)
+
+
+def test_every_estimate_lies_in_its_row_and_panel_with_its_interval():
+    found = pd.DataFrame([("a", "x", "left", 0.1, 0.0, 0.3), ("a", "y", "left", 0.2, 0.1, 0.4), ("b", "x", "left", 0.5, 0.4, 0.6),
+                          ("b", "x", "right", 0.7, 0.6, 0.9)],
+                         columns=["r", "s", "p", "estimate", "low", "high"])  # fmt: skip
+    left, right = estimates.intervals(found, "Message", row="r", series="s", panel="p")
+    assert names(left) == ["a", "b"] and points(left) == {"x": pytest.approx([10, 50]), "y": pytest.approx([20])}
+    assert rows_of(left, "x") == ["a", "b"] and ends(left, "y") == [pytest.approx((10, 40))]
+    assert points(right)["x"] == pytest.approx([70]) and right.get_title(loc="left") == "right"
+
+
+def test_a_long_title_is_wrapped_and_the_figure_grows_with_it():
+    found = pd.DataFrame({"r": ["a"], "estimate": [0.5], "low": [0.4], "high": [0.6]})
+    (short,), (long,) = (estimates.intervals(found, title, row="r") for title in ("Short", "many words " * 12))
+    assert max(map(len, long.figure.get_suptitle().split("\n"))) <= 74
+    assert long.figure.get_figheight() > short.figure.get_figheight()
+
+
+@pytest.mark.parametrize(("ends", "title"), [
+    ((0.05, 0.2), "DPO admits more, +10 points [+5, +20]"),
+    ((-0.05, 0.2), "Inconclusive: DPO admits more, +10 points [-5, +20]"),
+    ((-0.2, -0.1), "Not confirmed: DPO admits more, +10 points [-20, -10]"),
+])  # fmt: skip
+def test_a_title_states_an_effect_only_where_the_whole_interval_does(ends, title):
+    assert estimates.verdict_title("DPO admits more", interval(0.1, *ends), claims.more_than(0)) == title
+
+
+def test_titles_give_shares_in_percent_and_other_numbers_as_they_are():
+    share = estimates.verdict_title("It follows", interval(0.9, 0.85, 0.95, "share"), claims.at_least(0.8))
+    pairs = estimates.verdict_title("Flat early", interval(57, 44, 292, "pairs"), claims.at_most(200))
+    assert share == "It follows, 90% [85, 95]" and pairs == "Inconclusive: Flat early, 57.00 [44.00, 292.00]"

@@ -1,0 +1,41 @@
+"""Answers are shown side by side as the models wrote them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.errors import InputError
+from workbench.plots import tables
+
+
+def table(follows: float, seeds=1, prompts=60):
+    """Three skills in turn on two axes; the given share of each skill follows, half of those are right."""
+    index = np.arange(prompts)
+    skill, place = np.array(["lists", "create", "tools"])[index % 3], index // 3 / (prompts // 3)
+    share = np.select([skill == "lists", skill == "create"], [follows, follows / 2], 0)
+    scores = pd.DataFrame({
+        "index": index, "skill": skill, "axis": np.where(index % 2, "family", "seen"), "prompt": [f"p{i}" for i in index],
+        "response": "a\n  <b> & b", "follows": place < share, "correct": place < share / 2, "stops": True})  # fmt: skip
+    return pd.concat([scores.assign(seed=seed) for seed in range(seeds)], ignore_index=True)
+
+
+def test_answers_stand_side_by_side_with_ticks_lines_and_nothing_taken_for_markup():
+    base, tuned = table(0), table(1, seeds=2)
+    page = tables.side_by_side({"base": base.assign(stops=False), "SFT <1>": tuned}, n=4).data
+    assert page.count("<tr") == 1 + 4 and page.count("<td") == 4 * 3
+    assert "SFT &lt;1&gt;" in page and "a<br>&nbsp;&nbsp;&lt;b&gt; &amp; b" in page
+    assert page.count("&amp; b …") == 4, "an answer that was cut off is seen to be"
+    assert page.count("does not follow") == 4 + 1, "the base always, the tuned model in the skill it lacks"
+    assert page.count("✓</b> follows") == 3
+
+
+def test_prompts_of_the_view_come_from_all_skills_and_from_both_models():
+    page = tables.side_by_side({"base": table(0).sort_values("skill", kind="stable")}, n=3).data
+    assert all(f">p{i}<" in page for i in range(3))
+    with pytest.raises(InputError, match='"SFT" has other prompts'):
+        tables.side_by_side({"base": table(0), "SFT": table(1).assign(prompt="else")})
+
+
+def test_a_table_of_texts_keeps_their_lines_and_takes_nothing_for_markup():
+    page = tables.text_table(pd.DataFrame({"<prompt>": ["a\n  <b> & b"], "rows": [3]})).data
+    assert "&lt;prompt&gt;" in page and "a<br>&nbsp;&nbsp;&lt;b&gt; &amp; b" in page and ">3<" in page
