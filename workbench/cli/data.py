@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from workbench import outputs
 from workbench.cli.spec_fields import Config, DryRun, Settings, spec_fields
 from workbench.errors import InputError
 
