@@ -19,7 +19,7 @@ export CUDA_VISIBLE_DEVICES =
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench environment extras gpu-check lint unit notebooks format hooks newest constraints
+.PHONY: help run test lab bench environment extras gpu-check lint unit break notebooks format hooks newest constraints
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,9 @@ gpu-check: environment  ## on a machine with a CUDA GPU: the tests that need one
 
 unit: extras  ## unit tests only
 	$(UNIT)
+
+break: extras  ## what make test takes a sample of: 600 bad inputs over all commands, and 100 kills in the middle of one
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/break_inputs.py tests/break_kills.py --numprocesses 4 -rf --tb=short
 
 notebooks: environment  ## execute the committed notebooks in place and fill README's table of claims, for publishing
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace $(SERIES)
