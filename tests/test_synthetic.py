@@ -238,7 +238,11 @@ def test_pairs_that_are_none_are_one_line_and_exit_code_2(shell, start, tmp_path
         (PAIRS, (), "DPO starts from an SFT run: name one with --run"),
         (PAIRS, ("--run", "nine"), "nine: no such run"),
         ([*PAIRS, {"instruction": "Say so", "chosen": "So"}], run, "row 25, field rejected: missing"),
-        ([{**pair, "rejected": pair["chosen"]} for pair in PAIRS], run, "the chosen and the rejected answer are the same"),
+        (
+            [{**pair, "rejected": pair["chosen"]} for pair in PAIRS],
+            run,
+            "the chosen and the rejected answer are the same",
+        ),
         ([differs, differs], run, "its prompt differs from that of rejected"),
         ([{"instruction": "Say so", "output": "So"}], run, "dpo needs pairs (chosen, rejected)"),
         (PAIRS, (*run, "--loss", "magic"), 'loss "magic" is unknown'),
