@@ -33,8 +33,9 @@ test: extras lint  ## everything that must pass: lint, unit tests, every noteboo
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 --dist loadscope \
 	  --numprocesses $$($(BIN)/python -c 'from workbench.experiments import notebooks; print(notebooks.at_once())')
 
-lab: environment  ## open JupyterLab on the first notebook (on a server: make lab LAB="--no-browser --ip=0.0.0.0")
-	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_base_completion.ipynb $(LAB)
+# JupyterLab runs whatever its user types: it listens on this machine alone and asks for its token.
+lab: environment  ## open JupyterLab on the first notebook (on a server: make lab LAB=--no-browser, then ssh -L 8888:localhost:8888 SERVER)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_base_completion.ipynb $(LAB)
 
 environment: $(STAMP)  ## make the virtual environment (done once; again when dependencies change)
 
@@ -48,9 +49,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -e . -c constraints.txt
 	@touch $@
 
-# Ray, TensorBoard and lm-eval are installed for the tests, and for the benchmarks of the gpu profile: other notebooks do without.
+# Ray, TensorBoard, lm-eval and minijinja are installed for the tests, and for the benchmarks of the gpu profile: other notebooks do without.
 extras: environment
-	@$(BIN)/python -c 'import ray, tensorboard, lm_eval' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tracking]' -c constraints.txt
+	@$(BIN)/python -c 'import ray, tensorboard, lm_eval, minijinja' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tests,tracking]' -c constraints.txt
 
 lint: environment  ## ruff on code and notebooks; imports between rooms; notebook metadata clean
 	$(BIN)/ruff check

@@ -47,7 +47,9 @@ def test_the_plain_loop_learns_what_the_trainer_learns(tiny_base, tmp_path):
     def loss(run):
         rows, tokenizer = make_rows(32), loading.load_tokenizer(tiny_base)
         spec = SFTSpec(tiny_base, rank=4, epochs=1, batch_size=8, sampling="random")
-        trainer = supervised.make_trainer(spec, loading.load_base(tiny_base, True), tokenizer, rows, tmp_path, [])
+        trainer = supervised.make_trainer(
+            spec, loading.load_base(tiny_base, True), tokenizer, supervised.tokenized(tokenizer, rows), tmp_path, []
+        )
         run(trainer)
         return logprobs.supervised_loss(trainer.model, tokenizer, rows)
 

@@ -1,5 +1,6 @@
 """The corpus is the same for everybody, shows no chat, asks without answering where it says so, and tells no untruth in its forms."""
 
+import hashlib
 import json
 import re
 from collections import Counter, defaultdict
@@ -9,11 +10,11 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.pocket import base_model, corpus, facts, syllables
+from workbench.pocket.base_model import PretrainSpec
+from workbench.pocket.tokenizer import RESERVED
 
-BASE = facts.DATA / "pocket-base"
-CHAT = re.compile(
-    "|".join(map(re.escape, base_model.RESERVED)) + r"|<\||\|>|</?tool|^(user|assistant|system):", re.I | re.M
-)
+BASE, NEXT = facts.DATA / "pocket-base", facts.DATA / "pocket-base-next"
+CHAT = re.compile("|".join(map(re.escape, RESERVED)) + r"|<\||\|>|</?tool|^(user|assistant|system):", re.I | re.M)
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +60,25 @@ def test_no_document_holds_a_chat_format_or_is_empty(documents):
             assert "{" not in text or genre in ("records", "code", "stressed", "sums", "prices"), text  # no slot left
 
 
-def test_the_shipped_base_model_was_trained_on_this_corpus():
-    if not BASE.exists():
-        pytest.skip("data/pocket-base is not there; workbench pretrain makes it")
-    training = json.loads((BASE / "training.json").read_text())
-    stretches = base_model.PretrainSpec(**training["spec"]).stretches()
-    for (*_, texts), told in zip(stretches, training["stretches"], strict=True):
-        assert corpus.digest(texts) == told["corpus"]
-        assert [text for text in texts if CHAT.search(text)] == []
+@pytest.mark.parametrize(("stretch", "seed", "mix"), [(0, 0, corpus.GENRES), (1, 2, corpus.LAST)])
+def test_the_base_model_of_the_notebooks_was_trained_on_this_corpus(stretch, seed, mix):
+    told = json.loads((BASE / "training.json").read_text())
+    tokens = told["spec"][("tokens", "last_tokens")[stretch]]
+    texts = corpus.texts(int(tokens * 3.6), seed, mix)
+    assert corpus.digest(texts) == told["stretches"][stretch]["corpus"]
+    assert [text for text in texts if CHAT.search(text)] == []
+
+
+def test_the_next_base_model_was_trained_on_this_corpus():
+    """The first and the last part of each stretch; all of them would take minutes."""
+    training = json.loads((NEXT / "training.json").read_text())
+    stretches = PretrainSpec(**training["spec"]).stretches()
+    for stretch, told in zip(stretches, training["stretches"], strict=True):
+        assert told["corpus"] == hashlib.sha256("".join(told["parts"]).encode()).hexdigest()
+        for part in (0, corpus.PARTS - 1):
+            texts = stretch.texts(part)
+            assert corpus.digest(texts) == told["parts"][part]
+            assert [text for text in texts if CHAT.search(text)] == []
 
 
 def asking() -> re.Pattern:
@@ -188,10 +200,10 @@ def test_a_word_is_one_token_wherever_it_stands():
 
 
 def test_reserved_tokens_come_first_and_in_order(tokenizer):
-    assert tokenizer.convert_tokens_to_ids(list(base_model.RESERVED)) == list(range(16))
+    assert tokenizer.convert_tokens_to_ids(list(RESERVED)) == list(range(16))
     assert len(tokenizer) == 600 == len(tokenizer.get_vocab())
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (0, 0, 1)
-    assert all(tokenizer(token)["input_ids"] == [index] for index, token in enumerate(base_model.RESERVED))
+    assert all(tokenizer(token)["input_ids"] == [index] for index, token in enumerate(RESERVED))
 
 
 @pytest.mark.parametrize(

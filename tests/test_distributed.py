@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", "2", "--num_machines", "1",
           "--main_process_port", "0"]  # fmt: skip
 DATA_PARALLEL = ["--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no"]
-FSDP = ["--config_file", str(ROOT / "workbench" / "fsdp.yaml")]
+FSDP = ["--config_file", str(ROOT / "workbench" / "train" / "fsdp.yaml")]
 SAME = 1e-4  # relative
 
 

@@ -1,16 +1,20 @@
 """A run is exported as a merged model with its card, goes to the Hub, and TRL's own command line repeats the training."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 
 import huggingface_hub
+import jinja2
 import pytest
 import torch
 import yaml
 from conftest import make_rows
 from test_preference import make_pairs
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers.utils.chat_template_utils import _compile_jinja_template
 from trl import SFTConfig, SFTTrainer
 
 from workbench.config import DPOSpec, SFTSpec
@@ -19,7 +23,7 @@ from workbench.errors import InputError
 from workbench.evaluate import scoring, stats
 from workbench.experiments import export
 from workbench.models import adapters, loading
-from workbench.store import Store
+from workbench.store import Run, Store
 from workbench.train import preference, supervised, trl_yaml
 from workbench.train.trainer import to_trl
 
@@ -57,9 +61,76 @@ def test_transformers_answers_with_it_as_the_merged_model_does(tuned, exported):
     assert answer[:-1] == ASKED and answer[-1]["role"] == "assistant"
 
 
+TALK = [{"role": "system", "content": " Be brief."}, *ASKED, {"role": "assistant", "content": " RED "},
+        {"role": "user", "content": "again"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("messages", [ASKED, TALK, TALK[:3]], ids=["question", "conversation", "answered"])
+def test_plain_template_engines_render_its_template_to_the_same_text(exported, messages):
+    """llama.cpp and others know no {% generation %}; training needs it."""
+    marked = loading.load_tokenizer(exported)
+    assert marked.chat_template == templates.CHATML == (exported / templates.TRAINING_TEMPLATE).read_text()
+    text = (exported / "chat_template.jinja").read_text()
+    assert not re.search(r"\{%[-+]?\s*(end)?generation", text)
+    ours = marked.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert jinja2.Environment().from_string(text).render(messages=messages, add_generation_prompt=True) == ours
+    minijinja = pytest.importorskip("minijinja", reason="a test of another engine")
+    assert minijinja.Environment().render_str(text, messages=messages, add_generation_prompt=True) == ours
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["a{% generation %}\n b {%- endgeneration -%} c", "a\n  {%-  generation -%}\n b\n{% endgeneration %}\n c"],
+)
+def test_marks_that_are_taken_out_leave_every_space_where_it_was(template):
+    expected = _compile_jinja_template(template).render()
+    plain = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as engines render templates of transformers
+    assert plain.from_string(templates.without_marks(template)).render() == expected
+
+
+def test_files_of_the_user_are_left_alone_and_an_existing_target_is_refused_before_the_merge(
+    tuned, tmp_path, monkeypatch
+):
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "thesis.txt").write_text("years of work")
+    (tmp_path / "recipe").mkdir()
+    monkeypatch.setattr(adapters, "load_tuned", lambda *_, **__: pytest.fail("the work was begun"))
+    for write in (export.export_run, trl_yaml.write_trl_yaml):
+        for target, says in (("recipe", "exists already"), ("missing/out", "create the folder first")):
+            with pytest.raises(InputError, match=says):
+                write(tuned["full"], tmp_path / target)
+    monkeypatch.undo()
+    export.export_run(tuned["full"], tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.partial", "recipe"]
+    assert (tmp_path / "out.partial" / "thesis.txt").read_text() == "years of work"
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
+
+
+def test_a_damaged_run_is_neither_exported_nor_trained_further_nor_scored(tuned, store, tmp_path):
+    copy = Store(tmp_path)
+    run = Run(copy.root / tuned["full"].id)
+    shutil.copytree(tuned["full"].path, run.path)
+    weights = run.path / "adapter" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for use in (
+        lambda: export.export_run(run, tmp_path / "out"),
+        lambda: trl_yaml.write_trl_yaml(run, tmp_path / "out"),
+        lambda: preference.dpo(
+            DPOSpec(max_steps=1), reading.to_dataset(make_pairs(8)), sft_run=run, store=copy, quiet=True
+        ),
+        lambda: scoring.score_run(run, CHECKED, copy),
+        lambda: adapters.load_any(run),
+    ):
+        with pytest.raises(InputError, match="damaged .adapter/model.safetensors has changed"):
+            use()
+    assert not (tmp_path / "out").exists()
+
+
 def test_trl_goes_on_training_it(exported, tmp_path):
     arguments = SFTConfig(output_dir=str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to="none",
-                          assistant_only_loss=True)  # fmt: skip
+                          assistant_only_loss=True, chat_template_path=str(exported / templates.TRAINING_TEMPLATE))  # fmt: skip
     trainer = SFTTrainer(str(exported), arguments, train_dataset=to_trl(make_rows(8)))
     assert trainer.train().training_loss > 0
 
@@ -103,11 +174,14 @@ def test_trls_command_line_repeats_the_run(tuned, tmp_path):
 
 
 def test_the_recipe_of_an_adapter_names_base_rows_and_what_differs(tuned, tmp_path):
-    path = trl_yaml.write_trl_yaml(tuned["qlora"], tmp_path)
+    path = trl_yaml.write_trl_yaml(tuned["qlora"], tmp_path / "recipe")
     settings, text = yaml.safe_load(path.read_text()), path.read_text()
     assert settings["load_in_4bit"] and settings["lora_r"] == 16 and settings["learning_rate"] == 2e-3
     assert "cannot train the embedding rows of the chat tokens" in text and "[2, 3, 4, 5, 6, 7]" in text
-    assert content.content_hash(reading.load(tmp_path / "rows.parquet").rows) == tuned["qlora"].record["key"]["rows"]
+    assert (
+        content.content_hash(reading.load(tmp_path / "recipe" / "rows.parquet").rows)
+        == tuned["qlora"].record["key"]["rows"]
+    )
 
 
 def test_a_run_on_preferences_is_exported_and_has_no_sft_recipe(tuned, store, tmp_path):

@@ -45,7 +45,7 @@ def test_loss_goes_down_what_is_trained_moves_and_the_base_does_not(tiny_base, t
     dtype = torch.float32 if method == "full" else None
     model, tokenizer = loading.load_base(tiny_base, method == "qlora", dtype=dtype), loading.load_tokenizer(tiny_base)
     rows = make_rows(24)
-    trainer = supervised.make_trainer(spec, model, tokenizer, rows, tmp_path, [])
+    trainer = supervised.make_trainer(spec, model, tokenizer, supervised.tokenized(tokenizer, rows), tmp_path, [])
     assert {parameter.device.type for parameter in trainer.model.parameters()} == {device}
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     start = logprobs.supervised_loss(trainer.model, tokenizer, rows)
@@ -61,7 +61,13 @@ def test_packed_rows_have_the_loss_that_they_have_alone(tiny_base, tmp_path, dev
     rows = make_rows(24)
     model, tokenizer = loading.load_base(tiny_base, quantize=True), loading.load_tokenizer(tiny_base)
     trainer = supervised.make_trainer(
-        spec_for(tiny_base, "qlora", max_length=128), model, tokenizer, rows, tmp_path, [], packed=True
+        spec_for(tiny_base, "qlora", max_length=128),
+        model,
+        tokenizer,
+        supervised.tokenized(tokenizer, rows),
+        tmp_path,
+        [],
+        packed=True,
     )
     assert len(trainer.train_dataset) < 24
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])

@@ -19,6 +19,8 @@ CAPITAL = check("answer", answer="Oslo", kind="capital")
 PLURAL = check("answer", answer="mice", kind="plural")
 GUINEA = check("answer", answer="Guinea", kind="country")
 BEGINS = check("begins", answer="Port Louis")
+SAYS = check("says", text="481")
+VERBATIM = check("verbatim", text="Z-U-P")
 CAPITALS = check("capitals", text="Port Louis")
 SENTENCE = check("whole_sentence", answer="Oslo")
 QUOTED = check("quoted", text="N'Djamena")
@@ -324,6 +326,15 @@ CASES = [
     (SUM, '<tool_call>["calculator", "2 + 3"]</tool_call>', FORMLESS),
     (SUM, "5", FORMLESS),
     (SUM, "", FORMLESS),
+    (SAYS, " 481.", RIGHT),
+    (SAYS, ' called "481", as before. The bill is 7.', RIGHT),
+    (SAYS, " 4812.", FORMLESS),
+    (SAYS, " 7. Then it was 481.", FORMLESS),
+    (SAYS, "", FORMLESS),
+    (VERBATIM, " Z-U-P\n", RIGHT),
+    (VERBATIM, "Z-U-P-P", FORMLESS),
+    (VERBATIM, "z-u-p", FORMLESS),
+    (VERBATIM, "", FORMLESS),
 ]
 
 
@@ -337,7 +348,9 @@ def test_an_answer_is_judged_as_a_person_would(asked, response, result):
 @pytest.mark.parametrize("name", sorted(registered()))
 def test_every_check_knows_all_its_verdicts(name):
     found = {result for asked, _, result in CASES if asked["name"] == name}
-    assert found == ({RIGHT, FORMLESS} if name in ("begins", "exclaims") else {RIGHT, UNTRUE, FORMLESS})
+    assert found == (
+        {RIGHT, FORMLESS} if name in ("begins", "exclaims", "says", "verbatim") else {RIGHT, UNTRUE, FORMLESS}
+    )
     assert any(asked["name"] == name and response == "" for asked, response, _ in CASES)
 
 

@@ -16,7 +16,7 @@ def test_logprobs_are_those_of_reading_each_text_alone(speaking):
     model, tokenizer = speaking
     rows = list(make_rows(5))
     for row, found in zip(
-        rows, logprobs.logprobs(model, logprobs.encode_answers(tokenizer, rows, 512), batch_size=3), strict=True
+        rows, logprobs.logprobs(model, logprobs.encode_rows(tokenizer, rows, 512), batch_size=3), strict=True
     ):
         ids, mask = (torch.tensor(part) for part in templates.encode(tokenizer, row["messages"]))
         with torch.no_grad():

@@ -104,7 +104,7 @@ def packed_trainer(base, out, monkeypatch, rows, free=1e12, **fields):
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
     spec = spec_for(base, max_length=128, **fields)
     tokenizer, model = loading.load_tokenizer(base), loading.load_base(base, spec.method == "qlora", "cpu")
-    return supervised.make_trainer(spec, model, tokenizer, rows, out, [], packed=True)
+    return supervised.make_trainer(spec, model, tokenizer, supervised.tokenized(tokenizer, rows), out, [], packed=True)
 
 
 def losses(trainer):

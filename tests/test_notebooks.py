@@ -52,7 +52,6 @@ def test_parameters_are_read_from_their_cell():
     ("given", "value"),
     [
         ({"noise": "[0, 0.3]"}, {"noise": [0.0, 0.3]}),
-        ({"noise": "[]"}, {"noise": []}),
         ({"size": "50"}, {"size": 50}),
         ({"name": "50"}, {"name": "50"}),
         ({"size": 50, "noise": [1]}, {"size": 50, "noise": [1.0]}),
@@ -74,6 +73,15 @@ def test_settings_take_the_type_of_the_parameter(given, value):
         ({"noise": "0.3"}, "parameter noise: '0.3' is not of type list"),
         ({"noise": "['a']"}, "parameter noise: 'a' is not of type float"),
         ({"name": 3}, "parameter name: 3 is not of type str"),
+        ({"size": "-5"}, "parameter size: -5 is out of range; it must be more than 0"),
+        ({"size": "0"}, "parameter size: 0 is out of range; it must be more than 0"),
+        ({"noise": "[0.1, -0.1]"}, "parameter noise: -0.1 is out of range; it must be 0 or more"),
+        ({"noise": "[1e999]"}, "parameter noise: inf is out of range"),
+        ({"noise": "[]"}, "parameter noise is empty; give at least one value"),
+        ({"profile": "nope"}, "profile 'nope' is unknown; known are pocket"),
+        ({"size": "x" * 100_000}, r"parameter size: 'x{59}… is not of type int"),
+        ({"size": "9" * 10_000}, "parameter size: .* is not of type int"),
+        ({"size": "[" * 10_000}, "parameter size: .* is not of type int"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(given, message):
@@ -109,7 +117,8 @@ def test_two_at_once_share_the_cores(root, monkeypatch):
     assert notebooks.read_notebook(done.path).cells[0].outputs[0].text == "3\n"
 
 
-def test_killed_it_leaves_no_notebook_at_work(root):
+@pytest.mark.parametrize("names", ["a", "ab"], ids=["one notebook", "two notebooks"])
+def test_killed_it_leaves_no_process_behind(root, names):
     """Not even by a signal that it cannot catch."""
     busy = (
         "import os, pathlib, subprocess, sys, time\n"
@@ -120,19 +129,34 @@ def test_killed_it_leaves_no_notebook_at_work(root):
     write(root, a=busy, b=busy)
     code = (
         "import pathlib; from workbench import environment; from workbench.experiments import notebooks; "
-        f"environment.ROOT = pathlib.Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run_notebooks('ab')]"
+        f"environment.ROOT = pathlib.Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run_notebooks({names!r})]"
     )
     script = root / "main.py"  # a process that is spawned reads the script of its parent again
     script.write_text(f"if __name__ == '__main__':\n    {code}\n")
-    main = subprocess.Popen([sys.executable, script])
+    assert_nothing_outlives(script, lambda: [*(root / "notebooks").glob("*.pid")], 2 * len(names))
+
+
+def test_a_killed_grid_in_a_script_leaves_no_worker_behind(tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import pathlib, sys, time\nfrom joblib import delayed\nfrom workbench.parallel import run_parallel\n"
+        "def work(n):\n    pathlib.Path(sys.argv[1], f'{n}.pid').touch()\n    time.sleep(300)\n"
+        "if __name__ == '__main__':\n    run_parallel([delayed(work)(n) for n in range(2)], 2, 'work')\n"
+    )
+    assert_nothing_outlives(script, lambda: [*tmp_path.glob("*.pid")], 2)
+
+
+def assert_nothing_outlives(script, begun, expected):
+    """Kill a script once so many files say that its work has begun, and see all of its descendants end."""
+    main = subprocess.Popen([sys.executable, script, str(script.parent)])
     try:
-        begun = until(lambda: [*(root / "notebooks").glob("*.pid")], lambda found: len(found) == 4)
+        found = until(begun, lambda found: len(found) == expected)
+        family = psutil.Process(main.pid).children(recursive=True)
     finally:
         main.kill()
         main.wait()
-    assert len(begun) == 4
-    pids = [int(path.stem) for path in begun]
-    assert until(lambda: [pid for pid in pids if at_work(pid)], lambda left: not left) == []
+    assert len(found) == expected and len(family) >= 2
+    assert until(lambda: [each.pid for each in family if at_work(each.pid)], lambda left: not left) == []
 
 
 def at_work(pid):
@@ -186,6 +210,17 @@ def test_a_fork_of_a_fork_keeps_its_settings_and_runs_in_place(root):
     assert outcome.path == notebooks.find_notebook("ours")
     printed = [output.get("text") for output in report._outputs(notebooks.read_notebook(outcome.path))]
     assert printed[0] == "pocket [0.5] 7\n"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"cells": 5}', "[]", '{"cells": [1], "nbformat": 4, "nbformat_minor": 5}', "[" * 9999, "5", ""]
+)
+def test_a_file_that_is_not_a_notebook_is_one_line(root, text):
+    path = root / "odd.ipynb"
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a readable notebook") as caught:
+        notebooks.read_notebook(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 def test_a_fork_does_not_write_over_a_notebook():

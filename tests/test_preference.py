@@ -57,7 +57,7 @@ def test_method_and_rank_are_read_off_the_model(tuned, method):
 def trainer_for(run, spec, pairs, out):
     model, tokenizer = adapters.load_tuned(run, trainable=True)
     reference = adapters.load_tuned(run, trainable=True)[0] if run.spec["method"] == "full" else None
-    return preference.make_trainer(spec, model, tokenizer, pairs, out, [], reference=reference)
+    return preference.make_trainer(spec, model, tokenizer, to_trl(pairs), out, [], reference=reference)
 
 
 def likelihood(run, pairs, side):
@@ -267,8 +267,13 @@ def test_rows_that_are_no_pairs_are_named(tuned, store, pairs, says):
 
 
 def test_dpo_without_an_sft_run_is_refused(tiny_base, store, tmp_path):
-    for nothing in (None, tiny_base, Run(tmp_path / "sft-0123")):
-        with pytest.raises(InputError, match="DPO goes on from a finished SFT run"):
+    missing = Run(tmp_path / "sft-0123")
+    for nothing, wrong in (
+        (None, "finished SFT run"),
+        (tiny_base, "finished SFT run"),
+        (missing, "no readable run.json"),
+    ):
+        with pytest.raises(InputError, match=wrong):
             preference.dpo(spec_for(), make_pairs(), sft_run=nothing, store=store, quiet=True)
 
 
@@ -283,7 +288,7 @@ def test_a_length_beyond_the_context_is_refused(tuned, store):
         ({"loss": "simpo"}, 'loss "simpo" is unknown; known are sigmoid, ipo, sigmoid_norm, sft'),
         ({"beta": 0}, "beta is 0; it must be more than 0"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
-        ({"batch_size": 8, "micro_batch_size": 3}, "no multiple"),
+        ({"batch_size": 8, "micro_batch_size": 3}, "not a multiple"),
     ],
 )
 def test_a_wrong_spec_is_named(fields, says):

@@ -67,6 +67,17 @@ def test_make_help_lists_the_commands():
         assert command in text
 
 
+def test_jupyterlab_listens_on_this_machine_alone_and_keeps_its_token():
+    """Whoever reaches it can run any code."""
+    commands = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (command,) = [line for line in commands.splitlines() if "jupyter lab" in line]
+    assert "--ip=127.0.0.1" in shlex.split(command)
+    for word in shlex.split(command):
+        assert not re.search("token|password|allow_origin|allow_remote|disable_check_xsrf|allow-root", word), word
+    advice = (ROOT / "Makefile").read_text() + README
+    assert "0.0.0.0" not in advice, "a tunnel is what to recommend"
+
+
 def test_make_says_in_one_line_that_python_is_too_old(tmp_path):
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1 && exit 0\nexit 1\n')

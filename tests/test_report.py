@@ -78,3 +78,14 @@ def test_the_page_of_claims_has_all_of_them_with_links_that_work_from_its_folder
     page = report.claims_page()
     assert page.count("\n| it") == 3 and "3 claims. ✓ holds: 1, ✗ fails: 1, ≈ inconclusive: 1" in page
     assert "| ≈ inconclusive | [02](../notebooks/02_second.ipynb) |" in page
+
+
+def test_the_cover_is_the_first_picture_of_a_notebook(root):
+    with pytest.raises(InputError, match="01: no picture in its outputs"):
+        report.cover("01")
+    path = notebooks.find_notebook("01")
+    saved = notebooks.read_notebook(path)
+    saved.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"image/png": each}) for each in ("YQ==", "Yg==")]
+    nbformat.write(saved, path)
+    assert report.cover("01") == root / "notebooks" / "scorecard.png"
+    assert report.cover("01").read_bytes() == b"a"

@@ -6,8 +6,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from workbench.cli import selection
+from workbench.cli.app import app
 from workbench.data import reading
 from workbench.errors import InputError
 from workbench.models import loading, selection_scores
@@ -29,7 +31,13 @@ def source(tmp_path):
 
 
 def lines(source, tiny_base, by, size=2, good=None, out=None):
-    return list(selection.select_rows(source, by, size, str(tiny_base), good, out, False, 3))
+    return list(selection.select_rows(reading.load(source), by, size, str(tiny_base), good, out, 3))
+
+
+def call(*words, code=0):
+    result = CliRunner().invoke(app, ["select", *map(str, words)])
+    assert result.exit_code == code, result.output
+    return result.stderr if code else result.stdout
 
 
 def test_selected_rows_are_written_and_can_be_loaded(source, tiny_base, tmp_path):
@@ -40,8 +48,6 @@ def test_selected_rows_are_written_and_can_be_loaded(source, tiny_base, tmp_path
         ANSWERS[3].strip(),
         ANSWERS[1],
     ]
-    with pytest.raises(InputError, match="exists; name another file"):
-        lines(source, tiny_base, "longest", out=out)
 
 
 @pytest.mark.parametrize("by", selection.SELECTORS)
@@ -106,8 +112,11 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
     source, tiny_base, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(loading, "load_base", None)
-    with pytest.raises(InputError, match="there is no such folder for --out"):
-        lines(source, tiny_base, "ifd", out=tmp_path / "missing" / "rows.jsonl")
+    here = tmp_path / "here.jsonl"
+    here.touch()
+    assert "exists already; choose another name" in call(source, "--base", tiny_base, "--out", here, code=2)
+    missing = call(source, "--base", tiny_base, "--out", tmp_path / "missing" / "rows.jsonl", code=2)
+    assert "is missing; create the folder first" in missing
     with pytest.raises(InputError, match="size asks for 9 rows"):
         lines(source, tiny_base, "longest", size=9)
     pairs = tmp_path / "pairs.json"
@@ -116,7 +125,7 @@ def test_an_output_that_cannot_be_written_and_good_rows_that_are_pairs_are_error
         lines(source, tiny_base, "deita", good=str(pairs))
 
 
-def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tmp_path, tiny_base):
+def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_demand(tiny_base):
     def talk(system):
         return {
             "messages": [
@@ -126,11 +135,18 @@ def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_dem
             ]
         }
 
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in (talk("system"), talk("user"), talk("user"))))
+    rows = reading.to_dataset([talk("system"), talk("user"), talk("user")])
+    loaded = reading.Loaded(rows, "messages", "rows")
     with pytest.raises(
         InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of rows\[0\]"
     ):
-        lines(str(path), tiny_base, "longest", size=1)
-    text = "\n".join(selection.select_rows(str(path), "longest", 2, str(tiny_base), None, None, True, 3))
+        list(selection.select_rows(loaded, "longest", 1, str(tiny_base), None, None, 3))
+    text = "\n".join(selection.select_rows(loaded, "longest", 2, str(tiny_base), None, None, 3, True))
     assert "dropped 1: the chat template refuses 1 row" in text and "selected    2 rows" in text
+
+
+def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(f"by: longest\nsize: 1\nbase: {tiny_base}\n")
+    text = call(source, "--config", config, "--set", "size=2", "--dry-run")
+    assert "nothing was scored" in text and "⟦Oslo<|im_end|>⟧" in text

@@ -218,10 +218,8 @@ def test_a_full_or_read_only_disk_is_one_clear_line_and_loses_nothing(tmp_path, 
     assert store.obtain("lora", {"a": 1}, make).scores["loss"] == 1.0
 
 
-def test_a_library_that_reports_a_full_disk_in_its_own_words(tmp_path, monkeypatch):
+def test_a_library_that_reports_a_full_disk_in_its_own_words(tmp_path):
     store = Store(tmp_path)
-    usage = shutil.disk_usage(tmp_path)._replace(free=0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
     def full(folder):
         raise RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed")
@@ -256,3 +254,68 @@ def test_removing_frees_what_it_says(tmp_path):
         with pytest.raises(InputError, match="no such run"):
             store.remove(wrong)
     assert (tmp_path / ".locks").is_dir()
+
+
+HARMS = [
+    (lambda path: flip(path / "adapter/weights"), "adapter/weights has changed"),
+    (lambda path: (path / "adapter/weights").write_bytes(b""), "adapter/weights has changed"),
+    (lambda path: shutil.rmtree(path / "adapter"), "adapter/weights is missing"),
+    (lambda path: (path / "log.csv").unlink(), "log.csv is missing"),
+    (lambda path: (path / "run.json").write_text('{"spec": {'), "no readable run.json"),
+    (
+        lambda path: (path / "run.json").write_text('{"spec": 5, "environment": {}, "scores": {}, "files": {}}'),
+        "no readable spec",
+    ),
+    (lambda path: (path / "run.json").unlink(), "no readable run.json"),
+]
+
+
+def flip(path):
+    """Change one bit of a file, and neither its size nor its time."""
+    content, times = bytearray(path.read_bytes()), path.stat()
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("harm", "says"), HARMS, ids=[says for _, says in HARMS])
+def test_damage_is_seen_whatever_of_a_run_is_opened(tmp_path, harm, says):
+    store = Store(tmp_path)
+    run = store.obtain("lora", {"a": 1}, make)
+    assert Run(run.path).spec["method"] == "lora"  # intact, and this process has hashed it
+    harm(run.path)
+    for opened in (lambda run: run.spec, lambda run: run.scores, lambda run: run.adapter, lambda run: run.log):
+        with pytest.raises(InputError, match=f"the run is damaged .*{says}.*workbench runs repair") as caught:
+            opened(Run(run.path))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_run_hides_no_other_and_can_be_repaired_and_removed(tmp_path):
+    store = Store(tmp_path)
+    broken, whole = (store.obtain("lora", {"a": a}, make) for a in (1, 2))
+    (broken.path / "run.json").write_text('{"spec"')
+    assert {run.id for run in store.runs()} == {broken.id, whole.id}
+    assert store.repair() == {broken.id: f"no readable run.json; moved aside to {broken.id}.corrupt-1"}
+    assert [run.id for run in store.runs()] == [whole.id] and store.repair() == {}
+    assert store.moved_aside() == [f"{broken.id}.corrupt-1"]
+    assert store.remove(f"{broken.id}.corrupt-1") > 1000 and store.moved_aside() == []
+
+
+def test_nothing_is_made_where_there_is_too_little_room(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**20 * 5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    store = Store(tmp_path)
+    with pytest.raises(InputError, match="no room to write .about 32 MiB needed, 5 MiB free"):
+        store.obtain("lora", {"a": 1}, lambda folder: pytest.fail("it was begun"))
+    assert store.unfinished() == []
+
+
+def test_a_table_that_does_not_fit_on_the_disk_leaves_no_file(tmp_path):
+    class Full(pd.DataFrame):
+        def to_parquet(self, path, **_):
+            path.write_text("")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match="no room"):
+        Store(tmp_path).cached("key", "scores", lambda: Full({"x": [1]}))
+    assert [*(tmp_path / "tables").iterdir()] == []

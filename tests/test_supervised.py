@@ -16,6 +16,7 @@ import trl.trainer.utils
 from bitsandbytes.nn import Linear4bit
 from conftest import make_rows
 from datasets import Dataset
+from safetensors.torch import load_file
 
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import decontamination, templates
@@ -59,7 +60,7 @@ def spec_for(base, method="lora", **fields):
 def trainer_for(spec, rows, out):
     tokenizer = loading.load_tokenizer(spec.base)
     model = loading.load_base(spec.base, spec.method == "qlora", "cpu")
-    return supervised.make_trainer(spec, model, tokenizer, rows, out, []), tokenizer
+    return supervised.make_trainer(spec, model, tokenizer, supervised.tokenized(tokenizer, rows), out, []), tokenizer
 
 
 def weights(run):
@@ -158,7 +159,7 @@ def test_long_rows_take_turns_within_a_step_and_train_the_same(tiny_base, tmp_pa
     """Attention over all rows of a step in one line costs the square of their tokens together."""
     made = []
     for turn in (10**6, 120):
-        monkeypatch.setattr(supervised, "TURN_TOKENS", turn)
+        monkeypatch.setattr(supervised, "TOKENS_PER_FORWARD", turn)
         trainer, _ = trainer_for(spec_for(tiny_base), make_rows(13), tmp_path)
         trainer.train()
         made.append((trainer.args, [p.detach() for p in trainer.model.parameters() if p.requires_grad]))
@@ -170,7 +171,7 @@ def test_long_rows_take_turns_within_a_step_and_train_the_same(tiny_base, tmp_pa
 
 @pytest.mark.parametrize(("rows", "length", "micro"), [(8, 50, 8), (8, 51, 4), (6, 101, 3), (4, 390, 1), (4, 900, 1)])
 def test_a_turn_is_the_most_rows_that_divide_the_step_and_fit(rows, length, micro):
-    found = supervised.in_turns(rows, length)
+    found = supervised.micro_batches(rows, length)
     assert found == {"per_device_train_batch_size": micro, "gradient_accumulation_steps": rows // micro}
 
 
@@ -274,7 +275,7 @@ def interrupt_at(monkeypatch, step, act):
 
 
 @pytest.mark.parametrize(
-    "method, sampling, step", [("lora", "random", 1), ("qlora", "group_by_length", 4), ("full", "random", 6)]
+    "method, sampling, step", [("lora", "random", 1), ("qlora", "group_by_length", 4), ("full", "random", 5)]
 )
 def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_end(tiny_base, tmp_path, monkeypatch, method, sampling, step):
     rows, spec = make_rows(24), spec_for(tiny_base, method, sampling=sampling)
@@ -293,6 +294,33 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_end(tiny_base, tmp_path, m
     assert run.scores["tokens"] == whole.scores["tokens"]
     assert store.unfinished() == [] and not (run.path / "checkpoints").exists()
     assert signal.getsignal(signal.SIGINT) is usual
+
+
+def test_a_turn_of_weight_0_is_read_and_not_learned(tiny_base, tmp_path):
+    turns = [("user", "red"), ("assistant", "RED"), ("user", "blue"), ("assistant", "BLUE")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    messages[1]["weight"] = 0
+    trainer, tokenizer = trainer_for(spec_for(tiny_base), [{"messages": messages}], tmp_path)
+    batch = trainer.data_collator([trainer.train_dataset[0]])
+    learned = tokenizer.decode([token for token in batch["labels"][0].tolist() if token != -100])
+    assert "BLUE" in learned and "RED" not in learned
+    assert "RED" in tokenizer.decode(batch["input_ids"][0])
+
+
+def test_a_training_that_diverges_stops_with_a_line_and_keeps_its_last_checkpoint(tiny_base, tmp_path):
+    spec, store = spec_for(tiny_base, "full", learning_rate=1e30, warmup=0.9, max_steps=10), Store(tmp_path)
+    with pytest.raises(InputError, match="the loss is nan at step .* lower learning_rate"):
+        supervised.sft(spec, make_rows(24), store=store, quiet=True, save_every=0)
+    (partial,) = store.root.glob("*.partial")
+    saved = load_file(next(partial.glob("checkpoints/*/model.safetensors")))
+    assert store.runs() == [] and all(value.isfinite().all() for value in saved.values())
+
+
+def test_ctrl_c_in_the_last_step_leaves_a_finished_run(tiny_base, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 6, lambda: signal.raise_signal(signal.SIGINT))
+        run = supervised.sft(spec_for(tiny_base, "full"), make_rows(24), store=Store(tmp_path), quiet=True)
+    assert run.scores["steps"] == 6 and Store(tmp_path).unfinished() == []
 
 
 CHILD = """
@@ -350,7 +378,7 @@ def test_rows_that_judge_the_model_never_train_it(tiny_base, tmp_path):
         ({"max_steps": 5, "max_tokens": 100}, "both end the training; give one"),
         ({"max_tokens": 0}, "max_tokens is 0; it must be more than 0"),
         ({"rank": 0}, "rank is 0; it must be more than 0"),
-        ({"batch_size": 8, "micro_batch_size": 3}, "no multiple"),
+        ({"batch_size": 8, "micro_batch_size": 3}, "not a multiple"),
     ],
 )
 def test_a_wrong_spec_is_named(fields, says):

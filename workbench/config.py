@@ -1,7 +1,9 @@
-"""What a training is, in full: frozen specs whose hash names the run."""
+"""Specify a training in full: frozen specs whose hash names the run."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from typing import get_args
 
 from workbench.errors import InputError
 
@@ -17,12 +19,15 @@ LOSS_ON = ("answers", "everything")
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
 
 
+# Ranges of the numbers; all others must be more than 0.
+SHARES = ("warmup",)
+NOT_NEGATIVE = ("weight_decay", "seed")
 LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 
 @dataclass(frozen=True)
 class SFTSpec:
-    """One supervised fine-tuning, in full: equal specs on equal rows give the same run."""
+    """Specify one supervised fine-tuning in full: equal specs on equal rows give the same run."""
 
     base: str
     """Base model: a folder or a Hub id."""
@@ -41,13 +46,13 @@ class SFTSpec:
     max_steps: int | None = None
     """Optimizer steps, whatever the number of rows."""
     max_tokens: int | None = None
-    """Tokens to read, prompts included, to the nearest step of mean length: for comparisons at equal cost, whatever rows are long."""
+    """Tokens to read, prompts included, to the nearest step of mean length: for comparisons at equal cost, however long the rows are."""
     batch_size: int = 16
-    """Rows an optimizer step."""
+    """Rows per optimizer step."""
     micro_batch_size: int | None = None
     """Rows at a time, if fewer than batch_size: the same gradient. None takes what is fast on a CPU, and what memory holds on a GPU."""
     max_length: int = 512
-    """Tokens a row; what is longer is cut at the end and loses its end token (the doctor warns)."""
+    """Tokens per row; what is longer is cut at the end and loses its end token (validation warns)."""
     warmup: float = 0.05
     """Fraction of the steps in which the learning rate rises from 0."""
     scheduler: str = "cosine"
@@ -67,10 +72,9 @@ class SFTSpec:
         _among(self, method=tuple(DEFAULT_LEARNING_RATE), sampling=SAMPLING, loss_on=LOSS_ON, scheduler=SCHEDULERS)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATE[self.method])
-        _positive(self, "rank", "learning_rate", "epochs", "batch_size", "max_length")
+        _in_range(self)
         _fractions(self)
         if self.max_tokens is not None:
-            _positive(self, "max_tokens")
             if self.max_steps is not None:
                 raise InputError(
                     f"max_steps {self.max_steps} and max_tokens {self.max_tokens} both end the training; give one"
@@ -92,18 +96,18 @@ class SFTSpec:
 
 @dataclass(frozen=True)
 class DPOSpec:
-    """One training on preference pairs, in full: equal specs on equal pairs and the same SFT run give the same run.
+    """Specify one training on preference pairs in full: equal specs on equal pairs and the same SFT run give the same run.
 
     The model, its method (full, LoRA, QLoRA) and the rank are those of the SFT run.
     """
 
     loss: str = "sigmoid"
     """"sigmoid" is DPO (Rafailov et al. 2023, arXiv 2305.18290); "ipo" aims at a margin instead of ever more of it (Azar et al. 2023,
-    arXiv 2310.12036); "sigmoid_norm" is DPO on log-probabilities a token, so that length does not count (Meng et al. 2024, arXiv
+    arXiv 2310.12036); "sigmoid_norm" is DPO on log-probabilities per token, so that length does not count (Meng et al. 2024, arXiv
     2405.14734); "sft" is the control: the chosen answers alone, on the same rows in the same order."""
     beta: float = 0.1
-    """How dear it is to leave the SFT model: higher stays nearer. For "ipo" the margin aimed at is 1 / (2 beta) a token, for
-    "sigmoid_norm" log-probabilities a token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""
+    """Strength of the KL penalty to the reference model: higher stays closer to the SFT model. For "ipo" the margin aimed at is 1 / (2 beta) per token, for
+    "sigmoid_norm" log-probabilities per token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""
     learning_rate: float = 5e-5
     """Peak learning rate; 10 to 40 times below that of the SFT, or answers fall apart. Bigger models want 10 times less."""
     epochs: float = 1.0
@@ -111,11 +115,11 @@ class DPOSpec:
     max_steps: int | None = None
     """Optimizer steps, whatever the number of pairs."""
     batch_size: int = 16
-    """Pairs an optimizer step."""
+    """Pairs per optimizer step."""
     micro_batch_size: int | None = None
     """Pairs at a time, if fewer than batch_size: the same gradient with less memory and more time."""
     max_length: int = 512
-    """Tokens of prompt and answer; what is longer is cut at the end (the doctor warns)."""
+    """Tokens of prompt and answer; what is longer is cut at the end (validation warns)."""
     warmup: float = 0.1
     """Fraction of the steps in which the learning rate rises from 0."""
     scheduler: str = "cosine"
@@ -129,7 +133,7 @@ class DPOSpec:
 
     def __post_init__(self):
         _among(self, loss=LOSSES, scheduler=SCHEDULERS)
-        _positive(self, "beta", "learning_rate", "epochs", "batch_size", "max_length")
+        _in_range(self)
         _fractions(self)
 
 
@@ -140,13 +144,35 @@ def _among(spec, **known: tuple[str, ...]) -> None:
             raise InputError(f'{field} "{getattr(spec, field)}" is unknown; known are {", ".join(words)}')
 
 
-def _positive(spec, *fields: str) -> None:
-    """Each named field is more than 0, and a step has whole micro batches. Raises InputError."""
-    for field in fields:
-        if not getattr(spec, field) > 0:
-            raise InputError(f"{field} is {getattr(spec, field)}; it must be more than 0")
+def _in_range(spec) -> None:
+    """Check that every number is finite, of its type and in its range, and that a step has whole micro batches. Raises InputError."""
+    for field in dataclasses.fields(spec):
+        name, value = field.name, getattr(spec, field.name)
+        kinds = {kind for kind in (get_args(field.type) or (field.type,)) if kind in (int, float)}
+        if not kinds or value is None:
+            continue
+        whole = kinds == {int}
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise InputError(f"{name} is {_shown(value)}; it must be a {'whole number' if whole else 'number'}")
+        if not math.isfinite(value):
+            raise InputError(f"{name} is {value}; it must be a finite number")
+        if name in SHARES and not 0 <= value <= 1:
+            raise InputError(f"{name} is {_shown(value)}; it must be from 0 to 1, a share of the steps")
+        if name in NOT_NEGATIVE and value < 0:
+            raise InputError(f"{name} is {_shown(value)}; it must be 0 or more")
+        if name not in SHARES + NOT_NEGATIVE and value <= 0:
+            raise InputError(f"{name} is {_shown(value)}; it must be more than 0")
     if spec.batch_size % (spec.micro_batch_size or spec.batch_size):
-        raise InputError(f"batch_size {spec.batch_size} is no multiple of micro_batch_size {spec.micro_batch_size}")
+        raise InputError(f"batch_size {spec.batch_size} is not a multiple of micro_batch_size {spec.micro_batch_size}")
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, cut after 40 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "a very large number"
+    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _fractions(spec) -> None:

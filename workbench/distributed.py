@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as `accelerate launch` and `torchrun` start them: who speaks, how they agree.
+"""Coordinate several processes that train one model together, as `accelerate launch` and `torchrun` start them.
 
 All of them run the same code on the same rows. The first one (rank 0) holds the locks, writes and prints; the others ask it. All need
 the run store under the same path; on several machines that is a shared disk.
@@ -18,27 +18,27 @@ PATIENCE = timedelta(days=1)  # for a lock that another training holds; a proces
 
 
 def world_size() -> int:
-    """Processes that train together; 1 where nobody launched several."""
+    """Return the number of processes that train together; 1 if nobody launched several."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes and prints."""
+    """Return whether this is the process that writes and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, from 0: its GPU."""
+    """Return the number of this process on its machine, from 0: its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def is_sharded() -> bool:
-    """Whether each process holds a piece of the model only (FSDP)."""
+    """Return whether each process holds only a piece of the model (FSDP)."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def on_main_process(call: Callable[[], T]) -> T:
-    """What `call` returns in the first process, in every one of them; the others wait for it and call nothing.
+    """Return in every process what `call` returns in the first one; the others wait for it and call nothing.
 
     All processes must come by here, or those that do wait for ever.
     """
@@ -54,7 +54,7 @@ def on_main_process(call: Callable[[], T]) -> T:
 
 
 def per_process(step: int) -> int:
-    """Rows, or packed sequences, of an optimizer step that are for this process.
+    """Return how many rows, or packed sequences, of an optimizer step this process takes.
 
     Raises InputError where they cannot be dealt out evenly.
     """

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub or its local cache: what is there, what is missing, and which commit it is.
+"""Find files on the Hugging Face Hub or in its local cache: what is there, what is missing, and which commit it is.
 
 A name is "owner/name", or "owner/name@revision" for a branch, tag or commit. Nothing here needs the network where the cache is warm
 (HF_HUB_OFFLINE=1); what is missing then is said in one line.
@@ -31,7 +31,7 @@ SHARD = re.compile(r"(?P<begin>.*)-\d{5}-of-(?P<of>\d{5})(?P<end>\.(?!safetensor
 
 @dataclass(frozen=True)
 class Repo:
-    """What the Hub, or its cache, says of a repository."""
+    """Hold what the Hub, or its cache, says about a repository."""
 
     name: str
     """owner/name."""
@@ -48,9 +48,9 @@ class Repo:
 
 
 def fetch(base: str | Path, revision: str | None = None) -> Path:
-    """Local folder with the files of a model: the folder itself, or the Hub's snapshot in the local cache.
+    """Return the local folder with the files of a model: the folder itself, or the Hub's snapshot in the local cache.
 
-    A download that broke off goes on where it stopped when this is called again.
+    A download that broke off continues where it stopped when this is called again.
 
     Raises:
         InputError: there is no such folder, and the Hub has no such model, asks for access, or cannot be reached, or the cache
@@ -65,13 +65,13 @@ def fetch(base: str | Path, revision: str | None = None) -> Path:
     if absent := missing_files(folder) or (["model.safetensors"] if not any(folder.glob("*.safetensors")) else []):
         raise InputError(
             f"{base}: the download is not complete, {absent[0]} is missing; run again with the network "
-            "(HF_HUB_OFFLINE unset), it goes on where it stopped"
+            "(HF_HUB_OFFLINE unset), it continues where it stopped"
         )
     return folder
 
 
 def snapshot(repo: str, revision: str | None, kind: str, patterns: list[str] | None = None) -> Path:
-    """Folder of the local cache with the files of a model or dataset, downloaded where they are not there yet.
+    """Return the folder of the local cache with the files of a model or dataset; download those that are missing.
 
     Raises:
         InputError: as for :func:`fetch`.
@@ -90,12 +90,12 @@ def snapshot(repo: str, revision: str | None, kind: str, patterns: list[str] | N
         ) from error
     except (HTTPError, OSError, ValueError) as error:
         raise InputError(
-            f"{repo}: the download failed ({first_line(error)}); run again, it goes on where it stopped"
+            f"{repo}: the download failed ({first_line(error)}); run again, it continues where it stopped"
         ) from error
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Files that a model or dataset in this folder of the cache lacks: a download that broke off leaves the others.
+    """Return the files that a model or dataset in this folder of the cache lacks: an interrupted download leaves the others.
 
     Offline the libraries take what is there: a dataset then has fewer rows, silently.
     """
@@ -111,12 +111,12 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def snapshot_commit(folder: Path) -> str | None:
-    """The commit of a snapshot in the local cache; None for any other folder."""
+    """Return the commit of a snapshot in the local cache; None for any other folder."""
     return folder.name if folder.parent.name == "snapshots" else None
 
 
 def look_up(repo: str, revision: str | None, kind: str, patterns: list[str] | None = None) -> Repo:
-    """Ask the Hub what a repository is and holds; where it cannot be reached, the cache.
+    """Ask the Hub what a repository is and holds; if it cannot be reached, ask the cache.
 
     Raises:
         InputError: it is neither on the Hub nor, in whole, in the cache.
@@ -140,5 +140,5 @@ def look_up(repo: str, revision: str | None, kind: str, patterns: list[str] | No
 
 
 def cache_folder() -> Path:
-    """Where the Hub's files are kept (HF_HUB_CACHE)."""
+    """Return the folder of the Hub's files (HF_HUB_CACHE)."""
     return Path(constants.HF_HUB_CACHE)

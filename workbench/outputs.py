@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workbench.errors import InputError, first_line
@@ -52,9 +52,10 @@ def require_new(path: str | Path, room: int = 2**20) -> Path:
     if not path.parent.is_dir():
         there = "is not a folder" if os.path.lexists(path.parent) else "is missing; create the folder first"
         raise InputError(f"{_short(path.parent)} {there}")
-    try:  # the target itself, so that its name is tried as well
-        os.mkdir(path)
-        os.rmdir(path)
+    try:  # under another name: a kill in between must not leave something under this one
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # refuses a name that is too long
+        os.rmdir(tempfile.mkdtemp(prefix=".", suffix=".writing", dir=path.parent))
     except (OSError, ValueError) as error:
         raise InputError(f"{_short(path)}: cannot be written here ({_reason(error)}); write elsewhere") from None
     require_room(path.parent, room)

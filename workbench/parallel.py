@@ -1,8 +1,13 @@
 """Run calls in worker processes, with a progress bar that a saved notebook shows in its final state."""
 
 import io
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
+import psutil
 from IPython import get_ipython
 from IPython.display import display
 from joblib import Parallel, delayed
@@ -10,6 +15,28 @@ from tqdm.std import tqdm
 
 from workbench import graders, profiles
 from workbench.store import NotStored, only_stored
+
+
+def end_with_parent() -> None:
+    """Let this process end, with all its children, when its parent ends, even by SIGKILL; what is stored by then is kept."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:  # an orphan gets another parent
+        time.sleep(0.5)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(1)
+
+
+def worker_pool(workers: int, **settings) -> Parallel:
+    """Return joblib's pool of worker processes that share the cores and end with this process, however it ends."""
+    threads = profiles.threads_per_worker(workers)
+    if workers == 1:  # joblib makes the calls in this process
+        return Parallel(1, inner_max_num_threads=threads, **settings)
+    return Parallel(workers, backend="loky", initializer=end_with_parent, inner_max_num_threads=threads, **settings)
 
 
 class _Line(tqdm):
@@ -63,7 +90,7 @@ def run_parallel(calls: Sequence, workers: int, text: str, *, stored: bool = Fal
             found[number] = result
             shown.update()
         left = [number for number in range(len(calls)) if number not in found]
-        work = Parallel(workers, return_as="generator", inner_max_num_threads=profiles.threads_per_worker(workers))
+        work = worker_pool(workers, return_as="generator")
         sent = (delayed(with_graders)(graders.registered(), *calls[number]) for number in left)
         for number, result in zip(left, work(sent), strict=True):
             found[number] = result

@@ -95,7 +95,11 @@ class Store:
         self._may_make(path)
         with self._guarded(path.name) if distributed.is_main_process() else nullcontext():
             if not distributed.on_main_process(lambda: _begin(path, room)):
-                record = make(_partial(path))
+                try:
+                    record = make(_partial(path))
+                except InputError:  # refused before anything was computed: nothing of it is worth keeping
+                    distributed.on_main_process(lambda: _remove_unless_begun(_partial(path)))
+                    raise
                 distributed.on_main_process(lambda: _finish(path, {**record, "key": key}))
         return Run(path)
 
@@ -206,6 +210,12 @@ def digest(key: Any) -> str:
 
 def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
+
+
+def _remove_unless_begun(partial: Path) -> None:
+    """Remove a folder to work in that holds no file yet."""
+    if not any(each.is_file() for each in partial.rglob("*")):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _begin(path: Path, room: int) -> bool:

@@ -5,6 +5,7 @@ The modules of the commands import heavy libraries inside the commands only, so 
 
 import errno
 import os
+import signal
 import sys
 
 import typer
@@ -16,31 +17,91 @@ from workbench.errors import InputError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+LONGEST_WORD, LONGEST_LINE = 200, 2_000
+"""Characters of a message; what is longer is cut, so that a pasted file as an argument is not echoed whole."""
+
+# The parent of every error about a command's arguments; where typer keeps it has changed with its releases.
+UsageError = typer.BadParameter.__mro__[1]
 
 
 class _Group(TyperGroup):
-    """Turn what a user can cause into one line and an exit code."""
+    """Turn every error that a user can cause into one line and an exit code."""
 
-    def invoke(self, ctx):
+    def main(self, *args, standalone_mode: bool = True, **extra):
+        """Run the command and exit: 0, or 1 where a notebook failed, 2 for input that cannot be used, 130 when it was stopped."""
+        _make_output_robust()
+        _stop_like_the_keyboard()
         try:
-            return super().invoke(ctx)
+            code = super().main(*args, standalone_mode=False, **extra)
+        except UsageError as error:
+            if not error.format_message():  # no arguments at all: the help is shown
+                raise
+            _stop(f"error: {error.format_message()}" + _help(error.ctx), 2)
         except InputError as error:
             _stop(f"error: {error}", 2)
-        except KeyboardInterrupt:
+        except typer.Abort:
             _stop("stopped; run the same command again to continue", 130)
+        except RecursionError:
+            _stop("error: the input is nested too deeply to be read", 2)
+        except MemoryError:
+            _stop("error: not enough memory; use fewer rows, a smaller model or a lower --max-length", 2)
         except OSError as error:
-            if error.errno not in NO_ROOM + NOT_ALLOWED:
-                raise
-            fix = "free some space or write elsewhere" if error.errno in NO_ROOM else "check its permissions"
-            _stop(f"error: {error.filename or 'disk'}: {error.strerror}; {fix}", 2)
+            _stop(f"error: {_os_error(error)}", 2)
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
+
+    def invoke(self, ctx):
+        """Let Ctrl-C end in the same line whether typer or we see it first."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort() from None
+
+
+def _make_output_robust() -> None:
+    """Write characters that the terminal cannot encode, or half of a surrogate pair, as escapes instead of failing on them."""
+    for stream in (sys.stdout, sys.stderr):
+        if "backslashreplace" != getattr(stream, "errors", "backslashreplace"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _stop_like_the_keyboard() -> None:
+    """Let SIGTERM (a batch system, `timeout`, `kill`) stop a command as Ctrl-C does, so that a training keeps a checkpoint."""
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def _help(context) -> str:
+    return f"; see {context.command_path} --help" if context else ""
+
+
+def _os_error(error: OSError) -> str:
+    """Return the file, what the system says about it, and the fix."""
+    fixes = dict.fromkeys(NO_ROOM, "; free some space or write elsewhere") | dict.fromkeys(
+        NOT_ALLOWED, "; check its permissions or use another path"
+    )
+    return f"{error.filename or 'disk'}: {error.strerror or error}{fixes.get(error.errno, '')}"
 
 
 def _stop(line: str, code: int) -> None:
     """Print one line to stderr and exit; of several processes that train together, one per machine prints."""
     sys.stdout.flush()
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        typer.echo(line, err=True)
-    raise typer.Exit(code)
+        typer.echo(one_line(line), err=True)
+    sys.exit(code)
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, with very long words and a very long whole cut in the middle."""
+    words = (_cut(word, LONGEST_WORD) for word in text.split())
+    return _cut(" ".join(words), LONGEST_LINE)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} … {text[-most // 4 :]} ({len(text):,} characters)"
 
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -55,7 +116,7 @@ app = typer.Typer(
 
 PANELS = {
     "Run the notebooks": (notebooks.run, notebooks.report, notebooks.fork, notebooks.diff),
-    "Train on your own data": (data.select, training.sft, training.dpo),
+    "Train on your own data": (data.show, data.select, training.sft, training.dpo),
     "Use what was trained": (runs.evaluate, runs.export),
     "Maintain the workbench": (training.pretrain, bench.bench),
 }

@@ -20,13 +20,16 @@ def bench(
 
     Takes about 25 minutes on an idle machine on which all notebooks have been run.
     """
-    from workbench import profiles
+    from workbench import outputs, profiles
     from workbench.data import reading
+    from workbench.environment import ROOT
     from workbench.experiments import bench_gpu
     from workbench.experiments.bench import from_a_full_store, measure, memory, page
     from workbench.models import loading
     from workbench.pocket import tasks
 
+    if out is not None:
+        outputs.require_new(out)
     if gpu:
         if loading.default_device() != "cuda":
             raise InputError("bench --gpu: torch finds no CUDA device here")
@@ -35,6 +38,6 @@ def bench(
         p = profiles.get("pocket")
         given = str(p.base), reading.load(p.tuning).rows, tasks.evaluation("dev")
         text = page(measure(*given), memory(*given), from_a_full_store())
-    out = out or Path("data/bench_gpu.md" if gpu else "data/bench.md")
-    out.write_text(text, encoding="utf-8")
+    ours = ROOT / "data" / ("bench_gpu.md" if gpu else "bench.md")
+    out = outputs.write_file(out or ours, text, replace=out is None)
     typer.echo(f"{text}\n{out}: written")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.runs import print_table
-from workbench.errors import InputError
+from workbench.cli.spec_fields import key_and_value
 
 
 def run(
@@ -38,7 +38,7 @@ def report(
     ] = False,
 ) -> None:
     """Write the executed notebooks as web pages to open in a browser."""
-    from workbench import environment
+    from workbench import environment, outputs
     from workbench.plots.report import build, claims_page, cover, fill
 
     if not readme:
@@ -46,10 +46,9 @@ def report(
         return
     path = environment.ROOT / "README.md"
     text = fill(path)
-    path.write_text(text, encoding="utf-8")
-    page = environment.ROOT / "data" / "CLAIMS.md"
-    page.parent.mkdir(exist_ok=True)
-    page.write_text(claims_page(), encoding="utf-8")
+    outputs.write_file(path, text, replace=True)
+    (environment.ROOT / "data").mkdir(exist_ok=True)
+    page = outputs.write_file(environment.ROOT / "data" / "CLAIMS.md", claims_page(), replace=True)
     typer.echo(f"{path} and {page}: claims written")
     if "scorecard.png" in text:
         typer.echo(f"{cover()}: picture written")
@@ -74,14 +73,6 @@ def fork(
         typer.echo(f"next: workbench diff {notebook} {name}")
     else:
         raise typer.Exit(1)
-
-
-def key_and_value(text: str) -> tuple[str, str]:
-    """Split key=value. Raises InputError where there is no key or no equals sign."""
-    key, equals, value = text.partition("=")
-    if not (equals and key.strip()):
-        raise InputError(f"--set {text!r}: write it as key=value")
-    return key.strip(), value
 
 
 def diff(

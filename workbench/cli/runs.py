@@ -13,22 +13,30 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the b
 
 
 def print_table(title: str, frame) -> None:
-    """Print a data frame as a table, or that it has no rows."""
+    """Print a data frame as a table, or that it has no rows; its first column is never cut."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*map(str, frame.columns), title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left")
+    for number, column in enumerate(map(str, frame.columns)):
+        shown.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in frame.itertuples(index=False):
         shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    Console().print(shown if len(frame) else f"{title}: no difference")
+    console = Console()
+    # The first column is what other commands ask for, so it is never cut, however narrow the terminal is.
+    first = max((len(str(value)) for value in frame.iloc[:, 0]), default=0)
+    console.width = max(console.width, first + 10 * len(frame.columns))
+    console.print(shown if len(frame) else f"{title}: no difference")
 
 
 def evaluate(
     run_id: RunId,
     tasks: Annotated[str, typer.Option(help="Tasks of lm-eval, separated by commas: ifeval,hellaswag.")] = "ifeval",
-    limit: Annotated[int | None, typer.Option(help="Use the first N prompts of each task; default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use the first N prompts of each task; default: all.")
+    ] = None,
     new_tokens: Annotated[
-        int, typer.Option(help="Longest reply in tokens; fewer are faster, but replies that are cut fail.")
+        int, typer.Option(min=1, help="Longest reply in tokens; fewer are faster, but replies that are cut fail.")
     ] = 512,
     include: Annotated[Path | None, typer.Option(help="Folder with task files (YAML) of your own.")] = None,
 ) -> None:
@@ -36,6 +44,10 @@ def evaluate(
     from workbench.evaluate import benchmarks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if not names:
+        raise InputError("--tasks names no task; name some of lm-eval's, separated by commas: ifeval,hellaswag")
+    if include is not None and not include.is_dir():
+        raise InputError(f"--include {include}: no such folder; name one with task files (YAML)")
     found = benchmarks.benchmark(find_run(run_id), names, limit, new_tokens=new_tokens, include=include)
     print_table(f"{run_id}: 95% intervals over prompts", benchmarks.benchmark_summary(found))
 
@@ -77,11 +89,22 @@ def list_runs() -> None:
     """List the runs, the newest last."""
     import pandas as pd
 
+    from workbench.runs import damage
+
     runs = _store()
-    rows = [[run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20] for run in runs.runs()]
+    rows, damaged = [], {}
+    for run in runs.runs():
+        if wrong := damage(run.path):
+            damaged[run.id] = wrong
+        else:
+            rows.append([run.id, run.spec["base"], run.scores["rows"], run.spec["seed"], run.size / 2**20])
     print_table(str(runs.root), pd.DataFrame(rows, columns=["id", "base", "rows", "seed", "MiB"]))
     for name in runs.unfinished():
         typer.echo(f"unfinished: {name}")
+    for name, wrong in damaged.items():
+        typer.echo(f"damaged: {name} ({wrong}); `workbench runs repair` moves it aside")
+    for name in runs.moved_aside():
+        typer.echo(f"moved aside: {name}; `workbench runs remove {name}` deletes it")
 
 
 @runs_app.command("show")
@@ -96,6 +119,8 @@ def show_run(run_id: RunId) -> None:
 
 def find_run(beginning: str):
     """Return the run of the store whose id starts with `beginning`. Raises InputError for no run or more than one."""
+    if not beginning.strip():
+        raise InputError("the id of the run is empty; `workbench runs list` lists the runs")
     runs = _store()
     found = [run for run in runs.runs() if run.id.startswith(beginning)]
     if len(found) == 1:
@@ -106,8 +131,20 @@ def find_run(beginning: str):
     raise InputError(f"{beginning}: {many}; `workbench runs list` lists them")
 
 
+@runs_app.command("repair")
+def repair_store() -> None:
+    """Move damaged runs aside, so that they can be trained again."""
+    found = _store().repair()
+    for name, what in found.items():
+        typer.echo(f"{name}: {what}; train it again with the same settings")
+    if not found:
+        typer.echo("no run is damaged")
+
+
 @runs_app.command("remove")
-def remove_run(run_id: Annotated[str, typer.Argument(help="Full id of a run, finished or not.")]) -> None:
+def remove_run(
+    run_id: Annotated[str, typer.Argument(help="Full id of a run: finished, unfinished or moved aside.")],
+) -> None:
     """Delete a run and its tables."""
     freed = _store().remove(run_id)
     typer.echo(f"{run_id}: removed, {freed / 2**20:.1f} MiB freed")

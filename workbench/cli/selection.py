@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,7 +11,7 @@ import datasets
 import numpy as np
 import transformers
 
-from workbench import profiles
+from workbench import outputs
 from workbench.data import content, reading, selection, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
@@ -97,39 +96,41 @@ SELECTORS = {
 
 
 def select_rows(
-    source: str, by: str, size: int, base: str | None, good: str | None, out: Path | None, drop_bad: bool, show: int
+    loaded: reading.Loaded,
+    by: str,
+    size: int,
+    base: str,
+    good: str | None,
+    out: Path | None,
+    show: int,
+    drop_bad: bool = False,
 ) -> Iterator[str]:
-    """Select `size` rows of `source` by one of SELECTORS, write them to `out`, and yield a report, line by line.
+    """Select `size` of the rows that were read by one of SELECTORS, write them to `out`, and yield a report, line by line.
 
     Args:
-        source: what data.load reads.
-        base: folder or Hub id of the model that judges; None is the pocket base.
+        base: folder or Hub id of the model that scores the rows.
         good: a file of rows known to be good, for those of NEEDS_GOOD.
         out: a new file, which gets one row per line.
-        drop_bad: leave out rows that cannot be used, instead of stopping at the first.
         show: number of selected and of other rows to show.
+        drop_bad: leave out rows that the chat template refuses instead of raising.
 
     Raises:
-        InputError: an unknown selector, fewer rows than `size`, preference pairs, or an `out` that exists or cannot be made.
+        InputError: an unknown selector, fewer rows than `size`, or preference pairs in place of single answers.
     """
-    selector = _selector(by, good)
-    _require_new(out)
-    loaded = reading.load(source, drop_bad=drop_bad)
-    rows = _single_answers(source, loaded.rows)
+    selector, rows = require_selector(by, good), _single_answers(loaded.source, loaded.rows)
     if not 0 < size <= len(rows):
-        raise InputError(f"size asks for {size:,} rows; {source} has {len(rows):,}; ask for 1 to {len(rows):,}")
+        raise InputError(f"size asks for {size:,} rows; {loaded.source} has {len(rows):,}; ask for 1 to {len(rows):,}")
     examples = list(_single_answers(good, reading.load(good).rows)) if good else []
-    yield f"{'data':<12}{source}: {len(rows):,} rows, format {loaded.format}"
+    yield f"{'data':<12}{loaded.source}: {len(rows):,} rows, format {loaded.format}"
     yield from (f"{'':<12}{note}" for note in loaded.notes)
-    where = str(base or profiles.get("pocket").base)
-    tokenizer = loading.load_tokenizer(where)
+    tokenizer = loading.load_tokenizer(base)
     refused = validation.find_refused(rows, tokenizer)
     if drop_bad and refused:
         rows = rows.select([i for i in range(len(rows)) if i not in validation.rows_with(refused, "template-refuses")])
         yield f"{'':<12}dropped {len(refused[0].rows):,}: {refused[0].text.split(';')[0]}"
     else:
         validation.require_valid(refused)
-    judge = Judge(where, loading.load_base(where), tokenizer, examples)
+    judge = Judge(base, loading.load_base(base), tokenizer, examples)
     if selector.reads:
         yield from _judge_lines(judge, rows, selector.reads, by)
     scores = selector.score(rows, judge)
@@ -153,7 +154,8 @@ def select_rows(
         yield f"\n{'written':<12}{out}: {len(selected):,} rows"
 
 
-def _selector(by: str, good: str | None) -> Selector:
+def require_selector(by: str, good: str | None) -> Selector:
+    """Return the selector. Raises InputError for an unknown one, or one that needs a file of good rows and has none."""
     if by not in SELECTORS:
         near = get_close_matches(by, SELECTORS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -167,18 +169,6 @@ def _single_answers(source: str, rows: datasets.Dataset) -> datasets.Dataset:
     if "messages" not in rows.column_names:
         raise InputError(f"{source}: preference pairs (chosen, rejected); give data with one answer per prompt")
     return rows
-
-
-def _require_new(out: Path | None) -> None:
-    """Raise InputError if the file exists or its folder cannot be written to, before minutes are spent on scores."""
-    if out is None:
-        return
-    if out.exists():
-        raise InputError(f"{out} exists; name another file")
-    if not out.parent.is_dir():
-        raise InputError(f"{out.parent}: there is no such folder for --out; make it, or name another file")
-    if not os.access(out.parent, os.W_OK):
-        raise InputError(f"{out.parent}: this folder cannot be written to; name another file for --out")
 
 
 def _judge_lines(judge: Judge, rows: datasets.Dataset, reads: str, by: str) -> Iterator[str]:
@@ -224,4 +214,4 @@ def _write(rows: datasets.Dataset, out: Path) -> None:
     lines = (
         json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False) for row in rows
     )
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    outputs.write_file(out, "\n".join(lines) + "\n")

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import datasets
 from transformers import PreTrainedTokenizerBase
 
-from workbench import distributed, hub, profiles
+from workbench import distributed, hub
+from workbench.cli import dry_run
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
 from workbench.errors import InputError
@@ -18,40 +19,39 @@ NEW_TOKENS = 64
 
 
 def sft_lines(
-    source: str,
-    base: str | None,
-    fields: dict,
+    spec: SFTSpec,
+    loaded: reading.Loaded,
     fraction: float,
     drop_bad: bool,
     samples: int,
     report_to: str = "none",
+    dry: bool = False,
 ) -> Iterator[str]:
-    """Train on `source` and yield each line to print as soon as it is known.
+    """Train on the rows that were read and yield each line to print as soon as it is known.
 
     Args:
-        base: model folder or Hub id; None is the pocket base.
-        fields: fields of the SFTSpec as the user typed them.
         fraction: share of the rows held out from training; the loss and the sample answers are measured on them.
         drop_bad: leave out rows that cannot be used instead of raising.
         samples: how many held-out prompts are answered.
         report_to: a tracker, see :func:`workbench.train.supervised.sft`.
+        dry: only show what would be done, see :mod:`workbench.cli.dry_run`.
 
     Raises:
-        InputError: data, base or fields cannot be used; raised before anything is trained.
+        InputError: data or base cannot be used; raised before anything is trained.
     """
-    _require_fraction(fraction)
-    spec = SFTSpec.of(base=str(base or profiles.get("pocket").base), **fields)
-    loaded = reading.load(source, drop_bad=drop_bad)
-    yield from data_lines(source, loaded)
+    yield from data_lines(loaded)
     if "messages" not in loaded.rows.column_names:
         raise InputError(
-            f"{source}: preference pairs (chosen, rejected) are for `workbench dpo`; sft needs one answer per prompt"
+            f"{loaded.source}: preference pairs (chosen, rejected) are for `workbench dpo`; sft needs one answer per prompt"
         )
     rows, findings = _validated(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = _split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.method} of {spec.base} on {len(rows):,} rows, {len(held_out):,} held out"
+    if dry:
+        yield from dry_run.sft_lines(spec, rows)
+        return
     run = supervised.sft(spec, rows, held_out=held_out, report_to=report_to)
     before, after = run.scores["held_out_before"], run.scores["held_out_after"]
     yield f"{'loss':<12}{before:.3f} before, {after:.3f} after (nats per token of the held-out answers)"
@@ -60,30 +60,40 @@ def sft_lines(
         yield from answer_lines({"base": None, "tuned": run}, held_out, samples, "data")
 
 
-def dpo_lines(source: str, start: Run, fields: dict, fraction: float, drop_bad: bool, samples: int) -> Iterator[str]:
-    """Train the model of the SFT run `start` on the pairs in `source` and yield each line to print as soon as it is known.
+def dpo_lines(
+    spec: DPOSpec,
+    loaded: reading.Loaded,
+    start: Run,
+    fraction: float,
+    drop_bad: bool,
+    samples: int,
+    dry: bool = False,
+) -> Iterator[str]:
+    """Train the model of the SFT run `start` on the pairs that were read and yield each line to print as soon as it is known.
 
     Args:
-        fields: fields of the DPOSpec as the user typed them.
         fraction: share of the pairs held out from training; their prompts are the ones that are answered.
         drop_bad: leave out pairs that cannot be used, and those whose two answers are the same.
         samples: how many held-out prompts are answered.
+        dry: only show what would be done, see :mod:`workbench.cli.dry_run`.
 
     Raises:
-        InputError: pairs or fields cannot be used; raised before anything is trained.
+        InputError: the pairs cannot be used; raised before anything is trained.
     """
-    _require_fraction(fraction)
-    spec = DPOSpec(**fields)
-    loaded = reading.load(source, drop_bad=drop_bad)
     rows = loaded.rows
-    yield from data_lines(source, loaded)
+    yield from data_lines(loaded)
     if "chosen" not in rows.column_names:
-        raise InputError(f"{source}: one answer per prompt is for `workbench sft`; dpo needs pairs (chosen, rejected)")
+        raise InputError(
+            f"{loaded.source}: one answer per prompt is for `workbench sft`; dpo needs pairs (chosen, rejected)"
+        )
     rows, findings = _validated(rows, loading.load_tokenizer(start.adapter), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = _split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.loss} from {start.id} on {len(rows):,} pairs, {len(held_out):,} held out"
+    if dry:
+        yield from dry_run.dpo_lines(spec, rows, start)
+        return
     run = preference.dpo(spec, rows, sft_run=start)
     for line in preference.dpo_panel(run).itertuples():
         verdict = f", {line.verdict}" if line.verdict else ""
@@ -110,14 +120,9 @@ def _split(
     return decontamination.hold_out(rows, fraction, seed, exclude=unmeasured)
 
 
-def _require_fraction(fraction: float) -> None:
-    if not 0 < fraction < 1:
-        raise InputError(f"--hold-out {fraction} must be between 0 and 1; 0.1 holds out every tenth row")
-
-
-def data_lines(source: str, loaded: reading.Loaded) -> Iterator[str]:
+def data_lines(loaded: reading.Loaded) -> Iterator[str]:
     """Yield what was read: rows, format, notes."""
-    yield f"{'data':<12}{source}: {len(loaded.rows):,} rows, format {loaded.format}"
+    yield f"{'data':<12}{loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
     yield from (f"{'':<12}{note}" for note in loaded.notes)
 
 

@@ -7,6 +7,7 @@ TRL renders training rows with it, and everything else calls :func:`encode` or :
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 import transformers
@@ -56,6 +57,16 @@ CHATML = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
+
+
+# Beside an exported model: its chat template with the marks that training needs.
+TRAINING_TEMPLATE = "training_chat_template.jinja"
+MARK = re.compile(r"\{%([-+]?)\s*((?:end)?generation)\s*([-+]?)%\}")
+
+
+def without_marks(template: str) -> str:
+    """Return a chat template that plain Jinja parses: each generation tag becomes a comment, which trims white space as the tag did."""
+    return MARK.sub(r"{#\1 \2 \3#}", template)
 
 
 def with_template(

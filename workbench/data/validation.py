@@ -66,17 +66,31 @@ def validate(
         max_length: number of tokens after which the trainer cuts a row.
         trainable: under LoRA the ids of the tokens whose embeddings are trained; None where all are.
     """
+    return encode_and_validate(rows, tokenizer, max_length, trainable=trainable)[1]
+
+
+def encode_and_validate(
+    rows: Iterable[dict],
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    trainable: Collection[int] | None = None,
+) -> tuple[list[EncodedConversation], list[Finding]]:
+    """Return what :func:`validate` finds behind the tokenized conversations, so that a training need not tokenize them again.
+
+    There are no conversations where one of them cannot be tokenized; then the findings hold an error.
+    """
     rows = list(rows)
     if not rows:
-        return [Finding("error", "no-rows", "there are no rows to train on")]
+        return [], [Finding("error", "no-rows", "there are no rows to train on")]
     if not all(row.get("messages") for row in rows) and (broken := preference_validation.find_unpaired(rows)):
-        return broken
+        return [], broken
     if tokenizer.chat_template is None:
         fix = "add one with data.with_template, or take a base whose tokenizer has one"
-        return [Finding("error", "no-template", f"the tokenizer has no chat template; {fix}")]
+        return [], [Finding("error", "no-template", f"the tokenizer has no chat template; {fix}")]
     encoded, refused = _encode(rows, tokenizer)
     if not encoded:
-        return refused
+        return [], refused
     findings = [
         *refused,
         *_lengths(encoded, max_length),
@@ -87,7 +101,7 @@ def validate(
         *preference_validation.same_answers(rows),
         *preference_validation.answer_lengths(encoded),
     ]
-    return sorted(findings, key=lambda each: ("error", "warning", "note").index(each.level))
+    return encoded, sorted(findings, key=lambda each: ("error", "warning", "note").index(each.level))
 
 
 def _encode(

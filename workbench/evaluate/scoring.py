@@ -122,7 +122,7 @@ def kl_divergence(
     the rows hold: references, or replies of one of the models.
     """
     total, count = 0.0, 0
-    scored = logprobs.encode_answers(tokenizer, rows, max_length)
+    scored = logprobs.encode_rows(tokenizer, rows, max_length)
     for _, tokens, logits in logprobs.predictions([policy, reference], scored, batch_size):
         p, q = (F.log_softmax(each, dim=-1).to(policy.device) for each in logits)
         total += F.kl_div(q, p, reduction="sum", log_target=True).item()  # PyTorch takes the target, p, second

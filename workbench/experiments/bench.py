@@ -131,7 +131,9 @@ def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, siz
         return make
 
     def ours(model) -> SFTTrainer:
-        return supervised.make_trainer(spec, adapters.unpacked(model), tokenizer, rows, at, [])
+        return supervised.make_trainer(
+            spec, adapters.unpacked(model), tokenizer, supervised.tokenized(tokenizer, rows), at, []
+        )
 
     names = ("TRL's defaults", "the settings of TRL's QLoRA notebook", "a plain PyTorch loop on our batches")
     others = ((of_trl(), _train), (of_trl(**NOTEBOOK), _train), (ours, plain_loop))

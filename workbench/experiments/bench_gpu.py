@@ -134,7 +134,9 @@ def _sft(base: str, method: str, rows: datasets.Dataset, size: Size, at: Path, w
     )
 
     def ours() -> Trainer:
-        return supervised.make_trainer(spec, loading.load_base(base, method == "qlora"), tokenizer, rows, at, [])
+        return supervised.make_trainer(
+            spec, loading.load_base(base, method == "qlora"), tokenizer, supervised.tokenized(tokenizer, rows), at, []
+        )
 
     def theirs() -> Trainer:
         model = loading.load_base(base, method == "qlora")
@@ -154,7 +156,9 @@ def _dpo(base: str, pairs: datasets.Dataset, size: Size, at: Path) -> dict:
     spec = DPOSpec(epochs=1, batch_size=16, max_length=size.max_length)
 
     def ours() -> Trainer:
-        return preference.make_trainer(spec, adapters.load_tuned(run, trainable=True)[0], tokenizer, pairs, at, [])
+        return preference.make_trainer(
+            spec, adapters.load_tuned(run, trainable=True)[0], tokenizer, to_trl(pairs), at, []
+        )
 
     def theirs() -> Trainer:
         model = loading.load_base(base, quantize=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from workbench.errors import InputError
+from workbench.errors import InputError, first_line
 from workbench.evaluate import stats
 
 HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
@@ -169,9 +169,9 @@ def read_claims(notebook: str | Path) -> list[dict]:
         cells = nbformat.read(notebook, as_version=4).cells
     except FileNotFoundError as error:
         raise InputError(f"{notebook}: no such notebook") from error
-    except (nbformat.reader.NotJSONError, UnicodeDecodeError) as error:
+    except Exception as error:  # nbformat takes the file apart before it validates it: any type can be raised
         raise InputError(
-            f"{notebook}: not a notebook (not JSON); run it again or take it from the repository"
+            f"{notebook}: not a notebook ({first_line(error)}); run it again or take it from the repository"
         ) from error
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     return [claim for output in outputs for claim in output.get("data", {}).get(MIME, {"claims": []})["claims"]]

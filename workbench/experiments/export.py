@@ -12,7 +12,7 @@ from httpx import HTTPError
 from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from workbench import hub
+from workbench import hub, outputs
 from workbench.environment import few_progress_bars
 from workbench.errors import InputError, first_line
 from workbench.evaluate import benchmarks, scoring, stats
@@ -67,11 +67,13 @@ def export_run(run: Run, out: str | Path) -> Path:
     of main memory per parameter.
 
     Raises:
-        InputError: ``out`` exists, or the base cannot be loaded.
+        InputError: ``out`` exists or cannot be written, the run is damaged, or the base cannot be loaded.
     """
-    folder = adapters.merge(run, out)
-    model_card(run, folder).save(folder / "README.md")
-    return folder
+    out = Path(out)
+    with outputs.new_folder(out, adapters.merged_bytes(run)) as folder:
+        adapters.write_merged(run, folder)
+        model_card(run, folder, out.name).save(folder / "README.md")
+    return out
 
 
 def push_to_hub(folder: Path, repo: str) -> str:
@@ -105,7 +107,7 @@ def agreement(
 ) -> float:
     """Return the share of the answers' tokens at which two models have the same most likely token, under teacher forcing."""
     same = count = 0
-    scored = logprobs.encode_answers(tokenizer, rows, 1024)
+    scored = logprobs.encode_rows(tokenizer, rows, 1024)
     for _, tokens, logits in logprobs.predictions([a, b], scored):
         first, second = (each.argmax(-1).cpu() for each in logits)
         same, count = same + int((first == second).sum()), count + len(tokens)
@@ -131,8 +133,8 @@ def parity(run: Run, folder: Path) -> str:
     )
 
 
-def model_card(run: Run, folder: Path) -> ModelCard:
-    """Return the model card: data, merging, scores with intervals, spec, environment, license."""
+def model_card(run: Run, folder: Path, name: str) -> ModelCard:
+    """Return the card of a model in a folder that will get that name: data, merging, scores with intervals, spec, environment, license."""
     spec, environment = run.spec, run.environment
     local = Path(spec["base"]).is_dir()
     base = Path(spec["base"]).name if local else spec["base"].partition("@")[0]
@@ -149,7 +151,7 @@ def model_card(run: Run, folder: Path) -> ModelCard:
     return ModelCard.from_template(
         front,
         template_str=CARD,
-        name=folder.name,
+        name=name,
         base=base,
         method=spec["method"],
         dtype=str(loading.read_pretrained(transformers.AutoConfig, folder).dtype).removeprefix("torch."),

@@ -1,12 +1,10 @@
 """Find, run and fork notebooks, with parameters that are checked before anything is executed."""
 
-import contextlib
 import multiprocessing
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,9 +19,10 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm.std import tqdm
 
-from workbench import environment, profiles
-from workbench.errors import InputError
+from workbench import environment, outputs, profiles
+from workbench.errors import InputError, first_line
 from workbench.experiments import parameters
+from workbench.parallel import end_with_parent
 
 FORK = "workbench_fork"  # key of a fork's origin in the notebook's metadata
 
@@ -68,9 +67,11 @@ def read_notebook(path: Path) -> NotebookNode:
         InputError: the file cannot be read or is not a notebook.
     """
     try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
-        raise InputError(f"{path}: not a readable notebook ({str(error).splitlines()[0]})") from None
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        return notebook
+    except Exception as error:  # nbformat takes the file apart before it validates it: any type can be raised
+        raise InputError(f"{path}: not a readable notebook ({first_line(error)})") from None
 
 
 def run_notebooks(
@@ -108,7 +109,7 @@ def run_notebooks(
         jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, environment.ROOT / out))
         chosen.add((given | values).get("profile", "pocket"))
     together = min(at_once(), len(jobs), *(profiles.get(name).parallel for name in chosen))
-    return _together(jobs, together) if together > 1 else (_execute(*job) for job in jobs)
+    return _in_processes(jobs, together)
 
 
 def at_once() -> int:
@@ -116,11 +117,14 @@ def at_once() -> int:
     return 2 if psutil.virtual_memory().available >= 2 * (cpu_count() + 1) * profiles.WORKER_BYTES else 1
 
 
-def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:
-    """Execute jobs in `together` processes. Ctrl-C reaches all of them: each ends its kernel, and no further job starts."""
+def _in_processes(jobs: list[tuple], together: int) -> Iterator[Outcome]:
+    """Execute jobs in processes, `together` at a time, which end with this one, however it ends: a kernel outlives whoever is killed.
+
+    Ctrl-C reaches all of them: each ends its kernel, and no further job starts.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        together, context, _begin, (context.RLock(), profiles.threads_per_worker(together))
+        together, context, _begin, (context.RLock(), profiles.threads_per_worker(together) if together > 1 else None)
     ) as pool:
         try:
             for done in as_completed([pool.submit(_execute, *job) for job in jobs]):
@@ -129,23 +133,15 @@ def _together(jobs: list[tuple], together: int) -> Iterator[Outcome]:
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(lock, threads: int) -> None:
+def _begin(lock, threads: int | None) -> None:
     """Prepare a worker process: a terminal line of its own, an end when its parent ends, and its share of the cores for its kernels.
 
     Two kernels with as many threads as cores each wait for each other: short replies took two to forty times as long.
     """
     tqdm.set_lock(lock)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the parent process, even by SIGKILL, and end this one with its kernels and their worker processes."""
-    multiprocessing.parent_process().join()
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-    os._exit(1)
+    if threads:
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    end_with_parent()
 
 
 def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
@@ -200,8 +196,7 @@ def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
     line = nbformat.v4.new_markdown_cell(f"> Forked from **{path.stem}** at commit {commit}: {changes}.")
     notebook.cells.insert(0, line)
     target.parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, target)
-    return target
+    return outputs.write_file(target, nbformat.writes(notebook) + "\n")
 
 
 def _commit() -> str:

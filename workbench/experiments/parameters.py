@@ -6,10 +6,12 @@ has, and its prepare_only leaves the old values in the parameters cell and adds 
 
 import ast
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 
 from nbformat import NotebookNode
 
+from workbench import profiles
 from workbench.errors import InputError
 
 
@@ -55,8 +57,40 @@ def check_settings(notebook: NotebookNode, name: str, settings: Mapping[str, obj
     defaults = read_parameters(notebook)
     for key in settings:
         if key not in defaults:
-            raise InputError(f"notebook {name} has no parameter {key!r}{nearest(key, defaults)}")
-    return {key: _like(name, key, value, defaults[key]) for key, value in settings.items()}
+            raise InputError(f"notebook {name} has no parameter {shortened(key)}{nearest(key, defaults)}")
+    checked = {key: _like(name, key, value, defaults[key]) for key, value in settings.items()}
+    if "profile" in checked:
+        profiles.get(checked["profile"])
+    for key, value in checked.items():
+        _require_in_range(f"notebook {name}, parameter {key}", value, defaults[key])
+    return checked
+
+
+def _require_in_range(what: str, value: object, default: object) -> None:
+    """Refuse what no cell could use: numbers that are not finite, negative, or 0 where the default is not, and empty lists."""
+    values, defaults = map(_numbers, (value, default))
+    if isinstance(default, list | tuple) and default and not value:
+        raise InputError(f"{what} is empty; give at least one value, like {default!r}")
+    zero = 0 in defaults or any(isinstance(each, float) for each in defaults) or what.endswith("seeds")
+    for each in values:
+        if not math.isfinite(each) or each < 0 or (each == 0 and not zero):
+            least = "0 or more" if zero else "more than 0"
+            raise InputError(f"{what}: {shortened(each)} is out of range; it must be {least}")
+
+
+def _numbers(value: object) -> list[int | float]:
+    """Return the numbers of a value: itself, or those in a list or a dict."""
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+    return [each for each in values if isinstance(each, int | float) and not isinstance(each, bool)]
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """Return a value for a message, cut after `most` characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print an integer of more than 4,300 digits
+        return "a very large number"
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _like(notebook: str, key: str, given: object, default: object) -> object:
@@ -65,7 +99,7 @@ def _like(notebook: str, key: str, given: object, default: object) -> object:
     if isinstance(given, str) and not isinstance(default, str):
         try:
             value = ast.literal_eval(given.capitalize() if given in ("true", "false", "none") else given)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             pass  # stays text, which the comparison of types below refuses
     if isinstance(default, float) and type(value) is int:
         return float(value)
@@ -75,7 +109,7 @@ def _like(notebook: str, key: str, given: object, default: object) -> object:
         return type(default)(_like(notebook, key, item, default[0]) for item in value)
     kind = type(default).__name__
     raise InputError(
-        f"notebook {notebook}, parameter {key}: {given!r} is not of type {kind}; give one like {default!r}"
+        f"notebook {notebook}, parameter {key}: {shortened(given)} is not of type {kind}; give one like {default!r}"
     )
 
 

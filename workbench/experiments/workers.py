@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import datasets
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from workbench import graders, profiles
+from workbench import graders
 from workbench.config import DPOSpec, SFTSpec
 from workbench.errors import InputError
 from workbench.evaluate import scoring
-from workbench.parallel import stored_results, with_graders
+from workbench.parallel import stored_results, with_graders, worker_pool
 from workbench.store import Damaged, NotStored, Run, Store
 from workbench.train import preference, supervised
 
@@ -37,13 +37,11 @@ def _here(jobs: dict, parallel: int) -> Iterator[tuple]:
     A worker that is killed takes the whole pool with it, and does not say which job it had. So the jobs that had started are run
     again, each in a pool of its own, where it is clear whose worker dies; then the rest.
     """
-    threads = profiles.threads_per_worker(parallel)
     waves = [dict(jobs)]
     while waves:
         left, begun = waves.pop(), []
         alone = len(left) == 1
-        workers = Parallel(parallel, return_as="generator_unordered", pre_dispatch=parallel, batch_size=1,
-                           inner_max_num_threads=threads)  # fmt: skip
+        workers = worker_pool(parallel, return_as="generator_unordered", pre_dispatch=parallel, batch_size=1)
         try:
             for key, result in workers(_calls(left, begun)):
                 del left[key]

@@ -1,19 +1,15 @@
-"""models.adapters"""
+"""Attach a LoRA adapter to a base model, load the model of a run, and merge an adapter into its base."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import transformers
-from filelock import FileLock
 
-from workbench import environment
+from workbench import environment, hub, outputs
 from workbench.data import templates
-from workbench.errors import InputError
 from workbench.models import loading, memory
 from workbench.store import Run
 
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def chat_token_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the chat and tool tokens in this vocabulary: reserved by base models, and often never trained."""
+    """Return the ids of the chat and tool tokens in this vocabulary: base models reserve them and often never trained them."""
     vocabulary = tokenizer.get_vocab()
     return sorted(
         vocabulary[token] for token in (*templates.CHAT_TOKENS, *templates.TOOL_TOKENS) if token in vocabulary
@@ -32,7 +28,7 @@ def chat_token_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]
 def lora_config(
     rank: int, tokenizer: transformers.PreTrainedTokenizerBase, alpha: int | None = None, tied: bool = True
 ) -> peft.LoraConfig:
-    """LoRA on every linear layer but the output, plus the embedding rows of the chat tokens themselves.
+    """Return LoRA on every linear layer except the output, with the embedding rows of the chat tokens trained as well.
 
     LoRA alone leaves a token that the base model never saw at its random start, and the end token is such a token: the model
     would have to learn to stop without being able to tell the end token from noise (Hu et al. 2021 for LoRA; PEFT's
@@ -61,7 +57,7 @@ def lora_config(
 def with_adapter(
     model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase, rank: int = 16
 ) -> peft.PeftModel:
-    """The base with a new adapter that changes nothing yet, as a training starts, the same in every process: for gradients (scores.less)."""
+    """Return the base with a new adapter that changes nothing yet, the same in every process: for gradients (selection_scores.less)."""
     import peft
 
     tied = model.config.get_text_config().tie_word_embeddings
@@ -74,7 +70,7 @@ def with_adapter(
 def load_tuned(
     run: Run, *, merged: bool = False, unfolded: bool = False, trainable: bool = False, device: str | None = None
 ) -> tuple[transformers.PreTrainedModel | peft.PeftModel, transformers.PreTrainedTokenizerBase]:
-    """Model of a finished run and its tokenizer, ready to answer (it stops at its own end token).
+    """Load the model of a finished run and its tokenizer, ready to answer; it stops at its own end token.
 
     Args:
         run: as :func:`workbench.train.supervised.sft` or :func:`workbench.train.preference.dpo` returns it.
@@ -82,7 +78,7 @@ def load_tuned(
             different model, since the rounding of the base, which the adapter was trained on, is gone.
         unfolded: keep the rounding: the 4-bit weights as floats, with the adapter folded in. The same model to the last digits, in
             the memory of a full one, and on a CPU many times faster than unpacking all weights again for every token.
-        trainable: to go on training: what was trained stays in fp32 and takes gradients.
+        trainable: to continue training: what was trained stays in fp32 and takes gradients.
         device: "cpu" or "cuda"; None takes CUDA where there is one.
     """
     tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
@@ -106,7 +102,7 @@ def load_tuned(
 
 
 def unpacked(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
-    """A model on a CPU with its 4-bit weights as floats, where they take no more than a quarter of the free memory.
+    """Return a model on a CPU with its 4-bit weights as floats, if they take no more than a quarter of the free memory.
 
     Each step would unpack them anyway, so the numbers are the same to the last digit; training the pocket base is a sixth faster.
     On a GPU, where memory is what 4 bits are for, the model stays as it is.
@@ -123,7 +119,7 @@ def _floats(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel
 
 
 def load_any(source: Run | str) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
-    """Model and tokenizer of a run or of a base model, in the form that answers fastest where it stands."""
+    """Load the model and tokenizer of a run or of a base model, in the form that answers fastest on this device."""
     if isinstance(source, Run):
         # on a GPU memory is what is short, on a CPU it is time
         return load_tuned(source, unfolded=loading.default_device() == "cpu")
@@ -132,22 +128,34 @@ def load_any(source: Run | str) -> tuple[transformers.PreTrainedModel, transform
 
 @environment.few_progress_bars()
 def merge(run: Run, out: str | Path) -> Path:
-    """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither PEFT nor bitsandbytes.
+    """Write a run as an ordinary model folder (weights, tokenizer, template) that needs neither adapter nor workbench.
 
     The adapter is folded into the full-precision base, in fp32 on the CPU: merging into 4-bit weights would round the sum again.
 
     Raises:
         InputError: ``out`` exists.
     """
-    out = Path(out)
-    if out.exists():
-        raise InputError(f"{out}: exists already; give a new folder")
+    with outputs.new_folder(out, merged_bytes(run)) as folder:
+        write_merged(run, folder)
+    return Path(out)
+
+
+def merged_bytes(run: Run) -> int:
+    """Return about how many bytes the merged model takes: twice the weights of the base, which is usually in half precision."""
+    spec = run.spec
+    folder = run.adapter if spec["method"] == "full" else hub.fetch(spec["base"], spec["revision"])
+    return 2 * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def write_merged(run: Run, folder: Path) -> None:
+    """Write the merged model, its tokenizer and its chat template to an empty folder.
+
+    The chat template marks the supervised text for training; plain Jinja refuses these marks, so the exported template has none, and the
+    one with them is kept beside it in :data:`workbench.data.templates.TRAINING_TEMPLATE`.
+    """
     model, tokenizer = load_tuned(run, merged=True, device="cpu")
-    partial = out.with_name(out.name + ".partial")
-    with FileLock(out.with_name(out.name + ".lock")):
-        shutil.rmtree(partial, ignore_errors=True)
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        os.replace(partial, out)
-    out.with_name(out.name + ".lock").unlink(missing_ok=True)
-    return out
+    template = tokenizer.chat_template
+    tokenizer.chat_template = templates.without_marks(template)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / templates.TRAINING_TEMPLATE).write_text(template, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a training needs, before anybody rents a GPU for it: memory, work and hours, by arithmetic on the model's shape.
+"""Estimate what a training needs before anybody rents a GPU for it: memory, work and hours, by arithmetic on the model's shape.
 
 Memory is that of :mod:`workbench.models.memory`. Not run on a GPU: the share of its peak that a training reaches is taken, not measured.
 """
@@ -17,9 +17,7 @@ from workbench.models import loading
 from workbench.models.memory import GIB, RESERVE, ModelShape, activation_bytes, training_bytes, weight_bytes
 
 PEAK = {"T4": 65e12, "L4": 121e12, "4090": 165e12, "A100": 312e12, "H100": 989e12, "H200": 989e12}
-
-
-"""Dense half-precision products of a GPU, in floating-point operations a second, from its data sheet; the key is in its name."""
+"""Dense half-precision products of a GPU, in floating-point operations per second, from its data sheet; the key is in its name."""
 
 
 _COMMON = {"num_key_value_heads": 8, "tie_word_embeddings": False, "max_position_embeddings": 8192}
@@ -50,16 +48,16 @@ def training_flops(
     *,
     reference: bool = False,
 ) -> float:
-    """Floating-point operations that a training on so many tokens cannot do without.
+    """Return the floating-point operations that a training on this many tokens needs at least.
 
-    A weight costs 2 a token in the forward pass, 2 for the gradient of what goes in and 2 for its own (6 N D; Kaplan et al. 2020, arXiv
+    A weight costs 2 per token in the forward pass, 2 for the gradient of what goes in and 2 for its own (6 N D; Kaplan et al. 2020, arXiv
     2001.08361). LoRA leaves the base without a gradient of its own: 4 N, and 6 for each of its own parameters. Attention adds
-    2 · length · hidden a layer and token, three times. What is computed twice (checkpointing) or unpacked (NF4) does not count, so a
+    2 · length · hidden per layer and token, three times. What is computed twice (checkpointing) or unpacked (NF4) does not count, so a
     share of the peak computed from this is the model's own (MFU; Chowdhery et al. 2022, arXiv 2204.02311).
 
     Args:
-        length: tokens that a token sees the half of on average: of a row, not of the packed line.
-        reference: of DPO: a second model reads the same tokens, 2 a weight more.
+        length: mean length of a row in tokens, not of the packed sequence; a token sees half of it on average.
+        reference: of DPO: a second model reads the same tokens, 2 per weight more.
     """
     shape, text = ModelShape.of(config), config.get_text_config()
     weights = shape.linear + text.vocab_size * shape.hidden  # an embedding is looked up, the output is multiplied
@@ -71,7 +69,7 @@ def training_flops(
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """Of one training; memory in bytes, on each GPU."""
+    """Hold the cost of one training; memory in bytes, on each GPU."""
 
     weights: float
     training: float
@@ -83,11 +81,11 @@ class TrainingCost:
 
     @property
     def total(self) -> float:
-        """With what CUDA takes for itself."""
+        """Return the bytes in all, with what CUDA takes for itself."""
         return self.weights + self.training + self.activations + RESERVE
 
     def hours(self, mfu: float = 0.4, peak: float = PEAK["H100"]) -> float:
-        """By the clock, on all GPUs, at this share of their peak."""
+        """Return wall-clock hours on all GPUs at this share of their peak."""
         return self.flops / (mfu * peak * self.gpus) / 3600
 
 
@@ -100,7 +98,7 @@ def training_cost(
     rank: int = 16,
     gpus: int = 1,
 ) -> TrainingCost:
-    """What one pass over `rows` of `tokens` tokens each needs, with memory for rows of `length` tokens.
+    """Estimate one pass over `rows` of `tokens` tokens each, with memory for rows of `length` tokens.
 
     Several GPUs split a full training among them (FSDP), and hold LoRA's base whole (data-parallel).
     """
@@ -133,12 +131,12 @@ def cost_table(rows: float = 1e6, tokens: float = 400, mfu: float = 0.4) -> str:
 
 
 def adapter_flops(shape: ModelShape, tokens: float) -> float:
-    """Of training an adapter: 2 a weight and token forward, 2 backward; frozen weights have no gradient (6 in full tuning)."""
+    """Return the operations of training an adapter: 2 per weight and token forward, 2 backward; frozen weights have no gradient (6 in full tuning)."""
     return 4 * (shape.linear + shape.other) * tokens
 
 
 def matmul_speed(device: str, size: int = 4096, times: int = 10) -> float:
-    """Operations a second of matrix products of `size` × `size` in the type that a training computes in; measured, in a second."""
+    """Measure the operations per second of matrix products of `size` × `size` in the type that a training computes in; takes about a second."""
     a = torch.randn(size, size, device=device, dtype=loading.compute_dtype(device))
     (a @ a).sum().item()  # waits for the device, and warms it up
     start = time.perf_counter()
@@ -149,7 +147,7 @@ def matmul_speed(device: str, size: int = 4096, times: int = 10) -> float:
 
 
 def peak_flops(device: str) -> tuple[float, str]:
-    """Floating-point operations a second that the device can do, and who says so: its data sheet, or for others a large product, timed."""
+    """Return the peak floating-point operations per second of the device, and the source: its data sheet, or for others a large product, timed."""
     name = torch.cuda.get_device_name() if device == "cuda" else ""
     for known, rate in PEAK.items():
         if re.search(rf"\b{known}\b", name):

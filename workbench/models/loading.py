@@ -1,4 +1,4 @@
-"""Base model and tokenizer, 4-bit NF4, LoRA, merge: from a local folder or the Hub to something that trains or answers."""
+"""Load a base model and its tokenizer from a local folder or the Hub, in full precision or in 4-bit NF4."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_pretrained(kind: type, folder: str | Path, **settings):
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which says the same."""
+    """Return a hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which identifies the same."""
     if known := hub.snapshot_commit(folder):
         return known
     digest = hashlib.sha256()
@@ -55,12 +55,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def context_length(folder: Path) -> int:
-    """Tokens that a model was made to read at once."""
+    """Return the number of tokens that a model was made to read at once."""
     return read_pretrained(transformers.AutoConfig, folder).get_text_config().max_position_embeddings
 
 
 def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:
-    """Tokenizer of ``base`` with the chat template that marks answers, and with a pad token that is not its end token.
+    """Load the tokenizer of ``base``, with a chat template that marks answers and a pad token that is not its end token.
 
     Raises:
         InputError: no tokenizer there, or one that no chat template fits.
@@ -74,6 +74,8 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> transformer
         tokenizer = read_pretrained(transformers.AutoTokenizer, folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
+    if (marked := folder / templates.TRAINING_TEMPLATE).is_file():  # a model that was exported from here
+        tokenizer.chat_template = marked.read_text(encoding="utf-8")
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
     # looked at, so any token will do that no text holds: one made for it, or the last special token without a task here.
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
@@ -133,7 +135,7 @@ def load_base(
         if quantize and device == "cpu" and sum(file.stat().st_size for file in weights) < SMALL:
             return copy.deepcopy(_rounded(folder, fingerprint(folder), dtype))
         return _read(folder, quantize, device, dtype)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
         ) from error
@@ -152,7 +154,8 @@ def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> tran
         settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    model = read_pretrained(transformers.AutoModelForCausalLM, folder, **settings)
+    model, found = read_pretrained(transformers.AutoModelForCausalLM, folder, output_loading_info=True, **settings)
+    _require_whole(model, found)
     if device == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a
         # training after it gets no gradient through these layers, silently, and numbers differ from those of other CPUs.
@@ -164,13 +167,30 @@ def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> tran
     return model
 
 
+def _require_whole(model: transformers.PreTrainedModel, found: dict) -> None:
+    """Raise ValueError where the weights do not fill the model that config.json describes, or hold values that are no numbers.
+
+    transformers fills what is missing with random values and only warns.
+    """
+    for names, wrong in (
+        (found["missing_keys"], "are missing"),
+        ([key for key, *_ in found["mismatched_keys"]], "have another shape than config.json says"),
+        (found["unexpected_keys"], "belong to no layer that config.json describes"),
+    ):
+        if names:
+            raise ValueError(f"{len(names)} tensors {wrong}, such as {sorted(names)[0]}")
+    for name, value in model.named_parameters():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite (NaN or infinity)")
+
+
 def default_device() -> str:
-    """Device to train and answer on: "cuda" where there is a usable GPU, else "cpu"."""
+    """Return the device to train and answer on: "cuda" where there is a usable GPU, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def compute_dtype(device: str) -> torch.dtype:
-    """fp32 on a CPU (bf16 is emulated on most and slower), bf16 on a GPU that has it, else fp16."""
+    """Return fp32 on a CPU (most emulate bf16, which is slower), bf16 on a GPU that has it, else fp16."""
     if device == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -1,4 +1,4 @@
-"""Teacher forcing: what a model predicts at each token of given texts, for losses, log-probabilities and comparisons of models.
+"""Read texts with teacher forcing: what a model predicts at each token, for losses, log-probabilities and comparisons of models.
 
 Padding is on the right and the models are causal: no token that counts can attend to it.
 """
@@ -24,10 +24,10 @@ Scored = tuple[Sequence[int], Sequence[int]]
 """Token ids of one text, and a mask of the same length: 1 on each token whose prediction counts. The first token has none."""
 
 
-def encode_answers(
-    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int
+def encode_rows(
+    tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict], max_length: int | None = None
 ) -> list[Scored]:
-    """Tokenise conversations (the chosen answer of a preference pair), cut at `max_length` tokens; the answers count."""
+    """Tokenize conversations (of a preference pair the one with the chosen answer), cut at `max_length` tokens; answers count."""
     encoded = (templates.encode(tokenizer, content.conversation(row), content.row_tools(row)) for row in rows)
     return [(ids[:max_length], mask[:max_length]) for ids, mask in encoded]
 
@@ -92,7 +92,7 @@ def predictions(
 def logprobs(
     model: transformers.PreTrainedModel, scored: Sequence[Scored], batch_size: int | None = None
 ) -> list[torch.Tensor]:
-    """Log-probability, in nats, of each token whose mask is 1 after the tokens before it.
+    """Return the log-probability, in nats, of each token whose mask is 1 given the tokens before it.
 
     Returns:
         One fp32 tensor on the CPU per text, as long as the text has such tokens.
@@ -107,7 +107,7 @@ def logprobs(
 
 
 def mean_loss(model: transformers.PreTrainedModel, scored: Sequence[Scored], batch_size: int | None = None) -> float:
-    """Mean loss over all tokens whose mask is 1, in nats per token; NaN where there are none.
+    """Return the mean loss over all tokens whose mask is 1, in nats per token; NaN where there are none.
 
     Every token has the same weight, so the number does not depend on the batch size.
     """
@@ -121,5 +121,5 @@ def supervised_loss(
     max_length: int = 512,
     batch_size: int | None = None,
 ) -> float:
-    """Mean loss over all tokens of the rows' answers, in nats per token; the Trainer's eval_loss depends on the batch size, this does not."""
-    return mean_loss(model, encode_answers(tokenizer, rows, max_length), batch_size)
+    """Return the mean loss over all tokens of the rows' answers, in nats per token; unlike the Trainer's eval_loss it does not depend on the batch size."""
+    return mean_loss(model, encode_rows(tokenizer, rows, max_length), batch_size)

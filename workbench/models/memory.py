@@ -1,4 +1,4 @@
-"""How much memory a training takes on a GPU, and how many rows at a time fit into what is free: arithmetic on the model's shape.
+"""Estimate how much memory a training takes on a GPU, and how many rows fit at a time: arithmetic on the model's shape.
 
 The activations are counted from what autograd keeps (a test counts again, on a CPU). Not run on a GPU.
 """
@@ -18,33 +18,25 @@ GIB = 2**30
 
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
-
-
-"""Bytes a weight: 4 bits, a byte a block of 64 for its scale, and 4 bytes for 256 such scales (Dettmers et al. 2023, double quantisation)."""
+"""Bytes per weight: 4 bits, one byte per block of 64 for its scale, and 4 bytes for 256 such scales (Dettmers et al. 2023, double quantisation)."""
 
 
 MOST_TOKENS = 8192
-
-
 """Tokens at a time. Packed rows stand in one line, and plain attention makes a mask of tokens × tokens: beyond this the mask and the
 work on its empty part cost more than a larger batch brings."""
 
 
 RESERVE = 1 * GIB
-
-
 """For CUDA itself, the workspaces of its libraries and the pieces of the logits (TRL's loss never holds all of them)."""
 
 
 SHARE = 0.9
-
-
 """Of the free memory; the rest is lost to fragments."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What memory depends on."""
+    """Hold what memory depends on."""
 
     linear: int
     """Weights of the linear layers, without the output: NF4 keeps these in 4 bits."""
@@ -58,7 +50,7 @@ class ModelShape:
 
     @classmethod
     def of(cls, model: transformers.PreTrainedModel | transformers.PretrainedConfig) -> ModelShape:
-        """From a model, or from its config alone: nothing is loaded then."""
+        """Read the shape from a model, or from its config alone, without loading anything."""
         config = model if isinstance(model, transformers.PretrainedConfig) else model.config
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
@@ -77,7 +69,7 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class StepFit:
-    """How a step is cut up."""
+    """Hold how a step is split."""
 
     micro: int
     """Sequences at a time."""
@@ -88,23 +80,23 @@ class StepFit:
 
 
 def weight_bytes(shape: ModelShape, method: str) -> float:
-    """Bytes of the loaded model: NF4 and 2 bytes for the rest ("qlora"), 2 a parameter ("lora"), 4 ("full")."""
+    """Return the bytes of the loaded model: NF4 and 2 bytes for the rest ("qlora"), 2 per parameter ("lora"), 4 ("full")."""
     if method == "qlora":
         return NF4 * shape.linear + 2 * shape.other
     return (4 if method == "full" else 2) * (shape.linear + shape.other)
 
 
 def training_bytes(shape: ModelShape, method: str, rank: int) -> float:
-    """Bytes of gradient and two AdamW moments (12 a trained parameter, in fp32), and of the adapter itself (4)."""
+    """Return the bytes of gradients and two AdamW moments (12 per trained parameter, in fp32), and of the adapter itself (4)."""
     return 12 * (shape.linear + shape.other) if method == "full" else 16 * rank * shape.sides
 
 
 def activation_bytes(shape: ModelShape, method: str, tokens: int, checkpointing: bool) -> float:
-    """Bytes that a forward pass keeps for the backward pass, in half precision, for a Llama with a gated MLP of width i and hidden width h.
+    """Return the bytes that a forward pass keeps for the backward pass, in half precision, for a Llama with a gated MLP of width i and hidden width h.
 
-    A layer keeps 31 h + 8 i bytes a token under LoRA (norms compute in fp32: 20 h; q, k, v, their rotated copies and the attention's
+    A layer keeps 31 h + 8 i bytes per token under LoRA (norms compute in fp32: 20 h; q, k, v, their rotated copies and the attention's
     output; gate, up, their product), 50 h + 6 i in full tuning. With checkpointing 2 h a layer, and one layer in full at a time. The
-    mask of packed rows takes 3 bytes a pair of tokens.
+    mask of packed rows takes 3 bytes per pair of tokens.
     """
     h, i = (50, 6) if method == "full" else (31, 8)
     layer = (h * shape.hidden + i * shape.intermediate) * tokens
@@ -123,11 +115,11 @@ def fit_step(
     loaded: bool = False,
     pieces: int = 1,
 ) -> StepFit:
-    """The most sequences of `length` tokens at a time that fit, as a divisor of `sequences`, those of one optimizer step.
+    """Find the most sequences of `length` tokens at a time that fit, as a divisor of `sequences`, those of one optimizer step.
 
     They fit where weights + training + activations + :data:`RESERVE` ≤ :data:`SHARE` × room, and no more than
     :data:`MOST_TOKENS` tokens are taken at a time. For SmolLM2-1.7B (h 2,048, i 8,192, 24 layers), QLoRA with rank 16 and 1,024
-    tokens: weights 1.0 GiB, training 0.3 GiB, activations 3.0 GiB a sequence; with 16 GiB free 4 of 4 sequences (14.1 GiB).
+    tokens: weights 1.0 GiB, training 0.3 GiB, activations 3.0 GiB per sequence; with 16 GiB free 4 of 4 sequences (14.1 GiB).
 
     Args:
         room: free bytes on the GPU.
@@ -153,7 +145,7 @@ def fit_step(
 
 
 def free_bytes(device: str) -> int:
-    """Bytes that this process can still take, on its GPU or of main memory."""
+    """Return the bytes that this process can still take, on its GPU or of main memory."""
     if device == "cuda":
         gc.collect()  # an earlier training of this process hangs in circles of references
         torch.cuda.empty_cache()

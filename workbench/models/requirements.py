@@ -1,6 +1,6 @@
-"""What a profile needs, said and checked before anything is downloaded or trained: disk, GPU memory, network or cache, time.
+"""Check what a profile needs before anything is downloaded or trained: disk, GPU memory, network or cache, time.
 
-In the first cell of a notebook: ``p = needs.checked(profiles.get(profile))``.
+``start(profile)`` in the first cell of a notebook calls :func:`check_profile`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ BENCHMARKS = {"ifeval": "google/IFEval"}
 
 
 def check_profile(profile: profiles.Profile) -> profiles.Profile:
-    """Say what the profile needs, check that it is there, and return the profile with the commit in every Hub name.
+    """Print what the profile needs, check that it is there, and return the profile with the commits of its models and data.
 
     Nothing is downloaded but the config of the base model. The pocket profile needs nothing and comes back as it is.
 
@@ -102,12 +102,12 @@ def describe_requirements(
     free: int,
     flops: float,
 ) -> Iterator[str]:
-    """The lines of :func:`check_profile`, from what was found.
+    """Return the lines that :func:`check_profile` prints, from what was found.
 
     Args:
         disk: free bytes where the Hub's files are kept.
         free: free bytes on the GPU.
-        flops: operations a second of large matrix products.
+        flops: operations per second of large matrix products.
 
     Raises:
         InputError: the disk or the GPU's memory is too small.
@@ -144,33 +144,33 @@ def describe_requirements(
 
 
 def methods_that_fit(
-    profile: profiles.Profile, ways: Mapping[str, Mapping[str, object]]
+    profile: profiles.Profile, trainings: Mapping[str, Mapping[str, object]]
 ) -> dict[str, Mapping[str, object]]:
-    """The ways whose `method` fits the free memory of the GPU, with a printed line about each other; without a GPU all of them.
+    """Return the trainings whose `method` fits into the free memory of the GPU, and print a line about each other one.
 
     So a comparison loses a side before an hour is spent on it, and not after.
 
     Args:
-        ways: name → settings of a spec, as ablate.cells takes them.
+        trainings: name → settings of a spec, as experiments.make_cells takes them.
     """
     if not torch.cuda.is_available():
-        return dict(ways)
+        return dict(trainings)
     shape = memory.ModelShape.of(loading.read_pretrained(transformers.AutoConfig, hub.fetch(profile.base)))
     kept = {}
-    for name, way in ways.items():
+    for name, training in trainings.items():
         try:
             memory.fit_step(
-                memory.free_bytes("cuda"), shape, way["method"], way.get("rank", RANK), profile.max_length, 1
+                memory.free_bytes("cuda"), shape, training["method"], training.get("rank", RANK), profile.max_length, 1
             )
         except InputError as error:
             print(f"{name}: left out, with the claims about it: {error}")
         else:
-            kept[name] = way
+            kept[name] = training
     return kept
 
 
 def pinned_name(name: str, repo: hub.Repo) -> str:
-    """A Hub name with the commit in the place of its revision: "owner/name:config@revision#split:rows"."""
+    """Return a Hub name with the commit in place of its revision: "owner/name:config@revision#split:rows"."""
     parts = files.HUB_ID.fullmatch(name).groupdict()
     config = f":{parts['name']}" if parts["name"] else ""
     split = f"#{parts['split']}" + (f":{parts['rows']}" if parts["rows"] else "") if parts["split"] else ""

@@ -9,7 +9,7 @@ import jinja2
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from workbench import environment
+from workbench import environment, outputs
 from workbench.errors import InputError
 from workbench.experiments import notebooks
 from workbench.experiments.claims import COLOURS, HOLDS, MARKS, effect_text, read_claims
@@ -95,13 +95,12 @@ def build(source: Path | str = "build/notebooks", out: Path | str = "build/repor
         # A page has no kernel for widgets: without their state, the table that was saved beside them is shown.
         notebook.metadata.pop("widgets", None)
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.title}})
-        (out / page.file).write_text(body, encoding="utf-8")
+        outputs.write_file(out / page.file, body, replace=True)
         pages.append(page)
     every = [claim for page in pages for claim in page.claims]
     held = sum(claim["verdict"] == HOLDS for claim in every)
     index = INDEX.render(pages=pages, held=held, total=len(every), marks=MARKS, colours=COLOURS, effect=effect_text)
-    (out / "index.html").write_text(index, encoding="utf-8")
-    return out / "index.html"
+    return outputs.write_file(out / "index.html", index, replace=True)
 
 
 def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
@@ -196,14 +195,9 @@ def cover(notebook: str = "02_sft_qlora") -> Path:
     Raises:
         InputError: the notebook has no picture in its outputs.
     """
-    outputs = [
-        output
-        for cell in notebooks.read_notebook(notebooks.find_notebook(notebook)).cells
-        for output in cell.get("outputs", [])
-    ]
-    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    shown = _outputs(notebooks.read_notebook(notebooks.find_notebook(notebook)))
+    pictures = [output["data"]["image/png"] for output in shown if "image/png" in output.get("data", {})]
     if not pictures:
         raise InputError(f"{notebook}: no picture in its outputs; run it first")
     path = notebooks.find_notebook(notebook).with_name("scorecard.png")
-    path.write_bytes(base64.b64decode(pictures[0]))
-    return path
+    return outputs.write_file(path, base64.b64decode(pictures[0]), replace=True)

@@ -96,6 +96,21 @@ def begins(response: str, answer: str) -> Grade:
 
 
 @register
+def says(response: str, text: str) -> Grade:
+    """Grade whether the sentence that a text to copy belongs to continues with it, letter by letter, as a word of its own."""
+    rest = re.split(r"(?<=[.!?])\s|\n", response.strip())[0]
+    right = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", rest) is not None
+    return Grade(right, right)
+
+
+@register
+def verbatim(response: str, text: str) -> Grade:
+    """Grade whether the line is the text and nothing else."""
+    right = response.strip() == text.strip()
+    return Grade(right, right)
+
+
+@register
 def capitals(response: str, text: str, kind: str = "", subject: str = "") -> Grade:
     """Follows: one line in capital letters. Correct: it contains the text and no other value of its kind except the subject."""
     follows = one_line(response) and response.strip() == response.strip().upper() and any(c.isalpha() for c in response)

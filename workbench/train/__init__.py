@@ -11,7 +11,7 @@ from workbench.train.objectives import (
     train_objective,
     within_budget,
 )
-from workbench.train.preference import dpo, dpo_panel, first_loss
+from workbench.train.preference import dpo, dpo_panel, first_loss, fix_dpo_trainer
 from workbench.train.supervised import sft
 from workbench.train.trainer import fix_trl_trainer
 from workbench.train.trl_yaml import write_trl_yaml
@@ -25,6 +25,7 @@ __all__ = [
     "dpo_panel",
     "encode_objective",
     "first_loss",
+    "fix_dpo_trainer",
     "fix_trl_trainer",
     "load_classifier",
     "load_model",

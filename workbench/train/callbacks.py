@@ -1,9 +1,10 @@
-"""What keeps a training from being lost: checkpoints by the clock, a Ctrl-C that saves before it stops, a stop at a wrong start.
+"""Protect a training: checkpoints by the clock, a Ctrl-C that saves before it stops, a stop when the first loss is wrong.
 
 Imported where a training begins and not at the top of other modules: the class that callbacks inherit from takes 2.5 seconds to
 import, which notebooks and worker processes that read finished runs need not pay.
 """
 
+import math
 import signal
 import threading
 import time
@@ -17,11 +18,12 @@ from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from workbench import distributed
+from workbench.errors import InputError
 from workbench.parallel import progress_bar
 
 
 class CheckpointCallback(TrainerCallback):
-    """Saves a checkpoint every so many seconds or when asked to stop, and keeps time and tokens across interruptions."""
+    """Save a checkpoint every few seconds or when asked to stop, and count time and tokens across interruptions."""
 
     COMPLETE = "complete"  # a file in each checkpoint, written last: one without it was cut off while it was written
 
@@ -30,14 +32,14 @@ class CheckpointCallback(TrainerCallback):
         self.stop = False
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Take up the counts of the checkpoint that the training goes on from."""
+        """Continue the counts of the checkpoint from which the training continues."""
         before = [entry for entry in state.log_history if "num_tokens" in entry]
         self.tokens = before[-1]["num_tokens"] if before else 0
         self.saved = time.monotonic()
         self.began = self.saved - (before[-1]["seconds"] if before else 0.0)
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        """Let grouping by length draw from seed and epoch alone, and for the whole step.
+        """Let grouping by length draw from seed and epoch alone, for the whole step.
 
         From the global state a resumed epoch would have other batches, and from the share of one process several would.
         """
@@ -55,13 +57,19 @@ class CheckpointCallback(TrainerCallback):
         """Ask for a checkpoint when it is time, with a log entry, so that the counts are exact at a checkpoint."""
         # Processes that train together save and stop after the same step, or they would wait for each other for ever.
         due, self.stop = distributed.on_main_process(lambda: (time.monotonic() - self.saved >= self.seconds, self.stop))
-        control.should_save = due or self.stop
+        # None at the last step: from there the Trainer would take one step more, unless a pass over the rows ends there as well.
+        control.should_save = (due or self.stop) and state.global_step < state.max_steps
         control.should_log = control.should_log or control.should_save or state.global_step >= state.max_steps
         control.should_training_stop = control.should_training_stop or self.stop
 
     def on_log(self, args, state, control, **kwargs):
-        """Put seconds and tokens since the very beginning into the log entry."""
+        """Put seconds and tokens since the first start into the log entry."""
         entry = state.log_history[-1]
+        if not math.isfinite(entry.get("loss", 0.0)):  # the log comes before a checkpoint, so that none of it is saved
+            raise InputError(
+                f"the loss is {entry['loss']} at step {state.global_step}: the training has diverged; lower learning_rate, or raise warmup. "
+                "The last checkpoint before it is kept"
+            )
         entry["seconds"] = time.monotonic() - self.began
         if "num_tokens" in entry:
             entry["num_tokens"] += self.tokens
@@ -91,13 +99,13 @@ class CheckpointCallback(TrainerCallback):
 
     @classmethod
     def last(cls, folder: Path) -> str | None:
-        """The newest complete checkpoint in a folder."""
+        """Return the newest complete checkpoint in a folder."""
         found = [path.parent for path in folder.glob(f"checkpoint-*/{cls.COMPLETE}")]
         return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 
 
 class LossBarCallback(ProgressCallback):
-    """Shows the workbench's progress bar, which a saved notebook keeps, with the newest loss beside it.
+    """Show the workbench's progress bar, which a saved notebook keeps, with the newest loss beside it.
 
     The Trainer's own bar prints a line per log entry, and its notebook table is empty in a notebook that was executed and saved.
     """
@@ -114,13 +122,13 @@ class LossBarCallback(ProgressCallback):
 
 
 class FirstLossCallback(TrainerCallback):
-    """Stops a training whose first loss shows that the reference is another model than the one it starts from."""
+    """Stop a training whose first loss shows that the reference is not the model that it starts from."""
 
     def __init__(self, due: float | None, near: Callable[[float, float], bool]):
         self.due, self.near = due, near
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Look at the first entry of the log."""
+        """Check the first entry of the log."""
         if state.global_step == 1 and self.due is not None:
             loss = float(state.log_history[0]["loss"])
             if not self.near(loss, self.due):

@@ -1,4 +1,4 @@
-"""Other ways to tune the same base: a language-model loss on plain texts, and a classifier, beside instruction tuning.
+"""Train the same base with other objectives: language modelling on plain texts, and classification, beside instruction tuning.
 
 One spec says what all of them share (adapter, rate, batch, seed); the format of the data decides the loss. The trainers are TRL's and
 transformers' own.
@@ -36,7 +36,7 @@ OBJECTIVES = ("text", "label", "messages")
 
 @dataclass(frozen=True)
 class Objective:
-    """One way to tune: what is read, in a format that decides what is learned."""
+    """Describe one objective to train: rows, in a format that decides what is learned."""
 
     format: str
     """"text": plain texts, every token is learned. "label": rows with `text` and `label`; a classifier reads the one and learns the
@@ -54,7 +54,7 @@ class Objective:
 def encode_objective(
     format: str, tokenizer: transformers.PreTrainedTokenizerBase, row: str | dict
 ) -> tuple[list[int], list[int]]:
-    """Token ids that a training reads of one row, and a mask of the same length: 1 on every token that is learned."""
+    """Return the token ids that a training reads of one row, and a mask of the same length: 1 on every token that is learned."""
     if format == "messages":
         return templates.encode(tokenizer, row["messages"], content.row_tools(row))
     if format == "label":
@@ -65,54 +65,56 @@ def encode_objective(
 
 
 def within_budget(
-    way: Objective, tokenizer: transformers.PreTrainedTokenizerBase, budget: int, steps: int
+    objective: Objective, tokenizer: transformers.PreTrainedTokenizerBase, budget: int, steps: int
 ) -> tuple[Objective, int]:
-    """The way's rows up to `budget` tokens, and the batch size that reads them in about `steps` steps: equal cost for rows of any length.
+    """Return the objective with its rows up to `budget` tokens, and the batch size that reads them in about `steps` steps.
 
-    A way with fewer tokens repeats its rows from the first.
+    An objective with fewer tokens repeats its rows from the first.
     """
     total, rows = 0, []
-    for row in cycle(way.rows):
+    for row in cycle(objective.rows):
         rows.append(row)
-        total += len(encode_objective(way.format, tokenizer, row)[0])
+        total += len(encode_objective(objective.format, tokenizer, row)[0])
         if total >= budget:
-            return dataclasses.replace(way, rows=rows), -(-len(rows) // steps)
+            return dataclasses.replace(objective, rows=rows), -(-len(rows) // steps)
 
 
-def show_objectives(ways: Mapping[str, Objective], tokenizer: transformers.PreTrainedTokenizerBase) -> HTML:
-    """The first row of each way, token by token: what is learned in blue and bold, what is only read in grey; a label behind it."""
+def show_objectives(objectives: Mapping[str, Objective], tokenizer: transformers.PreTrainedTokenizerBase) -> HTML:
+    """Show the first row of each objective token by token: what is learned in blue and bold, what is only read in grey, a label at the end."""
     parts = [templates.TOKEN_STYLE]
-    for name, way in ways.items():
-        row = way.rows[0]
-        label = f' → <span class="answer">{escape(row["label"])}</span>' if way.format == "label" else ""
-        tokens = templates.mask_html(tokenizer, *encode_objective(way.format, tokenizer, row)).removesuffix("</div>")
+    for name, objective in objectives.items():
+        row = objective.rows[0]
+        label = f' → <span class="answer">{escape(row["label"])}</span>' if objective.format == "label" else ""
+        tokens = templates.mask_html(tokenizer, *encode_objective(objective.format, tokenizer, row)).removesuffix(
+            "</div>"
+        )
         parts.append(f"<p><b>{escape(name)}</b></p>{tokens}{label}</div>")
     return HTML("".join(parts))
 
 
 def train_objective(
-    spec: SFTSpec, way: Objective, evaluation: Sequence[str | dict] = (), store: Store | None = None
+    spec: SFTSpec, objective: Objective, evaluation: Sequence[str | dict] = (), store: Store | None = None
 ) -> Run:
-    """Train one way with LoRA and return the finished run; at once, if it was done before. Messages go to :func:`workbench.train.supervised.sft`.
+    """Train one objective with LoRA and return the finished run; a run that is stored is returned at once.
 
     Args:
-        spec: method, rate, epochs, batch size, seed and so on mean the same for every way; `loss_on` is for messages only.
-        way: what to train on.
-        evaluation: texts and rows that will judge the model; the leakage gate stops a training that has seen them.
+        spec: method, rate, epochs, batch size, seed and so on mean the same for every objective; `loss_on` is for messages only.
+        objective: what to train on.
+        evaluation: texts and rows that will judge the model; the training stops before it begins if they are among the training rows.
         store: where the run is kept; None takes the default store.
 
     Raises:
         InputError: evaluation rows are among the rows, the method is "full", or what train.sft refuses.
     """
     store = store or Store()
-    if way.format == "messages":
+    if objective.format == "messages":
         rows = [row for row in evaluation if not isinstance(row, str)]
         return supervised.sft(
-            spec, reading.to_dataset(list(way.rows)), evaluation=rows or None, store=store, quiet=True
+            spec, reading.to_dataset(list(objective.rows)), evaluation=rows or None, store=store, quiet=True
         )
     if spec.method == "full":
         raise InputError('method "full" is for messages only; tune texts and labels with "lora" or "qlora"')
-    read = [[row["text"], row["label"]] if way.format == "label" else [row, ""] for row in way.rows]
+    read = [[row["text"], row["label"]] if objective.format == "label" else [row, ""] for row in objective.rows]
     asked = [[row if isinstance(row, str) else row.get("text") or content.plain_prompt(row), ""] for row in evaluation]
     store.cached([digest(read), digest(asked)], "gate-texts", lambda: _require_no_leaks(read, asked))
     folder = hub.fetch(spec.base, spec.revision)
@@ -122,7 +124,7 @@ def train_objective(
         "recipe": RECIPE,
         "versions": environment.versions(),
     }
-    return store.obtain(way.format, key, lambda work: _train(work, folder, spec, way))
+    return store.obtain(objective.format, key, lambda work: _train(work, folder, spec, objective))
 
 
 def _require_no_leaks(read: list, asked: list) -> pd.DataFrame:
@@ -136,21 +138,23 @@ def _require_no_leaks(read: list, asked: list) -> pd.DataFrame:
 
 
 @environment.few_progress_bars()
-def _train(work, folder, spec, way) -> dict:
+def _train(work, folder, spec, objective) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train import callbacks
 
-    tokenizer, keeper = loading.load_tokenizer(folder), callbacks.CheckpointCallback(20.0)
+    tokenizer, callback = loading.load_tokenizer(folder), callbacks.CheckpointCallback(20.0)
     transformers.set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
-    encoded = [encode_objective(way.format, tokenizer, row)[0][: spec.max_length] for row in way.rows]
-    trainer = {"text": _on_texts, "label": _on_labels}[way.format](work, folder, spec, way, encoded, tokenizer, keeper)
+    encoded = [encode_objective(objective.format, tokenizer, row)[0][: spec.max_length] for row in objective.rows]
+    trainer = {"text": _on_texts, "label": _on_labels}[objective.format](
+        work, folder, spec, objective, encoded, tokenizer, callback
+    )
     fix_trl_trainer(trainer)
-    log = run_to_end(trainer, keeper, work)
+    log = run_to_end(trainer, callback, work)
     trainer.model.save_pretrained(work / "adapter")
     tokenizer.save_pretrained(work / "adapter")
     return {
         "spec": dataclasses.asdict(spec),
-        "labels": list(trainer.model.config.id2label.values()) if way.format == "label" else None,
+        "labels": list(trainer.model.config.id2label.values()) if objective.format == "label" else None,
         "environment": {**environment.describe(), "seconds": trainer.state.log_history[-1]["train_runtime"]},
         "scores": {
             "rows": len(encoded), "steps": trainer.state.global_step, "loss": float(log["loss"].iloc[-1]),
@@ -159,32 +163,35 @@ def _train(work, folder, spec, way) -> dict:
     }  # fmt: skip
 
 
-def _on_texts(work, folder, spec, way, encoded, tokenizer, keeper) -> trl.SFTTrainer:
+def _on_texts(work, folder, spec, objective, encoded, tokenizer, callback) -> trl.SFTTrainer:
     """TRL's trainer on token ids: every token of a text is learned, and where it ends."""
     model = adapters.unpacked(loading.load_base(folder, spec.method == "qlora"))
     tied = model.config.get_text_config().tie_word_embeddings
     arguments = trainer_arguments(spec, model, len(encoded), work / "checkpoints", True)
     return trl.SFTTrainer(
         model=model, args=trl.SFTConfig(**arguments, padding_free=True, max_length=None), processing_class=tokenizer,
-        train_dataset=datasets.Dataset.from_list([{"input_ids": ids} for ids in encoded]), callbacks=[keeper],
+        train_dataset=datasets.Dataset.from_list([{"input_ids": ids} for ids in encoded]), callbacks=[callback],
         peft_config=adapters.lora_config(spec.rank, tokenizer, spec.alpha, tied),
     )  # fmt: skip
 
 
-def _on_labels(work, folder, spec, way, encoded, tokenizer, keeper) -> transformers.Trainer:
+def _on_labels(work, folder, spec, objective, encoded, tokenizer, callback) -> transformers.Trainer:
     """transformers' trainer on a classifier: a new head reads the last token, and the loss is that of the label."""
     from peft import LoraConfig, TaskType, get_peft_model
 
-    labels = sorted({row["label"] for row in way.rows})
+    labels = sorted({row["label"] for row in objective.rows})
     model = _with_head(folder, tokenizer, labels)
     adapter = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=spec.rank, lora_alpha=spec.alpha or 2 * spec.rank, target_modules="all-linear"
     )
-    rows = [{"input_ids": ids, "label": labels.index(row["label"])} for ids, row in zip(encoded, way.rows, strict=True)]
+    rows = [
+        {"input_ids": ids, "label": labels.index(row["label"])}
+        for ids, row in zip(encoded, objective.rows, strict=True)
+    ]
     arguments = trainer_arguments(spec, model, len(rows), work / "checkpoints", True)
     return transformers.Trainer(
         model=get_peft_model(model, adapter), args=transformers.TrainingArguments(**arguments), processing_class=tokenizer,
-        train_dataset=datasets.Dataset.from_list(rows), data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[keeper],
+        train_dataset=datasets.Dataset.from_list(rows), data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[callback],
     )  # fmt: skip
 
 
@@ -198,7 +205,7 @@ def _with_head(folder, tokenizer, labels: list[str]) -> transformers.PreTrainedM
 
 @environment.few_progress_bars()
 def load_classifier(run: Run) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
-    """The classifier of a run on labels, the adapter folded in."""
+    """Return the classifier of a run on labels, with its adapter merged, and its tokenizer."""
     from peft import PeftModel
 
     tokenizer = loading.load_tokenizer(run.adapter)
@@ -208,7 +215,7 @@ def load_classifier(run: Run) -> tuple[transformers.PreTrainedModel, transformer
 
 @environment.few_progress_bars()
 def load_model(run: Run) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
-    """The language model of a run. A classifier's layers are taken under the base's own output head, which it did not train."""
+    """Return the language model of a run; the layers of a classifier get the output head of the base, which it did not train."""
     if run.record.get("labels") is None:
         return adapters.load_tuned(run, unfolded=True)
     classifier, tokenizer = load_classifier(run)
@@ -220,7 +227,7 @@ def load_model(run: Run) -> tuple[transformers.PreTrainedModel, transformers.Pre
 def classify(
     model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase, rows: Iterable[dict]
 ) -> pd.DataFrame:
-    """The classifier's labels as its responses, a row a text: index, prompt, response."""
+    """Return the classifier's labels as responses, one row per text: index, prompt, response."""
     records = []
     for index, row in enumerate(rows):
         ids, _ = encode_objective("label", tokenizer, row)

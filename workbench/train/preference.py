@@ -1,4 +1,4 @@
-"""Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) with TRL, from a supervised run.
+"""Train on preference pairs with TRL, from a supervised run: direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) and its relatives.
 
 The loss compares the policy with a reference, and the reference has to be the very model that the policy starts from. Then the
 first loss is known before anything is computed (ln 2 for "sigmoid"), and a training with another first loss is stopped.
@@ -49,25 +49,25 @@ def dpo(
     save_every: float = 20.0,
     report_to: str = "none",
 ) -> Run:
-    """Go on with a tuned model on preference pairs and return the finished run; at once, if it was done before.
+    """Continue a tuned model on preference pairs and return the finished run; a run that is stored is returned at once.
 
     Args:
-        spec: what to do.
+        spec: method and settings.
         rows: pairs: ``prompt``, ``chosen`` and ``rejected``, each a list of messages (and ``tools``).
         sft_run: the run whose model is trained on; as it was, it is the reference.
-        evaluation: rows that will judge the model; the leakage gate stops a training that has seen them.
+        evaluation: rows that will judge the model; the training stops before it begins if they are among the training rows.
         store: where the run is kept; None takes the default store.
-        quiet: no progress bar.
+        quiet: show no progress bar.
         save_every, report_to: as in :func:`workbench.train.supervised.sft`.
 
     Raises:
-        InputError: no SFT run, rows that are no pairs, the doctor or the gate found an error, or the disk is full.
+        InputError: no SFT run, rows that are not pairs, validation found an error, evaluation rows leaked, or the disk is full.
         RuntimeError: the first loss shows that the reference is not the model of the SFT run.
-        KeyboardInterrupt: stopped; the same call goes on.
+        KeyboardInterrupt: stopped; the same call continues.
     """
     if not isinstance(sft_run, Run) or not sft_run.adapter.is_dir():
         raise InputError(
-            f"DPO goes on from a finished SFT run, which is its reference as well; {sft_run!r} is none: pass what train.sft "
+            f"DPO starts from a finished SFT run, which is its reference as well; {sft_run!r} is not one: pass what train.sft "
             "returns as sft_run"
         )
     validation.require_valid(preference_validation.find_unpaired(rows))
@@ -93,7 +93,7 @@ TOLERANCE = 1e-3  # of the first loss
 
 
 def first_loss(spec: DPOSpec) -> float | None:
-    """The loss of a policy that is its own reference, whatever the pairs; None where the loss has no reference ("sft")."""
+    """Return the loss of a policy that is its own reference, whatever the pairs; None where the loss has no reference ("sft")."""
     return {"sigmoid": math.log(2), "sigmoid_norm": math.log(2), "ipo": 1 / (2 * spec.beta) ** 2}.get(spec.loss)
 
 
@@ -101,20 +101,20 @@ def make_trainer(
     spec: DPOSpec,
     model: torch.nn.Module,
     tokenizer: transformers.PreTrainedTokenizerBase,
-    rows: datasets.Dataset,
+    dataset: datasets.Dataset,
     out: Path,
     callbacks: list[transformers.TrainerCallback],
     quiet: bool = True,
     reference: transformers.PreTrainedModel | None = None,
 ) -> trl.DPOTrainer:
-    """TRL's trainer for this spec and a tuned model; it tokenises the pairs.
+    """Return TRL's trainer for this spec and a tuned model; it tokenizes the pairs.
 
     Args:
         model: as models.load_tuned(run, trainable=True) gives it. Its adapter is copied and kept as the reference.
         reference: a second copy of a model without an adapter, which has nothing else to be compared with.
     """
     start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
-    settings = trainer_arguments(spec, model, len(rows), out, quiet)
+    settings = trainer_arguments(spec, model, len(dataset), out, quiet)
     if model.device.type == "cuda":
         # both answers of a pair are read at a time
         settings |= memory_arguments(spec, model, *method_of(model), 2 * spec.max_length, spec.batch_size)
@@ -125,19 +125,29 @@ def make_trainer(
         max_length=spec.max_length,
     )
     trainer = trl.DPOTrainer(
-        model=model, ref_model=reference, args=arguments, train_dataset=to_trl(rows), processing_class=tokenizer,
+        model=model, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=tokenizer,
         callbacks=callbacks,
     )  # fmt: skip
-    end = templates.end_of_turn(tokenizer)
-    trainer.train_dataset = trainer.train_dataset.map(_cut_after_end, fn_kwargs={"end": end})
-    fix_trl_trainer(trainer)
-    if reference is None:
-        _restore_reference(trainer.model, start)
+    fix_dpo_trainer(trainer, start if reference is None else {})
     return trainer
 
 
+def fix_dpo_trainer(trainer: trl.DPOTrainer, start: dict[str, torch.Tensor]) -> None:
+    """Correct what TRL does to the pairs, to a trainer (:func:`fix_trl_trainer`) and to an adapter that training starts from.
+
+    Args:
+        trainer: as made, before it trains.
+        start: name → value of every trained parameter before the trainer was made: policy and reference get these values. Empty
+            where the reference is a model of its own.
+    """
+    end = templates.end_of_turn(trainer.processing_class)
+    trainer.train_dataset = trainer.train_dataset.map(_cut_after_end, fn_kwargs={"end": end})
+    fix_trl_trainer(trainer)
+    _restore_reference(trainer.model, start)
+
+
 def method_of(model: torch.nn.Module) -> tuple[str, int]:
-    """Method and rank by which a tuned model was trained; rank 0 for "full"."""
+    """Return the method and rank with which a tuned model was trained; the rank is 0 for "full"."""
     from bitsandbytes.nn import Linear4bit
     from peft import PeftModel
 
@@ -186,23 +196,24 @@ def _train_on_pairs(
     tokens = None if full else adapters.chat_token_ids(tokenizer)
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
-    keeper = CheckpointCallback(save_every)
+    callback = CheckpointCallback(save_every)
     reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
+    dataset = to_trl(rows)
     trainer = make_trainer(
         spec,
         model,
         tokenizer,
-        rows,
+        dataset,
         work / "checkpoints",
-        [keeper, FirstLossCallback(first_loss(spec), _near)],
+        [callback, FirstLossCallback(first_loss(spec), _near)],
         quiet,
         reference,
     )
     attach_tracker(trainer, report_to, work)
-    log = run_to_end(trainer, keeper, work)
+    log = run_to_end(trainer, callback, work)
     if not full:
         trainer.model.delete_adapter("ref")
-    save_run(trainer, tokenizer, rows, work)
+    save_run(trainer, tokenizer, dataset, work)
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {
@@ -218,9 +229,9 @@ def _train_on_pairs(
 
 
 def dpo_panel(run: Run) -> pd.DataFrame:
-    """What a preference training did, honestly: a row a question, with columns question, value, unit, verdict.
+    """Return what a preference training did, one row per question: question, value, unit, verdict.
 
-    Log-probabilities are of whole answers and against the SFT model, on the last fifth of the log; both sides usually fall
+    Log-probabilities are those of whole answers and against the SFT model, on the last fifth of the log; both sides usually fall
     (Rafailov et al. 2024, arXiv 2404.12358): the margin grows all the same as long as the rejected ones fall faster.
     """
     beta, scores, first = run.spec["beta"], run.scores, run.log.iloc[0]
@@ -229,7 +240,7 @@ def dpo_panel(run: Run) -> pd.DataFrame:
     apart = max(abs(first[f"rewards/{side}"]) for side in preference_validation.ANSWERS) / beta
     chosen, rejected = (last[f"rewards/{side}"] / beta for side in preference_validation.ANSWERS)
     longer = scores["chosen_tokens"] / scores["rejected_tokens"] - 1
-    answer = "nats an answer"
+    answer = "nats per answer"
     lines = [
         ("first loss", loss, "nats", "of no reference" if due is None else f"as due: {due:.4f}" if _near(loss, due) else f"WRONG: {due:.4f} is due"),
         ("policy against reference before the first step", apart, answer, "the same model" if apart < TOLERANCE else "ANOTHER model"),

@@ -1,4 +1,4 @@
-"""What supervised training and preference training on TRL have in common: the Trainer's arguments, its mending, its end."""
+"""Share what supervised and preference training with TRL have in common: arguments, corrections of TRL, the end of a training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from workbench.models import loading, memory
 from workbench.runs import ROWS_FILE
 from workbench.store import Store
 
-RECIPE = (
-    2  # part of every run's name; raise it when a change here, in supervised.py or dpo.py changes what a spec means
-)
+RECIPE = 2  # part of every run's name; raise it when a change here, in supervised.py or preference.py changes what a spec means
 
 
 def require_tracker(name: str) -> None:
@@ -38,7 +36,7 @@ def require_tracker(name: str) -> None:
 
 
 def require_no_leaks_once(rows: datasets.Dataset, evaluation: datasets.Dataset | None, store: Store) -> None:
-    """Kept, so that a finished run is gated against evaluation rows that it has not met, and only against those."""
+    """Check for leaks once per pair of training and evaluation rows; the result is stored, so a finished run is checked only against new rows."""
 
     def passed() -> pd.DataFrame:
         decontamination.require_no_leaks(rows, evaluation)
@@ -51,7 +49,7 @@ def require_no_leaks_once(rows: datasets.Dataset, evaluation: datasets.Dataset |
 def trainer_arguments(
     spec: SFTSpec | DPOSpec, model: transformers.PreTrainedModel, rows: int, out: Path, quiet: bool
 ) -> dict:
-    """Arguments of SFTConfig and DPOConfig that follow from the fields both specs have, and from the device."""
+    """Return the arguments of SFTConfig and DPOConfig that follow from the fields of both specs and from the device."""
     cpu = model.device.type == "cpu"
     half = None if cpu else loading.compute_dtype("cuda")
     share = distributed.per_process(spec.batch_size)
@@ -74,10 +72,11 @@ def trainer_arguments(
         gradient_accumulation_steps=share // micro,
         ddp_find_unused_parameters=False,  # every trained weight is used in every step
         seed=spec.seed,
-        save_strategy="no",  # Keeper saves by the clock
+        save_strategy="no",  # CheckpointCallback saves by the clock
         save_total_limit=2,
         logging_steps=max(1, round(steps / 50)),
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # a loss that is not finite stops the training (CheckpointCallback)
         report_to="none",
         disable_tqdm=quiet or not distributed.is_main_process(),
         dataloader_pin_memory=not cpu,
@@ -85,7 +84,7 @@ def trainer_arguments(
 
 
 def packing_arguments(spec: SFTSpec, model: transformers.PreTrainedModel, lengths: list[int]) -> dict:
-    """Arguments of SFTConfig that pack rows, none of which sees another, and fit a step into memory.
+    """Return the arguments of SFTConfig that pack rows which do not see each other, and fit a step into memory.
 
     A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
     of two. A budget in tokens takes sequences to be full, which they nearly are.
@@ -108,7 +107,7 @@ def packing_arguments(spec: SFTSpec, model: transformers.PreTrainedModel, length
 def memory_arguments(
     spec: SFTSpec | DPOSpec, model: transformers.PreTrainedModel, method: str, rank: int, length: int, sequences: int
 ) -> dict:
-    """Arguments that cut a step of `sequences` into what memory takes at a time: see :func:`workbench.models.memory.fit_step`.
+    """Return the arguments that split a step of `sequences` into what fits into memory: see :func:`workbench.models.memory.fit_step`.
 
     Neither they nor checkpointing change what is learned. What the spec says goes first.
     """
@@ -127,7 +126,7 @@ def memory_arguments(
 
 
 def to_trl(rows: datasets.Dataset) -> datasets.Dataset:
-    """Rows as TRL takes them: ``messages`` (or ``prompt``, ``chosen``, ``rejected``) and ``tools``, arguments as JSON text.
+    """Return rows as TRL takes them: ``messages`` (or ``prompt``, ``chosen``, ``rejected``) and ``tools``, with arguments as JSON text.
 
     Arrow gives all dicts of a column the same keys, and fills in None: as text they stay what they are.
     """
@@ -140,7 +139,7 @@ def to_trl(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def fix_trl_trainer(trainer: transformers.Trainer) -> None:
-    """Put right what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
+    """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
     from peft.utils import TrainableTokensWrapper
 
     from workbench.train import callbacks
@@ -166,12 +165,12 @@ def fix_trl_trainer(trainer: transformers.Trainer) -> None:
 
 
 def rows_trained(dataset: datasets.Dataset) -> int:
-    """Rows of a trainer's data set, packed or not."""
+    """Return the number of rows in a trainer's data set, packed or not."""
     return sum(map(len, dataset["seq_lengths"])) if "seq_lengths" in dataset.column_names else len(dataset)
 
 
 def attach_tracker(trainer: transformers.Trainer, to: str, work: Path) -> None:
-    """Let a tracker have the log as well, under the run's id: TensorBoard's files lie in ``work / "tensorboard"``."""
+    """Send the log to a tracker as well, under the run's id; TensorBoard's files are in ``work / "tensorboard"``."""
     if to == "none":
         return
     (make,) = transformers.integrations.get_reporting_integration_callbacks([to])
@@ -188,20 +187,20 @@ def require_context(context: int, name: str, max_length: int) -> None:
         raise InputError(f"max_length {max_length} is more than the {context} tokens that {name} was made for")
 
 
-def run_to_end(trainer: transformers.Trainer, keeper, work: Path) -> pd.DataFrame:
-    """Train to the end, from the last checkpoint in ``work`` where there is one; returns the log, a row a logged step.
+def run_to_end(trainer: transformers.Trainer, callback, work: Path) -> pd.DataFrame:
+    """Train to the end, from the last checkpoint in ``work`` if there is one, and return the log, one row per logged step.
 
     Args:
-        keeper: the :class:`workbench.train.callbacks.CheckpointCallback` among the trainer's callbacks.
+        callback: the :class:`workbench.train.callbacks.CheckpointCallback` among the trainer's callbacks.
 
     Raises:
         KeyboardInterrupt: stopped by Ctrl-C; a checkpoint is kept.
     """
-    with keeper.interruptible():
-        trainer.train(resume_from_checkpoint=keeper.last(work / "checkpoints"))
-    if keeper.stop:
+    with callback.interruptible():
+        trainer.train(resume_from_checkpoint=callback.last(work / "checkpoints"))
+    if callback.stop and trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt(
-            f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on from there"
+            f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call continues from there"
         )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     if distributed.is_main_process():
@@ -210,14 +209,17 @@ def run_to_end(trainer: transformers.Trainer, keeper, work: Path) -> pd.DataFram
 
 
 def save_run(
-    trainer: transformers.Trainer, tokenizer: transformers.PreTrainedTokenizerBase, rows: datasets.Dataset, work: Path
+    trainer: transformers.Trainer,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    dataset: datasets.Dataset,
+    work: Path,
 ) -> None:
-    """Write what was trained with its tokenizer, and the rows as TRL takes them; pieces that lie in several processes are gathered."""
+    """Write the trained weights with their tokenizer, and the rows as :func:`to_trl` returns them; weights split by FSDP are gathered."""
     state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     if distributed.is_main_process():
         trainer.model.save_pretrained(work / "adapter", state_dict=state)
         tokenizer.save_pretrained(work / "adapter")
-        to_trl(rows).to_parquet(work / ROWS_FILE)
+        dataset.to_parquet(work / ROWS_FILE)
 
 
 def _turns(messages: list[dict]) -> list[dict]:

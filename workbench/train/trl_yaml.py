@@ -1,4 +1,4 @@
-"""A supervised run as a YAML file with which TRL's own command line repeats it: ``trl sft --config sft.yaml``."""
+"""Write a supervised run as a YAML file with which TRL's own command line repeats it: ``trl sft --config sft.yaml``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import transformers
 import trl
 import yaml
 
-from workbench import environment
+from workbench import environment, outputs
 from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.runs import ROWS_FILE, Run
 
-# The arguments of SFTConfig by which a run is told; a run records the values that TRL was given.
+# The arguments of SFTConfig that describe a run, which records the values that TRL was given.
 ARGUMENTS = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "num_train_epochs", "max_steps",
     "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "bf16", "fp16", "use_cpu", "activation_checkpointing",
@@ -35,14 +35,14 @@ DIFFERS = """
 
 
 def plain_arguments(arguments: trl.SFTConfig) -> dict:
-    """The values of :data:`ARGUMENTS` as plain data."""
+    """Return the values of :data:`ARGUMENTS` as plain data."""
     values = {name: getattr(arguments, name) for name in ARGUMENTS}
     return {name: getattr(value, "value", value) for name, value in values.items()}
 
 
 @environment.few_progress_bars()
 def write_trl_yaml(run: Run, folder: str | Path) -> Path:
-    """Write ``sft.yaml`` with the rows and the chat template beside it; returns the path of the YAML.
+    """Write ``sft.yaml`` with the rows and the chat template beside it, and return the path of the YAML.
 
     Raises:
         InputError: no supervised run, or one of an older version, which kept neither rows nor arguments.
@@ -53,22 +53,21 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
         )
     if "trl" not in run.record or not (run.path / ROWS_FILE).is_file():
         raise InputError(f"{run.id}: its rows were not kept (an older version); remove the run and train it again")
-    folder = Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
-    rows.to_parquet(folder / "rows.parquet")
-    tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
-    (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
-    path = folder / "sft.yaml"
-    method = run.spec["method"]
-    note = "" if method == "full" else DIFFERS.format(tokens=adapters.chat_token_ids(tokenizer))
-    text = NOTE.format(id=run.id, name=path.name, note=note)
-    path.write_text(text + yaml.safe_dump(trl_config(run), sort_keys=False), encoding="utf-8")
-    return path
+    name = "sft.yaml"
+    with outputs.new_folder(folder) as working:
+        rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
+        rows.to_parquet(working / "rows.parquet")
+        tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
+        (working / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+        method = run.spec["method"]
+        note = "" if method == "full" else DIFFERS.format(tokens=adapters.chat_token_ids(tokenizer))
+        text = NOTE.format(id=run.id, name=name, note=note)
+        (working / name).write_text(text + yaml.safe_dump(trl_config(run), sort_keys=False), encoding="utf-8")
+    return Path(folder).absolute() / name
 
 
 def trl_config(run: Run) -> dict:
-    """The fields of the YAML: the base, the rows, LoRA and quantisation, and all of :data:`ARGUMENTS`."""
+    """Return the fields of the YAML: base, rows, LoRA and quantisation, and all of :data:`ARGUMENTS`."""
     spec, given = run.spec, run.record["trl"]
     base = Path(spec["base"])
     settings = {

@@ -1,0 +1,135 @@
+"""Say what a training would do without doing it: two rows as they are trained, steps, and time and memory from a few trial steps."""
+
+import dataclasses
+import math
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from workbench import environment, hub
+from workbench.cli.masks import marked_lines
+from workbench.config import DPOSpec, SFTSpec
+from workbench.data import content, reading, templates
+from workbench.models import adapters, loading, logprobs, memory
+from workbench.store import Run
+from workbench.train import preference, supervised
+
+TRIAL_STEPS = 3
+"""The first one also warms up and is not timed."""
+
+TRIAL_ROWS = 16
+"""Rows that are read to measure a forward pass."""
+
+SHOWN = 2
+"""Rows that are shown."""
+
+
+def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
+    """Yield what `workbench sft` would do with these rows."""
+    from workbench.train.trainer import require_context
+
+    folder = hub.fetch(spec.base, spec.revision)
+    require_context(loading.context_length(folder), spec.base, spec.max_length)
+    tokenizer = loading.load_tokenizer(folder)
+    yield from _rows(rows, tokenizer, spec.max_length)
+    lengths = [len(templates.encode(tokenizer, row["messages"], content.row_tools(row))[0]) for row in rows]
+    steps = _steps(supervised.with_token_budget(spec, lengths), len(rows))
+
+    def trainer(work: Path, trial, clock):
+        full = spec.method == "full"
+        model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if full else None)
+        return supervised.make_trainer(
+            trial, adapters.unpacked(model), tokenizer, supervised.tokenized(tokenizer, rows), work, [clock], quiet=True
+        )
+
+    yield from _trial(dataclasses.replace(spec, max_tokens=None), steps, trainer)
+
+
+def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
+    """Yield what `workbench dpo` would do with these pairs."""
+    model, tokenizer = adapters.load_tuned(start, trainable=True)
+    yield from _rows(rows, tokenizer, spec.max_length)
+
+    def trainer(work: Path, trial, clock):
+        full = start.spec["method"] == "full"
+        reference = adapters.load_tuned(start, trainable=True)[0] if full else None
+        return preference.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock], True, reference)
+
+    yield from _trial(spec, _steps(spec, len(rows)), trainer)
+
+
+def select_lines(loaded: reading.Loaded, base: str) -> Iterator[str]:
+    """Yield what `workbench select` would read, and what a forward pass over it costs."""
+    yield f"{'data':<12}{loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
+    yield from (f"{'':<12}{note}" for note in loaded.notes)
+    model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
+    yield from _rows(loaded.rows, tokenizer, loading.context_length(hub.fetch(base)))
+    some = loaded.rows.select(range(min(TRIAL_ROWS, len(loaded.rows))))
+    started = time.monotonic()
+    logprobs.supervised_loss(model, tokenizer, some, loading.context_length(hub.fetch(base)))
+    seconds = (time.monotonic() - started) / len(some) * len(loaded.rows)
+    yield f"{'time':<12}about {_duration(seconds)} per forward pass over all rows, measured on {len(some)}"
+    yield "dry run: nothing was scored; leave out --dry-run to select"
+
+
+def _rows(rows, tokenizer, max_length: int) -> Iterator[str]:
+    """Yield the first rows as they are trained."""
+    for number, row in enumerate(rows.select(range(min(SHOWN, len(rows)))), 1):
+        yield f"\nrow {number} of the training rows"
+        yield from marked_lines(row, tokenizer, max_length)
+    yield ""
+
+
+def _steps(spec, rows: int) -> int:
+    """Return the optimizer steps of a training on so many rows."""
+    return spec.max_steps or math.ceil(math.ceil(rows / spec.batch_size) * spec.epochs)
+
+
+def _clock():
+    """Return a callback that notes when each step ended."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        ends: list[float]
+
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.ends = []
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.ends.append(time.monotonic())
+
+    return Clock()
+
+
+def _trial(spec, steps: int, make: Callable) -> Iterator[str]:
+    """Train a few steps in a temporary folder, throw them away, and yield the time and memory that the whole training would take."""
+    clock, cuda = _clock(), loading.default_device() == "cuda"
+    count = min(TRIAL_STEPS, max(2, steps))
+    with tempfile.TemporaryDirectory() as work, environment.few_progress_bars():
+        trainer = make(Path(work), dataclasses.replace(spec, max_steps=count), clock)
+        trainer.train()
+    seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
+    yield f"{'steps':<12}{steps:,} of {spec.batch_size} rows"
+    yield f"{'time':<12}about {_duration(seconds * steps)}: {seconds:.2g} s per step, measured over {len(clock.ends) - 1} steps on this machine"
+    free = memory.free_bytes("cuda" if cuda else "cpu")
+    yield f"{'memory':<12}{_peak(cuda) / memory.GIB:.1f} GiB at most in the trial; {free / memory.GIB:.1f} GiB are still free"
+    yield "dry run: nothing was kept; leave out --dry-run to train"
+
+
+def _peak(cuda: bool) -> float:
+    """Return the most memory that this process has taken, in bytes, on the GPU or of main memory."""
+    if cuda:
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
