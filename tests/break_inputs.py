@@ -511,14 +511,18 @@ CASES: list[tuple[str | None, Case]] = [
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("break")
-    before = environment.ROOT
-    environment.ROOT = root
-    made = World(root)
+def whole_world(tmp_path_factory):
+    """Made once for all inputs."""
+    made = World(tmp_path_factory.mktemp("break"))
     made.run  # made once, before any command is tried  # noqa: B018
-    yield made
-    environment.ROOT = before
+    return made
+
+
+@pytest.fixture
+def world(whole_world, monkeypatch):
+    """The world as the repository of one test: other tests of the same process keep theirs."""
+    monkeypatch.setattr(environment, "ROOT", whole_world.root)
+    return whole_world
 
 
 def filled(world: World, word: str) -> str:
