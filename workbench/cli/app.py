@@ -104,8 +104,6 @@ def _cut(text: str, most: int) -> str:
     return f"{text[: most // 2]} … {text[-most // 4 :]} ({len(text):,} characters)"
 
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 app = typer.Typer(
     cls=_Group,
     help=workbench.__doc__,

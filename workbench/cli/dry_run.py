@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +10,7 @@ from pathlib import Path
 import torch
 
 from workbench import environment, hub
-from workbench.cli.masks import marked_lines
+from workbench.cli.masks import data_lines, marked_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, reading, templates
 from workbench.models import adapters, loading, logprobs, memory
@@ -65,13 +63,13 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
 
 def select_lines(loaded: reading.Loaded, base: str) -> Iterator[str]:
     """Yield what `workbench select` would read, and what a forward pass over it costs."""
-    yield f"{'data':<12}{loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
-    yield from (f"{'':<12}{note}" for note in loaded.notes)
+    yield from data_lines(loaded)
     model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
-    yield from _rows(loaded.rows, tokenizer, loading.context_length(hub.fetch(base)))
+    context = loading.context_length(hub.fetch(base))
+    yield from _rows(loaded.rows, tokenizer, context)
     some = loaded.rows.select(range(min(TRIAL_ROWS, len(loaded.rows))))
     started = time.monotonic()
-    logprobs.supervised_loss(model, tokenizer, some, loading.context_length(hub.fetch(base)))
+    logprobs.supervised_loss(model, tokenizer, some, context)
     seconds = (time.monotonic() - started) / len(some) * len(loaded.rows)
     yield f"{'time':<12}about {_duration(seconds)} per forward pass over all rows, measured on {len(some)}"
     yield "dry run: nothing was scored; leave out --dry-run to select"
@@ -108,7 +106,7 @@ def _clock():
 
 def _trial(spec, steps: int, make: Callable) -> Iterator[str]:
     """Train a few steps in a temporary folder, throw them away, and yield the time and memory that the whole training would take."""
-    clock, cuda = _clock(), loading.default_device() == "cuda"
+    clock, device = _clock(), loading.default_device()
     count = min(TRIAL_STEPS, max(2, steps))
     with tempfile.TemporaryDirectory() as work, environment.few_progress_bars():
         trainer = make(Path(work), dataclasses.replace(spec, max_steps=count), clock)
@@ -116,16 +114,9 @@ def _trial(spec, steps: int, make: Callable) -> Iterator[str]:
     seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
     yield f"{'steps':<12}{steps:,} of {spec.batch_size} rows"
     yield f"{'time':<12}about {_duration(seconds * steps)}: {seconds:.2g} s per step, measured over {len(clock.ends) - 1} steps on this machine"
-    free = memory.free_bytes("cuda" if cuda else "cpu")
-    yield f"{'memory':<12}{_peak(cuda) / memory.GIB:.1f} GiB at most in the trial; {free / memory.GIB:.1f} GiB are still free"
+    peak, free = memory.peak_bytes(device), memory.free_bytes(device)
+    yield f"{'memory':<12}{peak / memory.GIB:.1f} GiB at most in the trial; {free / memory.GIB:.1f} GiB are still free"
     yield "dry run: nothing was kept; leave out --dry-run to train"
-
-
-def _peak(cuda: bool) -> float:
-    """Return the most memory that this process has taken, in bytes, on the GPU or of main memory."""
-    if cuda:
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _duration(seconds: float) -> str:

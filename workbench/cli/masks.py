@@ -1,4 +1,4 @@
-"""Show rows in the terminal as they are trained: the template's text with the supervised part marked."""
+"""Show data in the terminal: what was read, and rows as they are trained, with the supervised part of the template's text marked."""
 
 import os
 import sys
@@ -15,6 +15,12 @@ OPEN, CLOSE = "⟦", "⟧"
 """Around the supervised part where there are no colours."""
 
 
+def data_lines(loaded: reading.Loaded) -> Iterator[str]:
+    """Yield what was read: rows, format, notes."""
+    yield f"{'data':<12}{loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
+    yield from (f"{'':<12}{note}" for note in loaded.notes)
+
+
 def row_lines(loaded: reading.Loaded, number: int, base: str, max_length: int) -> Iterator[str]:
     """Yield one row as it is trained, of a pair both answers. Raises InputError where there is no such row."""
     if number > len(loaded.rows):
@@ -29,11 +35,9 @@ def row_lines(loaded: reading.Loaded, number: int, base: str, max_length: int) -
 
 def marked_lines(row: dict, tokenizer, max_length: int) -> Iterator[str]:
     """Yield the marked text of a row, under a line with its counts; of a preference pair, of both its answers."""
-    answers = {"": row["messages"]} if row.get("messages") else {
-        f"{name}: ": row["prompt"] + row[name] for name in ("chosen", "rejected")
-    }  # fmt: skip
-    for name, messages in answers.items():
-        ids, mask = templates.encode(tokenizer, messages, content.row_tools(row))
+    names = ("",) if row.get("messages") else ("chosen: ", "rejected: ")
+    for name, each in zip(names, content.conversations(row), strict=True):
+        ids, mask = templates.encode(tokenizer, each["messages"], content.row_tools(row))
         kept = sum(mask[:max_length])
         cut = (
             f"; cut after {max_length:,}, {sum(mask) - kept:,} supervised ones are lost"

@@ -12,6 +12,7 @@ import numpy as np
 import transformers
 
 from workbench import outputs
+from workbench.cli.masks import data_lines
 from workbench.data import content, reading, selection, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, selection_scores
@@ -121,12 +122,12 @@ def select_rows(
     if not 0 < size <= len(rows):
         raise InputError(f"size asks for {size:,} rows; {loaded.source} has {len(rows):,}; ask for 1 to {len(rows):,}")
     examples = list(_single_answers(good, reading.load(good).rows)) if good else []
-    yield f"{'data':<12}{loaded.source}: {len(rows):,} rows, format {loaded.format}"
-    yield from (f"{'':<12}{note}" for note in loaded.notes)
+    yield from data_lines(loaded)
     tokenizer = loading.load_tokenizer(base)
     refused = validation.find_refused(rows, tokenizer)
     if drop_bad and refused:
-        rows = rows.select([i for i in range(len(rows)) if i not in validation.rows_with(refused, "template-refuses")])
+        bad = validation.rows_with(refused, "template-refuses")
+        rows = rows.select([i for i in range(len(rows)) if i not in bad])
         yield f"{'':<12}dropped {len(refused[0].rows):,}: {refused[0].text.split(';')[0]}"
     else:
         validation.require_valid(refused)
@@ -184,7 +185,7 @@ def _judge_lines(judge: Judge, rows: datasets.Dataset, reads: str, by: str) -> I
             f"{'warning':<12}the judge knows too little of this text to rank it: its loss is near that of a guess, so the scores "
             "say little about the rows; name a model that was trained on such text with --base"
         )
-    room = judge.model.config.get_text_config().max_position_embeddings
+    room = loading.context_length(judge.model)
     if reads == "sheet":
         shots = [judge.good] if by == "deita" else []
         beyond = selection_scores.beyond_context(rows, judge.model, judge.tokenizer, *shots)

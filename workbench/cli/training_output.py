@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from workbench import distributed, hub
 from workbench.cli import dry_run
+from workbench.cli.masks import data_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
 from workbench.errors import InputError
@@ -118,12 +119,6 @@ def _split(
     """Split into (training, held out); every held-out row has an answer to measure."""
     unmeasured = validation.rows_with(findings, "answer-lost", "weight-zero")
     return decontamination.hold_out(rows, fraction, seed, exclude=unmeasured)
-
-
-def data_lines(loaded: reading.Loaded) -> Iterator[str]:
-    """Yield what was read: rows, format, notes."""
-    yield f"{'data':<12}{loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
-    yield from (f"{'':<12}{note}" for note in loaded.notes)
 
 
 def finding_lines(findings: list[validation.Finding]) -> Iterator[str]:

@@ -103,7 +103,7 @@ def _weighted(values: pd.Series, weights: pd.Series) -> stats.Interval:
     """Return the weighted mean and its interval, for which prompts are resampled with their weights."""
     both = pd.concat([values * weights, weights], axis=1).to_numpy().T
     drawn = stats.resampled(both[:, None, :])
-    low, high = pd.Series(drawn[:, 0] / drawn[:, 1]).quantile([0.025, 0.975])
+    low, high = stats.percentiles(drawn[:, 0] / drawn[:, 1])
     return stats.Interval(both[0].sum() / both[1].sum(), low, high, len(values), 1)
 
 
@@ -119,7 +119,7 @@ def _evaluate(model, tokenizer, tasks, limit, new_tokens, batch_size, include) -
     manager = TaskManager(include_path=str(include) if include else None)
     if unknown := [task for task in tasks if task not in manager.all_tasks]:
         raise InputError(f"task {unknown[0]!r} is unknown to lm-eval; `lm-eval ls tasks` lists what it knows")
-    room = model.config.get_text_config().max_position_embeddings // 2
+    room = loading.context_length(model) // 2
     try:
         result = simple_evaluate(
             # The model itself: given a path, lm-eval would load the adapter on a base without the trained embedding rows.

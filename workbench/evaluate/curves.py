@@ -64,7 +64,7 @@ def flattens_at(table: pd.DataFrame, column: str, x: str = "size", share: float 
     sizes, grids = _grids(table, column, x)
     flat = [_fitted(sizes, means).flat(share) for means in stats.resampled(grids, DRAWS)]
     _, seeds, prompts = grids.shape
-    return stats.Interval(fit_curve(table, column, x).flat(share), *_quantiles(flat), prompts, seeds, "pairs")
+    return stats.Interval(fit_curve(table, column, x).flat(share), *stats.percentiles(flat), prompts, seeds, "pairs")
 
 
 def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str = "size") -> stats.Interval:
@@ -88,7 +88,7 @@ def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str 
     both = np.concatenate([grids, rival[None]])
     ratios = [size / _fitted(sizes, means[:-1]).size(means[-1]) for means in stats.resampled(both, DRAWS)]
     estimate = size / fit_curve(clean, column, x).size(rival.mean())
-    return stats.Interval(float(estimate), *_quantiles(ratios), rival.shape[1], rival.shape[0], "pairs for one")
+    return stats.Interval(float(estimate), *stats.percentiles(ratios), rival.shape[1], rival.shape[0], "pairs for one")
 
 
 def _grids(table: pd.DataFrame, column: str, x: str) -> tuple[np.ndarray, np.ndarray]:
@@ -124,8 +124,3 @@ def _fitted(sizes: np.ndarray, means: np.ndarray) -> Curve:
             max_nfev=2_000,
         )
     return Curve(float(first), float(last), float(top), float(drop), float(rate))
-
-
-def _quantiles(draws: list[float]) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - stats.LEVEL) / 2, (1 + stats.LEVEL) / 2])
-    return float(low), float(high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +139,7 @@ def bootstrap(values: pd.DataFrame, unit: str, bounds: tuple[float, float] | Non
         exceptions = 1 - 0.05 ** (1 / prompts)
         low, high = (mean + exceptions * (bound - mean) for bound in bounds)
     else:
-        low, high = np.quantile(resampled(grid), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = percentiles(resampled(grid))
     return Interval(float(mean), float(low), float(high), prompts, seeds, unit)
 
 
@@ -153,3 +153,9 @@ def resampled(grids: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     by_prompt = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws) / prompts
     return np.einsum("ds,...sp,dp->d...", by_seed, grids, by_prompt, optimize=True)
+
+
+def percentiles(draws: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Return the ends of the percentile interval at LEVEL of whatever was computed from the draws of :func:`resampled`."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

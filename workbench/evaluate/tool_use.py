@@ -19,7 +19,7 @@ import transformers
 
 from workbench.data import templates
 from workbench.errors import InputError
-from workbench.models import generation
+from workbench.models import generation, loading
 
 CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|$)", re.DOTALL)
 MAX_CHARACTERS = 200  # of a tool's result that the model gets to read
@@ -88,7 +88,7 @@ def converse(
     """
     schemas = _schemas(tools, functions)
     transcripts = [Transcript(list(messages)) for messages in conversations]
-    room = model.config.max_position_embeddings - max_new_tokens
+    room = loading.context_length(model) - max_new_tokens
     for turn in range(rounds):
         prompts = {
             i: templates.prompt_ids(tokenizer, t.messages, tools) for i, t in enumerate(transcripts) if t.end is None

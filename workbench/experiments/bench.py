@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import math
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -28,6 +27,7 @@ from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.experiments import grid, notebooks
 from workbench.models import adapters, loading, logprobs
+from workbench.models.memory import GIB, peak_bytes
 from workbench.store import Store
 from workbench.train import supervised
 from workbench.train.trainer import to_trl
@@ -186,7 +186,7 @@ def memory(
 def _peak(spec: SFTSpec, rows: datasets.Dataset, evaluation: list[dict], folder: str) -> float:
     store = Store(folder)
     scoring.score_run(supervised.sft(spec, rows, store=store, quiet=True), evaluation, store)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
+    return peak_bytes("cpu") / GIB
 
 
 def from_a_full_store(names: Iterable[str] = ()) -> dict[str, float]:

@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from workbench.data import templates
 from workbench.errors import InputError
+from workbench.models import loading
 
 ROUND_TOKENS = 16  # tokens of the first two rounds of decoding
-
 
 SHORT_REPLY = 5  # tokens of a short reply: a batch of such is done while another one has just begun
 
@@ -73,7 +73,7 @@ def generate(
     Raises:
         InputError: a prompt is empty, or leaves no room for the reply in the model's context.
     """
-    room = model.config.max_position_embeddings - max_new_tokens
+    room = loading.context_length(model) - max_new_tokens
     for index, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= room:
             raise InputError(

@@ -19,7 +19,6 @@ from workbench.errors import InputError, first_line
 
 SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
 
-
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -85,9 +84,10 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def context_length(folder: Path) -> int:
-    """Return the number of tokens that a model was made to read at once."""
-    return read_config(folder).get_text_config().max_position_embeddings
+def context_length(source: Path | torch.nn.Module) -> int:
+    """Return the number of tokens that a model, in a folder or loaded, was made to read at once."""
+    config = read_config(source) if isinstance(source, Path) else source.config
+    return config.get_text_config().max_position_embeddings
 
 
 def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:

@@ -1,11 +1,13 @@
 """Estimate how much memory a training takes on a GPU, and how many rows fit at a time: arithmetic on the model's shape.
 
-The activations are counted from what autograd keeps (a test counts again, on a CPU). Not run on a GPU.
+The activations are counted from what autograd keeps (a test counts again, on a CPU). Not yet compared with what a GPU takes.
 """
 
 from __future__ import annotations
 
 import gc
+import resource
+import sys
 from dataclasses import dataclass
 
 import psutil
@@ -16,19 +18,15 @@ from workbench.errors import InputError
 
 GIB = 2**30
 
-
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight: 4 bits, one byte per block of 64 for its scale, and 4 bytes for 256 such scales (Dettmers et al. 2023, double quantisation)."""
-
 
 MOST_TOKENS = 8192
 """Tokens at a time. Packed rows stand in one line, and plain attention makes a mask of tokens × tokens: beyond this the mask and the
 work on its empty part cost more than a larger batch brings."""
 
-
 RESERVE = 1 * GIB
 """For CUDA itself, the workspaces of its libraries and the pieces of the logits (TRL's loss never holds all of them)."""
-
 
 SHARE = 0.9
 """Of the free memory; the rest is lost to fragments."""
@@ -151,3 +149,10 @@ def free_bytes(device: str) -> int:
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return psutil.virtual_memory().available
+
+
+def peak_bytes(device: str) -> int:
+    """Return the most memory that this process has taken so far, in bytes, on its GPU or of main memory."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

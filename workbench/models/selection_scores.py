@@ -18,7 +18,7 @@ import transformers
 
 from workbench.data import content, templates
 from workbench.errors import InputError
-from workbench.models import logprobs
+from workbench.models import loading, logprobs
 
 if TYPE_CHECKING:
     import peft
@@ -131,7 +131,7 @@ def beyond_context(
 
     What counts then is the beginning of the answer, at most half the context long, and the end of the instruction, as much as fits before it.
     """
-    room = _context_length(model)
+    room = loading.context_length(model)
     pairs = _tokenised(rows, tokenizer, _sheet(shots), " ")
     return np.array([1 + len(prompt) + len(answer) > room for prompt, answer in pairs], dtype=bool)
 
@@ -170,7 +170,7 @@ def gradients(
     target = torch.randint(dimensions, (total,), generator=generator).to(model.device)
     sign = (2.0 * torch.randint(2, (total,), generator=generator) - 1).to(model.device)
     frozen = [weight for weight in weights if not weight.requires_grad]
-    training, context = model.training, _context_length(model)
+    training, context = model.training, loading.context_length(model)
     model.eval()
     projected = []
     try:
@@ -220,7 +220,7 @@ def less(
     if np.isnan(of_targets).any():
         i = int(np.flatnonzero(np.isnan(of_targets).any(1))[0])
         raise InputError(
-            f"targets[{i}] has no answer within the {_context_length(model)} tokens that the model reads; remove it"
+            f"targets[{i}] has no answer within the {loading.context_length(model)} tokens that the model reads; remove it"
         )
     cosines = np.nan_to_num(of_rows @ of_targets.T, nan=-np.inf)
     groups = np.array([str(row.get(by)) for row in targets])
@@ -251,7 +251,7 @@ def _token_pairs(
     """
     # A document begins with the begin token; for models without one (Qwen) it follows the end token of another document.
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    room, pairs = _context_length(model), []
+    room, pairs = loading.context_length(model), []
     for prompt, answer in _tokenised(rows, tokenizer, *text):
         answer = answer[: room // 2]
         pairs.append(([begin, *prompt[-(room - 1 - len(answer)) :]], answer))
@@ -271,10 +271,6 @@ def _quiz_sheets(
 def _sheet(shots: Iterable[dict]) -> Callable[[str], str]:
     solved = [content.question_and_answer(shot) for shot in shots]
     return lambda asked: content.quiz_sheet(asked, solved)
-
-
-def _context_length(model: transformers.PreTrainedModel) -> int:
-    return model.config.get_text_config().max_position_embeddings
 
 
 def _mean_losses(model: transformers.PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:

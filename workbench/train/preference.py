@@ -21,7 +21,7 @@ from workbench import environment
 from workbench.config import DPOSpec
 from workbench.data import content, preference_validation, templates, validation
 from workbench.errors import InputError
-from workbench.models import adapters
+from workbench.models import adapters, loading
 from workbench.store import Run, Store
 from workbench.train.trainer import (
     RECIPE,
@@ -81,12 +81,9 @@ def dpo(
         "recipe": RECIPE,
         "versions": environment.versions(),
     }
-
-    def make(work: Path) -> dict:
-
-        return _train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
-
-    return store.obtain("dpo", key, make)
+    return store.obtain(
+        "dpo", key, lambda work: _train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
+    )
 
 
 TOLERANCE = 1e-3  # of the first loss
@@ -192,7 +189,7 @@ def _train_on_pairs(
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
     full = came_from["method"] == "full"
     model, tokenizer = adapters.load_tuned(sft_run, trainable=True)
-    require_context(model.config.get_text_config().max_position_embeddings, came_from["base"], spec.max_length)
+    require_context(loading.context_length(model), came_from["base"], spec.max_length)
     tokens = None if full else adapters.chat_token_ids(tokenizer)
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
