@@ -5,24 +5,19 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
-from workbench.errors import InputError
+from workbench.errors import InputError, shortened
 
 DEFAULT_LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
 
-
+# Words that a field may be
 SAMPLING = ("random", "group_by_length")
-
-
 LOSS_ON = ("answers", "everything")
-
-
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
-
+LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 # Ranges of the numbers; all others must be more than 0.
 SHARES = ("warmup",)
 NOT_NEGATIVE = ("weight_decay", "seed")
-LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 
 @dataclass(frozen=True)
@@ -74,11 +69,10 @@ class SFTSpec:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATE[self.method])
         _in_range(self)
         _fractions(self)
-        if self.max_tokens is not None:
-            if self.max_steps is not None:
-                raise InputError(
-                    f"max_steps {self.max_steps} and max_tokens {self.max_tokens} both end the training; give one"
-                )
+        if self.max_tokens is not None and self.max_steps is not None:
+            raise InputError(
+                f"max_steps {self.max_steps} and max_tokens {self.max_tokens} both end the training; give one"
+            )
 
     @classmethod
     def of(cls, **fields) -> "SFTSpec":
@@ -153,28 +147,19 @@ def _in_range(spec) -> None:
             continue
         whole = kinds == {int}
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-            raise InputError(f"{name} is {_shown(value)}; it must be a {'whole number' if whole else 'number'}")
+            raise InputError(f"{name} is {shortened(value, 40)}; it must be a {'whole number' if whole else 'number'}")
         if not math.isfinite(value):
             raise InputError(f"{name} is {value}; it must be a finite number")
         if name in SHARES and not 0 <= value <= 1:
-            raise InputError(f"{name} is {_shown(value)}; it must be from 0 to 1, a share of the steps")
+            raise InputError(f"{name} is {shortened(value, 40)}; it must be from 0 to 1, a share of the steps")
         if name in NOT_NEGATIVE and value < 0:
-            raise InputError(f"{name} is {_shown(value)}; it must be 0 or more")
+            raise InputError(f"{name} is {shortened(value, 40)}; it must be 0 or more")
         if name == "seed" and value >= 2**32:  # NumPy takes no larger ones
-            raise InputError(f"seed is {_shown(value)}; it must be below 2**32 (4,294,967,296)")
+            raise InputError(f"seed is {shortened(value, 40)}; it must be below 2**32 (4,294,967,296)")
         if name not in SHARES + NOT_NEGATIVE and value <= 0:
-            raise InputError(f"{name} is {_shown(value)}; it must be more than 0")
+            raise InputError(f"{name} is {shortened(value, 40)}; it must be more than 0")
     if spec.batch_size % (spec.micro_batch_size or spec.batch_size):
         raise InputError(f"batch_size {spec.batch_size} is not a multiple of micro_batch_size {spec.micro_batch_size}")
-
-
-def _shown(value: object) -> str:
-    """Return a value for a message, cut after 40 characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not print integers of more than 4,300 digits
-        return "a very large number"
-    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _fractions(spec) -> None:

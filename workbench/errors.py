@@ -16,6 +16,15 @@ class BadRow(Exception):
         self.wrong = wrong
 
 
+def shortened(value: object, most: int = 60) -> str:
+    """Return a value as Python writes it, cut after `most` characters, for messages of one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "a very large number"
+    return text if len(text) <= most else text[:most] + "…"
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error, at most 200 characters, for messages of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -22,9 +22,7 @@ from workbench.errors import InputError, first_line
 
 MODEL_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
-
 MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
-
 
 SHARD = re.compile(r"(?P<begin>.*)-\d{5}-of-(?P<of>\d{5})(?P<end>\.(?!safetensors).*)")
 
@@ -62,12 +60,23 @@ def fetch(base: str | Path, revision: str | None = None) -> Path:
     if not named:
         raise InputError(f"{base}: no such folder; give a model folder or a Hub id such as HuggingFaceTB/SmolLM2-135M")
     folder = snapshot(named["repo"], revision or named["revision"], "model", MODEL_FILES)
-    if absent := missing_files(folder) or (["model.safetensors"] if not any(folder.glob("*.safetensors")) else []):
-        raise InputError(
-            f"{base}: the download is not complete, {absent[0]} is missing; run again with the network "
-            "(HF_HUB_OFFLINE unset), it continues where it stopped"
-        )
+    require_complete(str(base), folder)
+    if not any(folder.glob("*.safetensors")):
+        raise _incomplete(str(base), "model.safetensors")
     return folder
+
+
+def require_complete(name: str, folder: Path) -> None:
+    """Raise InputError where the cache holds only a part of a model or dataset, see :func:`missing_files`."""
+    if absent := missing_files(folder):
+        raise _incomplete(name, absent[0])
+
+
+def _incomplete(name: str, absent: str) -> InputError:
+    return InputError(
+        f"{name}: the download is not complete, {absent} is missing; run again with the network (HF_HUB_OFFLINE unset), it continues "
+        "where it stopped"
+    )
 
 
 def snapshot(repo: str, revision: str | None, kind: str, patterns: list[str] | None = None) -> Path:

@@ -161,11 +161,7 @@ def _cached(source: str, split: str | None, path: str, name: str | None, revisio
             f"{source}: no such file or folder here, and the Hub did not give it ({why}); "
             "check the name and the network, or log in where it is gated"
         ) from None
-    if absent := hub.missing_files(folder):
-        raise InputError(
-            f"{source}: the download is not complete, {absent[0]} is missing; run again with the network "
-            "(HF_HUB_OFFLINE unset), it continues where it stopped"
-        )
+    hub.require_complete(source, folder)
     try:
         return datasets.load_dataset(str(folder), name, split=split), folder
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

@@ -66,7 +66,7 @@ def read_file(path: Path, notes: list[str]) -> Rows:
         raise InputError(f"{path}: cannot be read ({first_line(error)}); write it again") from None
 
 
-def dataset_rows(table: datasets.Dataset, notes: list[str] | None = None, name: str = "") -> Rows:
+def dataset_rows(table: datasets.Dataset) -> Rows:
     """Yield the rows of a datasets.Dataset, without the fields that Arrow fills in where rows have different keys."""
     for column, feature in table.features.items():
         if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):

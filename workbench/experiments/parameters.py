@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from nbformat import NotebookNode
 
 from workbench import profiles
-from workbench.errors import InputError
+from workbench.errors import InputError, shortened
 
 
 def parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
@@ -82,15 +82,6 @@ def _numbers(value: object) -> list[int | float]:
     """Return the numbers of a value: itself, or those in a list or a dict."""
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
     return [each for each in values if isinstance(each, int | float) and not isinstance(each, bool)]
-
-
-def shortened(value: object, most: int = 60) -> str:
-    """Return a value for a message, cut after `most` characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to print an integer of more than 4,300 digits
-        return "a very large number"
-    return text if len(text) <= most else text[:most] + "…"
 
 
 def _like(notebook: str, key: str, given: object, default: object) -> object:
