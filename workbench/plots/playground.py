@@ -22,7 +22,6 @@ PROMPTS = (
     "What is the capital of Zorbia?",
 )
 
-
 MAX_TOKENS = 48  # per reply: a base model continues until it is stopped
 
 
@@ -94,18 +93,8 @@ def _answers(speakers: Mapping[str, tuple], prompts: Sequence[str]) -> pd.DataFr
 
 
 def _html(answers: pd.DataFrame) -> HTML:
-    width = 74 // len(answers.columns)
-    heads = [(26, "prompt"), *((width, name) for name in answers)]
-    head = "".join(f'<th width="{share}%" style="{tables.CELL}">{escape(name)}</th>' for share, name in heads)
-    body = "".join(
-        f'<tr style="background: none"><td style="{tables.CELL}">{tables.lines(prompt)}</td>'
-        + "".join(f'<td style="{tables.CELL}; {tables.ANSWER}">{tables.lines(text)}</td>' for text in row)
-        + "</tr>"
-        for prompt, row in zip(answers.index, answers.to_numpy(), strict=True)
-    )
-    return HTML(
-        f'<table style="table-layout: fixed; width: 100%"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
+    rows = zip(answers.index, answers.map(tables.lines).to_numpy(), strict=True)
+    return tables.prompt_table(answers.columns, rows, f"{tables.CELL}; {tables.ANSWER}")
 
 
 def _column(name: str, answer: str) -> str:

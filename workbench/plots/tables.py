@@ -1,5 +1,6 @@
 """Show texts in tables: what each model answered, side by side."""
 
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 import pandas as pd
@@ -33,15 +34,26 @@ def side_by_side(tables: dict[str, pd.DataFrame], n: int = 8) -> HTML:
             raise InputError(
                 f'the table of "{name}" has other prompts than the first table; score all models on the same rows'
             )
+    rows = [(first.loc[index, "prompt"], [answer(table.loc[index]) for table in shown.values()]) for index in chosen]
+    return prompt_table(shown, rows)
+
+
+def prompt_table(names: Collection[str], rows: Iterable[tuple[str, Sequence[str]]], style: str = CELL) -> HTML:
+    """Show one row per prompt and one column per model.
+
+    Args:
+        names: of the models.
+        rows: prompt, and the HTML of each model's cell.
+        style: of the models' cells.
+    """
     # Widths in percent and a fixed layout: long answers wrap in place of pushing the last column out of the page.
-    share = 74 // len(shown)
-    heads = [(26, "prompt"), *((share, name) for name in shown)]
+    heads = [(26, "prompt"), *((74 // len(names), name) for name in names)]
     head = "".join(f'<th width="{width}%" style="{CELL}">{escape(name)}</th>' for width, name in heads)
     body = "".join(
-        f'<tr style="background: none"><td style="{CELL}">{lines(first.loc[index, "prompt"])}</td>'
-        + "".join(f'<td style="{CELL}">{answer(table.loc[index])}</td>' for table in shown.values())
+        f'<tr style="background: none"><td style="{CELL}">{lines(prompt)}</td>'
+        + "".join(f'<td style="{style}">{cell}</td>' for cell in cells)
         + "</tr>"
-        for index in chosen
+        for prompt, cells in rows
     )
     return HTML(
         f'<table style="table-layout: fixed; width: 100%"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
