@@ -1,36 +1,14 @@
 """Pictures of estimates draw what the tables hold, and their titles say no more than their verdicts."""
 
-import numpy as np
 import pandas as pd
 import pytest
+from drawn import ends, names, points, rows_of
 
 from workbench.evaluate import stats
 from workbench.experiments import claims
 from workbench.plots import estimates
 
 pytestmark = pytest.mark.usefixtures("pictures")
-
-
-def points(panel):
-    """Estimates, in percent, of each series from top to bottom, by label."""
-    return {bars.get_label(): bars.lines[0].get_xdata().tolist() for bars in panel.containers}
-
-
-def ends(panel, series):
-    """Left and right ends, in percent, of each interval of a series."""
-    (bars,) = (bars for bars in panel.containers if bars.get_label() == series)
-    return [(segment[0, 0], segment[1, 0]) for segment in bars.lines[2][0].get_segments()]
-
-
-def names(panel):
-    return [label.get_text() for label in panel.get_yticklabels()]
-
-
-def rows_of(panel, series):
-    """The row in which each mark of a series lies."""
-    (bars,) = (bars for bars in panel.containers if bars.get_label() == series)
-    middles = panel.get_yticks()
-    return [names(panel)[np.abs(middles - height).argmin()] for height in bars.lines[0].get_ydata()]
 
 
 def interval(estimate, low, high, unit="difference in share"):

@@ -1,22 +1,11 @@
 """Answers are shown side by side as the models wrote them."""
 
-import numpy as np
 import pandas as pd
 import pytest
+from drawn import table
 
 from workbench.errors import InputError
 from workbench.plots import tables
-
-
-def table(follows: float, seeds=1, prompts=60):
-    """Three skills in turn on two axes; the given share of each skill follows, half of those are right."""
-    index = np.arange(prompts)
-    skill, place = np.array(["lists", "create", "tools"])[index % 3], index // 3 / (prompts // 3)
-    share = np.select([skill == "lists", skill == "create"], [follows, follows / 2], 0)
-    scores = pd.DataFrame({
-        "index": index, "skill": skill, "axis": np.where(index % 2, "family", "seen"), "prompt": [f"p{i}" for i in index],
-        "response": "a\n  <b> & b", "follows": place < share, "correct": place < share / 2, "stops": True})  # fmt: skip
-    return pd.concat([scores.assign(seed=seed) for seed in range(seeds)], ignore_index=True)
 
 
 def test_answers_stand_side_by_side_with_ticks_lines_and_nothing_taken_for_markup():
