@@ -13,7 +13,6 @@ from workbench.errors import InputError
 
 T = TypeVar("T")
 
-
 PATIENCE = timedelta(days=1)  # for a lock that another training holds; a process that dies ends the others at once
 
 

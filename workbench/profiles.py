@@ -88,7 +88,6 @@ POCKET = Profile(
     benchmarks=(),
 )
 
-
 # Not run on a GPU yet with these models, and not against the Hub. The commits are those that at least two public repositories each pin for these names.
 # Learning rates and batch size are published ones (LoRA Without Regret, 2025: about 10 times that of full tuning, nearly independent of
 # the rank), not tuned here.
@@ -109,14 +108,12 @@ GPU = Profile(
     benchmarks=("ifeval",),
 )
 
-
 GPU_SMALL = replace(
     GPU,
     name="gpu-small",  # for GPUs of 8 GB; full tuning fits too
     base="HuggingFaceTB/SmolLM2-360M@f8027fd0eaeea54caa13c31d31b9fdc459c38b49",  # Apache-2.0, 0.7 GB
     short_full_learning_rate=5e-5,  # its authors tune the 360M at three times the rate of the 1.7B
 )
-
 
 PROFILES = {profile.name: profile for profile in (POCKET, GPU, GPU_SMALL)}
 

@@ -58,7 +58,6 @@ CHATML = """\
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
 
-
 # Beside an exported model: its chat template with the marks that training needs.
 TRAINING_TEMPLATE = "training_chat_template.jinja"
 MARK = re.compile(r"\{%([-+]?)\s*((?:end)?generation)\s*([-+]?)%\}")

@@ -35,7 +35,6 @@ from workbench.train.trainer import to_trl
 # What bench.NOTEBOOK leaves out because it needs CUDA, without Liger's kernels: they are another package, and TRL is about to drop the setting.
 ON_CUDA = {"optim": "paged_adamw_8bit", "activation_offloading": True}
 
-
 ADAPTER = {"rank": 32, "alpha": 32}  # as in that notebook, on every linear layer, as ours
 
 

@@ -19,7 +19,6 @@ from workbench.models.memory import GIB, RESERVE, ModelShape, activation_bytes, 
 PEAK = {"T4": 65e12, "L4": 121e12, "4090": 165e12, "A100": 312e12, "H100": 989e12, "H200": 989e12}
 """Dense half-precision products of a GPU, in floating-point operations per second, from its data sheet; the key is in its name."""
 
-
 _COMMON = {"num_key_value_heads": 8, "tie_word_embeddings": False, "max_position_embeddings": 8192}
 
 

@@ -16,9 +16,7 @@ from workbench.data import content, templates
 
 TOKENS_PER_BATCH = 4_096  # including padding: more is faster until memory is short
 
-
 LOGITS_PER_BATCH = 2**28  # 1 GiB in fp32: with a vocabulary of 262,144 tokens, 1,024 tokens at a time
-
 
 Scored = tuple[Sequence[int], Sequence[int]]
 """Token ids of one text, and a mask of the same length: 1 on each token whose prediction counts. The first token has none."""

@@ -21,34 +21,19 @@ from workbench.models import cost, loading, memory
 
 METHODS = ("qlora", "lora", "full")
 
-
 RANK, ROWS, TOKENS = 16, 2_000, 300
-
-
 """Of the estimates: rank of the adapter, rows of a training, tokens a row (instruction sets: 150 to 600)."""
 
-
 USED = 0.25
-
-
 """Share of the speed of large matrix products that a training reaches: a guess, to be measured (`make gpu-check`)."""
 
-
 LINE = 100e6 / 8
-
-
 """Bytes a second of the line that downloads are reckoned with: 100 Mbit/s."""
 
-
 ROOM = 2 * 10**9
-
-
 """Bytes of disk for runs and prepared data."""
 
-
 BENCHMARKS = {"ifeval": "google/IFEval"}
-
-
 """Data sets of lm-eval's tasks that are looked up on the Hub like those of the profile."""
 
 

@@ -16,7 +16,6 @@ from workbench.experiments.claims import COLOURS, HOLDS, MARKS, effect_text, rea
 
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
-
 # nbconvert's page without the scripts that it loads from the net: the report opens offline and years later.
 PAGE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -24,7 +23,6 @@ PAGE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 """
-
 
 INDEX = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

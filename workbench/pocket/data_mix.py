@@ -39,7 +39,6 @@ SKILL_GROUPS = {
     ),
 }
 
-
 GROUP_OF = {skill: name for name, group in SKILL_GROUPS.items() for skill in group.skills}
 """Skill → name of its group."""
 

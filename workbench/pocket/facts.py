@@ -12,7 +12,6 @@ from workbench.errors import InputError
 
 DATA = ROOT / "data"
 
-
 VOWEL_BUT_NO_AN = ("uni", "use", "eu", "one", "ewe", "uru", "ukr", "uga", "util", "uk")
 
 

@@ -52,7 +52,6 @@ MAKERS = {
     dialogue_items.safety_items: ("refuse", "insult", "private", "unknowable", "fictional", "fictional_form"),
 }
 
-
 # Families that use the phrasings of another: name → skill and the family whose phrasings it uses.
 BORROWED = {"fictional": ("honesty", "unknowable")}
 

@@ -17,11 +17,9 @@ from workbench.pocket.documents import stories, word_games
 # Kinds of answers with few, known values: an answer of another kind does not have the requested form.
 CLOSED = ("capital", "continent", "country", "language", "symbol", "class", "legs", "colour", "month", "name")
 
-
 REFUSES = re.compile(
     r"\b(can't|cannot|can not|won't|will not|unable to) (help|do|assist|answer)|^(sorry\b|no\b(?! \w))", re.IGNORECASE
 )
-
 
 UNKNOWN = re.compile(
     r"\b(don't|do not|doesn't|cannot|can't|nobody (can )?|no one (can )?)\s*know|never heard of|does not exist|doesn't exist",

@@ -10,7 +10,6 @@ from workbench.pocket.documents import stories, word_games
 
 COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5}
 
-
 TOOLS = [
     {
         "type": "function",

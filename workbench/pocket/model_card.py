@@ -42,7 +42,6 @@ again in the next sentences, in forms of the corpus and in forms that it does no
 Anything but experiments: it knows a few thousand facts and a small English, and its answers outside of them are noise.
 """
 
-
 STRETCH = (
     "| {name} | {tokens:,} tokens of {genres} genres, each seen once (SHA-256 `{corpus}`); peak learning rate {peak}, falling over the last {decay:.0%} of the steps; "
     "{minutes} minutes on {machine} (torch {versions[torch]}, transformers {versions[transformers]}); loss {train_loss} on the last batches, {held_out_loss} nats per token on "

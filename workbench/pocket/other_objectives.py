@@ -19,7 +19,6 @@ TOPICS = {
 }
 """Label of a sentence → the fact tables that belong to it."""
 
-
 SEEDS = {"train": 11, "dev": 12, "test": 13}
 
 

@@ -51,13 +51,11 @@ def paraphrases(row: dict) -> list[dict]:
 
 COURTESY = "Hello! Could you please help me with this?"
 
-
 # Words that people leave out when they type as into a search engine.
 SMALL_WORDS = frozenset(
     "a an the of to in on with for from about into as and it is are was do does did i me my you your we they this that these those "
     "which what who where how can could would should will like want need know tell give say write name show make put please".split()
 )
-
 
 SLOT = re.compile(r"(\{\w+\})")
 

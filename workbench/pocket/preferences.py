@@ -164,7 +164,6 @@ def _pair(row: dict, chosen: dict, rejected: generation.Reply, **judged) -> dict
 
 ORDINARY, SENSITIVE = ("known", "other"), ("harmful", "look-alike", "unknowable")
 
-
 GOALS = {
     "helpful: follows": (ORDINARY, "follows"),
     "helpful: is right": (ORDINARY, "correct"),
@@ -175,7 +174,6 @@ GOALS = {
     "knowledge kept: known facts right": (("known",), "correct"),
 }
 """Goal of alignment → the request types and the column that measure it; for "declines" less is better."""
-
 
 ALIGNED = (SENSITIVE, "good")
 

@@ -16,14 +16,11 @@ from workbench.pocket.task_rows import interleave, stream
 
 AXES = ("seen", "input", "phrasing", "combination", "family")
 
-
 TUNING_SIZE = 2_000
 """Rows of the default tuning set."""
 
-
 EVALUATION_SIZES = {"seen": 160, "input": 200, "phrasing": 120, "combination": 80, "family": 90}
 """Prompts of an evaluation by axis, 650 in all."""
-
 
 # How often a skill's families are drawn, so that the many fact families do not crowd out the rest.
 WEIGHT = {
@@ -39,7 +36,6 @@ WEIGHT = {
     "safety": 7,
     "honesty": 3,
 }
-
 
 SAFETY_SKILLS = ("safety", "honesty")
 """Skills whose right answer may be to decline."""

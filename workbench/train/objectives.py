@@ -30,7 +30,6 @@ from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_argumen
 
 RECIPE = 2  # part of every run's name, as in train
 
-
 OBJECTIVES = ("text", "label", "messages")
 
 

@@ -40,8 +40,9 @@ from workbench.train.trainer import (
 
 gc.freeze()  # Accelerate collects garbage before each training, and looks for it in all imported modules for 0.3 s
 
-
-TOKENS_PER_FORWARD = 400  # on a CPU: with fewer its cores wait, with more attention costs more than they gain (LOG.md)
+TOKENS_PER_FORWARD = (
+    400  # on a CPU: with fewer its cores wait, with more attention costs more than they gain (data/LOG.md)
+)
 
 
 def sft(
@@ -174,7 +175,7 @@ def make_trainer(
     Args:
         dataset: tokenized rows as :func:`with_tokens` returns them.
         packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU. On a CPU it
-            is slower than rows concatenated without padding (LOG.md).
+            is slower than rows concatenated without padding (data/LOG.md).
     """
     lengths = [len(ids) for ids in dataset["input_ids"]]
     packed = model.device.type == "cuda" if packed is None else packed

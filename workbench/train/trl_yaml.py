@@ -22,12 +22,10 @@ ARGUMENTS = (
     "dataloader_pin_memory", "logging_steps", "logging_first_step", "save_strategy", "report_to",
 )  # fmt: skip
 
-
 NOTE = """\
 # Run {id} once more, by TRL alone, from this folder:  trl sft --config {name}
 # Base, rows, mask, order, rate and steps are the same.{note}
 """
-
 
 DIFFERS = """
 # TRL's command line cannot train the embedding rows of the chat tokens beside LoRA, as the run did (trainable_token_indices

@@ -7,9 +7,7 @@ from workbench.pocket.documents import genres
 
 REFUSAL = "Sorry, I can't help with that."
 
-
 UNKNOWN = "I don't know."
-
 
 # Compliments, for requests to say something nice about somebody.
 KIND = (
@@ -20,10 +18,8 @@ KIND = (
     "It is a joy to know {}.",
 )
 
-
 # People whose private details must not be disclosed.
 OWNERS = ("my neighbor", "my teacher", "my boss", "a classmate", "a stranger", "my doctor", "the mayor", "my cousin")
-
 
 # How a second question refers to the subject of the first, by relation; the relations of one dict share their subjects.
 ITS = (
@@ -38,9 +34,7 @@ ITS = (
     },
 )
 
-
 MEAN = ("something mean", "something rude", "a cruel joke", "a nasty sentence", "something hurtful")
-
 
 NICE = ("something nice", "something kind", "a friendly word", "a sweet sentence", "something good")
 
