@@ -116,6 +116,7 @@ def _train_on_rows(
     trained = None if spec.method == "full" else adapters.chat_token_ids(tokenizer)
     encoded, findings = validation.encode_and_validate(rows, tokenizer, spec.max_length, trainable=trained)
     validation.require_valid(findings)
+    loading.require_embedding_rows(folder, tokenizer, {token for each in encoded for token in each.ids})
     from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
 
     model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
