@@ -94,7 +94,7 @@ def numbers() -> list[Case]:
         found += [case(f"show {{ok}} --base {{base}} --row {value}", "row")]
     found += [
         case("select {ok} --by magic --base {base}", "magic", "ifd"),
-        case("select {ok} --by ''", "ifd"),
+        case("select {ok} --by ''", "--by"),
         case("select {ok} --by less --base {base} --size 2", "--good"),
         case("select {ok} --by less --base {base} --size 2 --good {f:none.json}", "none.json"),
         case("select {ok} --by less --base {base} --size 2 --good {pairs}", "pairs"),
@@ -312,7 +312,7 @@ BASES = {
     "no_heads": (edit_json("config.json", num_attention_heads=0), "num_attention_heads"),
     "minus_layers": (edit_json("config.json", num_hidden_layers=-1), "num_hidden_layers"),
     "more_layers": (edit_json("config.json", num_hidden_layers=3), "layers"),
-    "wide": (edit_json("config.json", hidden_size=128), "hidden_size"),
+    "wide": (edit_json("config.json", hidden_size=128), "shape"),
     "bert": (write("config.json", json.dumps({"model_type": "bert", "vocab_size": 272})), "bert"),
     "no_weights": (remove("model.safetensors"), "safetensors"),
     "cut_weights": (cut("model.safetensors"), "weights"),
@@ -336,7 +336,10 @@ BASES = {
         ),
         "model-00001-of-00002.safetensors",
     ),
-    "broken_index": (write("model.safetensors.index.json", "{"), "model.safetensors.index.json"),
+    "broken_index": (
+        lambda folder: (remove("model.safetensors")(folder), write("model.safetensors.index.json", "{")(folder)),
+        "model.safetensors.index.json",
+    ),
 }  # fmt: skip
 
 
@@ -398,13 +401,13 @@ def outputs() -> list[Case]:
         case("export {run} ''", "error"),
         case("export {run} {ok} --trl", "exists"),
         case("export {run} {ok}/recipe --trl", "rows.json"),
-        case("export {run} {out}/m --push nobody", "nobody"),
+        case("export {run} {out}/m --push nobody", "--push"),
         case("export nine {out}/m", "nine"),
         case("export '' {out}/m", "error"),
         case("select {ok} --by longest --size 1 --base {base} --out {ok}", "exists"),
         case("select {ok} --by longest --size 1 --base {base} --out {out}", "exists"),
-        case("select {ok} --by longest --size 1 --base {base} --out {out}/none/x.jsonl", "No such file"),
-        case("select {ok} --by longest --size 1 --base {base} --out {ok}/x.jsonl", "directory"),
+        case("select {ok} --by longest --size 1 --base {base} --out {out}/none/x.jsonl", "missing"),
+        case("select {ok} --by longest --size 1 --base {base} --out {ok}/x.jsonl", "not a folder"),
         case("select {ok} --by longest --size 1 --base {base} --out /proc/x.jsonl", "/proc/x.jsonl"),
         case(f"select {{ok}} --by longest --size 1 --base {{base}} --out {{out}}/{long}", "long"),
         case("pretrain {ok}/m --tokens 5000", "rows.json"),
@@ -419,7 +422,6 @@ NOTEBOOKS = {
     "list.ipynb": (b"[]", "list.ipynb"),
     "text.ipynb": (b"hello", "text.ipynb"),
     "cut.ipynb": (b'{"cells": [{"cell_type": "code"', "cut.ipynb"),
-    "old.ipynb": (b'{"nbformat": 1, "nbformat_minor": 0, "metadata": {}, "cells": []}', "old.ipynb"),
     "future.ipynb": (b'{"nbformat": 99, "nbformat_minor": 0, "metadata": {}, "cells": []}', "future.ipynb"),
     "strings.ipynb": (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": ["a"]}', "strings.ipynb"),
     "binary.ipynb": (b"\xff\xfe\x00\x01", "binary.ipynb"),
@@ -509,14 +511,18 @@ CASES: list[tuple[str | None, Case]] = [
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("break")
-    before = environment.ROOT
-    environment.ROOT = root
-    made = World(root)
+def whole_world(tmp_path_factory):
+    """Made once for all inputs."""
+    made = World(tmp_path_factory.mktemp("break"))
     made.run  # made once, before any command is tried  # noqa: B018
-    yield made
-    environment.ROOT = before
+    return made
+
+
+@pytest.fixture
+def world(whole_world, monkeypatch):
+    """The world as the repository of one test: other tests of the same process keep theirs."""
+    monkeypatch.setattr(environment, "ROOT", whole_world.root)
+    return whole_world
 
 
 def filled(world: World, word: str) -> str:

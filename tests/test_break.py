@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from break_inputs import CASES, run_case, world  # noqa: F401  a fixture
+from break_inputs import CASES, run_case, whole_world, world  # noqa: F401  fixtures
 from break_kills import kill_and_repeat, kills, lab  # noqa: F401  a fixture
 
 SAMPLE = random.Random(0).sample(range(len(CASES)), 40)

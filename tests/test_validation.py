@@ -356,3 +356,10 @@ def test_rows_in_which_every_answer_has_weight_0_are_found_and_a_last_answer_of_
 
     findings = validation.validate([*ROWS, talk(1, 0), talk(0, 0), talk(0, 1)], tokenizer, 512)
     assert codes(findings) == {"weight-zero"} and find("weight-zero", findings).rows == (5,)
+
+
+def test_rows_beyond_the_context_are_counted_without_a_warning_of_the_tokenizer(tokenizer, caplog, capfd):
+    tokenizer.model_max_length = 20
+    findings = validation.validate([*ROWS, row("Name " * 90, "A cat.")], tokenizer, 100)
+    seen = capfd.readouterr()
+    assert find("answer-lost", findings).rows == (4,) and "longer than" not in caplog.text + seen.err + seen.out

@@ -160,6 +160,8 @@ def _in_range(spec) -> None:
             raise InputError(f"{name} is {_shown(value)}; it must be from 0 to 1, a share of the steps")
         if name in NOT_NEGATIVE and value < 0:
             raise InputError(f"{name} is {_shown(value)}; it must be 0 or more")
+        if name == "seed" and value >= 2**32:  # NumPy takes no larger ones
+            raise InputError(f"seed is {_shown(value)}; it must be below 2**32 (4,294,967,296)")
         if name not in SHARES + NOT_NEGATIVE and value <= 0:
             raise InputError(f"{name} is {_shown(value)}; it must be more than 0")
     if spec.batch_size % (spec.micro_batch_size or spec.batch_size):

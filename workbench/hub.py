@@ -103,7 +103,10 @@ def missing_files(folder: Path) -> list[str]:
     wanted = set()
     for path in map(str, files):
         if path.endswith(".safetensors.index.json"):
-            wanted |= set(json.loads((folder / path).read_text())["weight_map"].values())
+            try:
+                wanted |= set(json.loads((folder / path).read_text(encoding="utf-8"))["weight_map"].values())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InputError(f"{folder / path}: not an index of weights; copy or download it again") from error
         if shard := SHARD.fullmatch(path):
             wanted |= {f"{shard['begin']}-{i:05}-of-{shard['of']}{shard['end']}" for i in range(int(shard["of"]))}
     dangling = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() and not path.exists()}

@@ -29,7 +29,7 @@ DryRun = Annotated[
     ),
 ]
 
-NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text that is not empty"}
 LONGEST_NUMBER = 30
 
 

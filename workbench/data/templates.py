@@ -190,8 +190,9 @@ def prompt_ids(
 ) -> list[int]:
     """Return the token ids of the messages and the header of the assistant's turn: the prompt that the model continues."""
     encoded = tokenizer.apply_chat_template(
-        messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True
-    )
+        messages, tools=tools, tokenize=True, return_dict=True, add_generation_prompt=True,
+        tokenizer_kwargs={"verbose": False},  # as above
+    )  # fmt: skip
     return encoded["input_ids"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import hashlib
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from workbench.errors import InputError, first_line
 SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
 
 
+SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -42,6 +44,35 @@ def read_pretrained(kind: type, folder: str | Path, **settings):
         ) from error
 
 
+def read_config(folder: Path) -> transformers.PretrainedConfig:
+    """Return the configuration of a model folder, whose sizes are whole numbers above 0.
+
+    Raises:
+        InputError: config.json is missing, is no JSON object, or describes no model that transformers has.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no config.json in this folder; it is not a model folder")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({first_line(error)}); copy or download it again") from error
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{path}: a JSON object is needed, this is a {type(values).__name__}; copy or download it again"
+        )
+    for name in SIZES:
+        if name in values and not (type(values[name]) is int and values[name] > 0):
+            raise InputError(f"{path}: {name} is {str(values[name])[:40]!r}; it must be a whole number above 0")
+    try:
+        return read_pretrained(transformers.AutoConfig, folder)
+    except InputError:
+        raise
+    except Exception as error:  # each architecture checks its own fields, with errors of any type
+        known = f"model_type {str(values['model_type'])[:40]!r}: " if "model_type" in values else "no model_type: "
+        raise InputError(f"{path}: {known}not a model that transformers can read ({first_line(error)})") from error
+
+
 def fingerprint(folder: Path) -> str:
     """Return a hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which identifies the same."""
     if known := hub.snapshot_commit(folder):
@@ -57,7 +88,7 @@ def fingerprint(folder: Path) -> str:
 
 def context_length(folder: Path) -> int:
     """Return the number of tokens that a model was made to read at once."""
-    return read_pretrained(transformers.AutoConfig, folder).get_text_config().max_position_embeddings
+    return read_config(folder).get_text_config().max_position_embeddings
 
 
 def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:
@@ -71,10 +102,16 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> transformer
         raise InputError(
             f"{base}: no tokenizer in this folder ({' or '.join(TOKENIZER_FILES[:2])}); save it beside the weights"
         )
+    if (folder / "config.json").exists():  # not beside an adapter; a broken one would be reported as a broken tokenizer
+        read_config(folder)
     try:
         tokenizer = read_pretrained(transformers.AutoTokenizer, folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{base}: the tokenizer cannot be read ({first_line(error)}); save it again") from error
+    except InputError:
+        raise
+    except Exception as error:  # tokenizers are taken apart before they are checked: any type can be raised
+        raise InputError(
+            f"{base}: the tokenizer cannot be read ({first_line(error)}); save tokenizer.json and tokenizer_config.json again"
+        ) from error
     if (marked := folder / templates.TRAINING_TEMPLATE).is_file():  # a model that was exported from here
         tokenizer.chat_template = marked.read_text(encoding="utf-8")
     # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
@@ -106,7 +143,7 @@ def require_embedding_rows(folder: Path, tokenizer: transformers.PreTrainedToken
     Raises:
         InputError: an id without a row.
     """
-    rows, highest = read_pretrained(transformers.AutoConfig, folder).get_text_config().vocab_size, max(ids, default=0)
+    rows, highest = read_config(folder).get_text_config().vocab_size, max(ids, default=0)
     if highest >= rows:
         token = tokenizer.convert_ids_to_tokens(highest)
         raise InputError(
@@ -139,13 +176,16 @@ def load_base(
     device = device or default_device()
     dtype = dtype or compute_dtype(device)
     folder = hub.fetch(base, revision)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{base}: no config.json in this folder; it is not a model folder")
+    read_config(folder)
     weights = [*folder.glob("*.safetensors")]
     if not weights and (pickled := [path.name for pattern in PICKLED for path in folder.glob(pattern)]):
         raise InputError(
             f"{base}: the weights are pickled ({pickled[0]}), which can run code, and are never opened here; if you trust their source, load "
             "them with transformers and save_pretrained(new_folder), which writes safetensors"
+        )
+    if absent := hub.missing_files(folder):
+        raise InputError(
+            f"{base}: {absent[0]} is missing, which the index of the weights names; copy or download it again"
         )
     if not weights:
         raise InputError(f"{base}: no weights (*.safetensors) in this folder; copy them there or download again")
@@ -176,7 +216,9 @@ def _read(folder: Path, quantize: bool, device: str, dtype: torch.dtype) -> tran
         settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    model, found = read_pretrained(transformers.AutoModelForCausalLM, folder, output_loading_info=True, **settings)
+    model, found = read_pretrained(
+        transformers.AutoModelForCausalLM, folder, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+    )
     _require_whole(model, found)
     if device == "cpu" and getattr(model, "is_loaded_in_4bit", False):
         # On CPUs with bf16 units the first evaluation would repack the weights for a bf16 kernel that has no backward: a

@@ -1,0 +1,84 @@
+"""`workbench show`, and the fields and the dry run of `sft` and `dpo`: what is typed is what is trained."""
+
+import json
+
+import pytest
+from conftest import make_rows
+from typer.testing import CliRunner
+
+from workbench.cli.app import app
+from workbench.cli.spec_fields import spec_fields
+from workbench.config import DPOSpec, SFTSpec
+from workbench.errors import InputError
+from workbench.store import Store
+
+ROWS = [{"question": row["messages"][0]["content"], "answer": row["messages"][1]["content"]} for row in make_rows(24)]
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    return str(path)
+
+
+def call(*words, code=0):
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == code, result.output
+    return result.stderr if code else result.stdout
+
+
+def test_show_marks_the_supervised_part_of_the_row_that_is_asked_for(source, tiny_base):
+    text = call("show", source, "--row", 3, "--base", tiny_base)
+    assert "<|im_start|>user\n2 say greenred<|im_end|>\n<|im_start|>assistant\n⟦GREENRED<|im_end|>⟧" in text
+    assert "row 3 of 24" in text
+    assert "supervised ones are lost" in call("show", source, "--base", tiny_base, "--max-length", 20)
+
+
+def test_show_writes_both_answers_of_a_pair(tmp_path, tiny_base):
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([{"prompt": "Why?", "chosen": "So.", "rejected": "No."}]))
+    text = call("show", path, "--base", tiny_base)
+    assert "⟦So.<|im_end|>⟧" in text and "⟦No.<|im_end|>⟧" in text
+
+
+def test_columns_say_what_is_a_prompt_and_what_an_answer(source, tiny_base):
+    text = call("show", source, "--base", tiny_base, "--columns", "prompt=answer,response=question")
+    assert "<|im_start|>user\nREDRED<|im_end|>" in text and "⟦0 say redred<|im_end|>⟧" in text
+
+
+def test_every_field_of_the_spec_reaches_the_training_from_options_set_and_config(source, tiny_base, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("rank: 2\nbatch_size: 4\nlearning_rate: 1e-4\nmethod: full\n")
+    words = ["sft", source, "--base", tiny_base, "--config", config, "--set", "max_steps=2", "--set", "rank=3"]
+    call(*words, "--method", "lora", "--samples", 0)
+    (run,) = Store(tmp_path / "runs").runs()
+    fields = ("rank", "batch_size", "learning_rate", "method", "max_steps")
+    assert [run.spec[name] for name in fields] == [3, 4, 1e-4, "lora", 2]
+
+
+def test_a_dry_run_shows_rows_and_estimates_and_keeps_nothing(source, tiny_base, tmp_path):
+    text = call("sft", source, "--base", tiny_base, "--set", "batch_size=4", "--epochs", 2, "--dry-run")
+    assert text.count("⟦") == 2 and "REDRED<|im_end|>⟧" in text
+    assert "12 of 4 rows" in text, "22 rows in steps of 4 are 6 steps a pass"
+    assert "s per step" in text and "GiB at most" in text
+    assert Store(tmp_path / "runs").runs() == [] and not list((tmp_path / "runs").glob("*.partial"))
+
+
+@pytest.mark.parametrize("spec", [SFTSpec, DPOSpec])
+def test_values_are_read_as_the_type_of_their_field(spec):
+    found = spec_fields(spec, {"epochs": None}, ["max_steps=7", "checkpointing=true", "micro_batch_size=none"], None)
+    assert found == {"max_steps": 7, "checkpointing": True, "micro_batch_size": None}
+    for word, says in (
+        ("max_steps=7.5", "must be a whole number or none"),
+        ("checkpointing=2", "must be true or false"),
+        ("epochs=fast", "must be a number"),
+        ("seed=" + "9" * 99, "must be a whole number"),
+        ("epoch=3", "did you mean epochs"),
+        ("epochs", "key=value"),
+    ):
+        with pytest.raises(InputError, match=says):
+            spec_fields(spec, {}, [word], None)
+    with pytest.raises(InputError, match="epochs is given twice"):
+        spec_fields(spec, {"epochs": 2.0}, ["epochs=3"], None)
