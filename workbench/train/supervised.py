@@ -24,10 +24,10 @@ from workbench.models import adapters, loading, logprobs
 from workbench.store import Run, Store
 from workbench.train import trl_yaml
 from workbench.train.trainer import (
-    RECIPE,
     attach_tracker,
     fix_trl_trainer,
     packing_arguments,
+    recipe,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -89,7 +89,7 @@ def sft(
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
         "template": templates.CHATML,
-        "recipe": RECIPE,
+        "recipe": recipe(spec, len(rows)),
         "versions": environment.versions(),
     }
     if loading.default_device() == "cuda":
