@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from workbench import hub
 from workbench.config import SFTSpec
-from workbench.data import templates
+from workbench.data import reading, templates
 from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.store import Store
@@ -214,3 +214,30 @@ def test_fingerprint_follows_the_weights_and_not_the_place(tiny_base, tmp_path):
     assert loading.fingerprint(folder) == loading.fingerprint(Path(tiny_base))
     (folder / "model.safetensors").write_bytes(b"other")
     assert loading.fingerprint(folder) != loading.fingerprint(Path(tiny_base))
+
+
+def test_a_special_token_without_a_row_in_the_embedding_is_refused(tiny_base, tmp_path):
+    tokenizer = loading.load_tokenizer(tiny_base)
+    rows = len(tokenizer)
+    for name, special in (("other", "additional_special_tokens"), ("end", "eos_token")):
+        folder = shutil.copytree(tiny_base, tmp_path / name)
+        tokenizer.add_special_tokens({special: "<|new|>" if special == "eos_token" else ["<|new|>"]})
+        tokenizer.save_pretrained(folder)
+        if name == "other":  # a token that is not used: Gemma 3 has one
+            loading.load_tokenizer(folder)
+            continue
+        with pytest.raises(
+            InputError, match=rf"<\|new\|>' has the id {rows}, and the embedding has {rows} rows.*resize_token"
+        ):
+            loading.load_tokenizer(folder)
+
+
+def test_rows_with_a_token_that_has_no_row_in_the_embedding_are_refused(tiny_base, tmp_path):
+    folder = shutil.copytree(tiny_base, tmp_path / "base")
+    tokenizer = loading.load_tokenizer(folder)
+    tokenizer.add_tokens(["<|picture|>"])
+    tokenizer.save_pretrained(folder)
+    spec, rows = SFTSpec(base=str(folder), method="lora", max_steps=2, batch_size=2), list(make_rows(4))
+    rows[1]["messages"][0]["content"] += "<|picture|>"
+    with pytest.raises(InputError, match=r"token '<\|picture\|>' has the id"):
+        supervised.sft(spec, reading.to_dataset(rows), store=Store(tmp_path / "runs"), quiet=True)

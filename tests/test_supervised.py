@@ -307,6 +307,22 @@ def test_a_turn_of_weight_0_is_read_and_not_learned(tiny_base, tmp_path):
     assert "RED" in tokenizer.decode(batch["input_ids"][0])
 
 
+@pytest.mark.parametrize("fields", [{"max_steps": 1}, {"max_steps": None, "epochs": 1.0, "batch_size": 24}])
+def test_a_single_step_trains(tiny_base, tmp_path, fields):
+    """A warm-up begins at the rate 0: the only step of such a training changed nothing, without a word."""
+    run = supervised.sft(spec_for(tiny_base, **fields), make_rows(24), store=Store(tmp_path), quiet=True)
+    saved = load_file(next(run.adapter.glob("*.safetensors")))
+    assert run.scores["steps"] == 1
+    assert any(value.abs().max() > 0 for name, value in saved.items() if "lora_B" in name)
+
+
+def test_a_training_that_changes_no_weight_is_an_error(tiny_base, tmp_path):
+    store, spec = Store(tmp_path), spec_for(tiny_base, "full", learning_rate=1e-30)
+    with pytest.raises(InputError, match="no weight has changed in 6 steps at a learning rate of 1e-30"):
+        supervised.sft(spec, make_rows(24), store=store, quiet=True)
+    assert store.runs() == []
+
+
 def test_a_training_that_diverges_stops_with_a_line_and_keeps_its_last_checkpoint(tiny_base, tmp_path):
     spec, store = spec_for(tiny_base, "full", learning_rate=1e30, warmup=0.9, max_steps=10), Store(tmp_path)
     with pytest.raises(InputError, match="the loss is nan at step .* lower learning_rate"):

@@ -1,5 +1,7 @@
 """What the model is trained on is what it is asked with, and the mask is exactly the answer and its end token."""
 
+import time
+
 import pytest
 import transformers
 from conftest import make_tokenizer
@@ -87,9 +89,14 @@ def test_template_travels_with_the_tokenizer(chatty, tmp_path):
     assert templates.encode(again, CALL, TOOLS) == templates.encode(chatty, CALL, TOOLS)
 
 
+def without_chat_tokens():
+    tokenizer = make_tokenizer()
+    tokenizer._tokenizer = type(tokenizer._tokenizer).from_str(tokenizer._tokenizer.to_str().replace("<|im_", "<|xx_"))
+    return tokenizer
+
+
 def test_tokenizer_without_template_and_chat_tokens_is_refused():
-    bare = make_tokenizer()
-    bare._tokenizer = type(bare._tokenizer).from_str(bare._tokenizer.to_str().replace("<|im_", "<|xx_"))
+    bare = without_chat_tokens()
     with pytest.raises(InputError, match="no chat template"):
         templates.with_template(bare)
 
@@ -108,3 +115,29 @@ def test_a_row_beyond_the_context_is_encoded_without_a_word(chatty, caplog, monk
     monkeypatch.setattr(chatty, "model_max_length", 8)
     assert len(templates.encode(chatty, TALK)[0]) > 8 and not caplog.records
     transformers.utils.logging.disable_propagation()
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes over 0.2 s"),
+        ("{% for i in range(1000000) %}{% endfor %}", "OverflowError"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
+        ("{% for i in range(99999) %}spam{% endfor %}", "writes 399,9"),
+    ],
+)
+def test_a_template_that_takes_without_end_is_refused(monkeypatch, body, says):
+    monkeypatch.setattr(templates, "TEMPLATE_SECONDS", 0.2)
+    foreign = without_chat_tokens()
+    foreign.chat_template = "{% generation %}a{% endgeneration %}" + body
+    with pytest.raises(InputError, match=says):
+        templates.with_template(foreign)
+
+
+def test_a_time_limit_leaves_what_is_done_in_time_alone():
+    with templates.time_limit(0.05):
+        pass
+    time.sleep(0.1)
+    with pytest.raises(TimeoutError), templates.time_limit(0.05):
+        while True:
+            pass

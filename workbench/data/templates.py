@@ -7,16 +7,25 @@ TRL renders training rows with it, and everything else calls :func:`encode` or :
 
 from __future__ import annotations
 
+import ctypes
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 
 import transformers
 from IPython.display import HTML
+from jinja2 import TemplateError
 
 from workbench.errors import InputError
 
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
 TOOL_TOKENS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+
+
+# Bounds on what a foreign template may take for one short turn; those of TRL write up to 1,000 characters in a millisecond.
+TEMPLATE_SECONDS, TEMPLATE_CHARACTERS = 5, 100_000
 
 # The text between generation and endgeneration is supervised: the answer and its end token. The newline after the end token is
 # not: it belongs to whoever opens the next turn. The answer is trimmed, because an answer that begins with a space would teach
@@ -98,9 +107,51 @@ def with_template(
         except ValueError as error:
             raise InputError(
                 f"{name}: the chat template does not mark the answer; in chat_template.jinja, put {{% generation %}} and "
-                "{{% endgeneration %}} around the assistant's content and end token"
+                "{% endgeneration %} around the assistant's content and end token"
             ) from error
+    _require_rendering(tokenizer, name)
     return tokenizer
+
+
+def _require_rendering(tokenizer: transformers.PreTrainedTokenizerBase, name: str) -> None:
+    """Raise InputError where the template loops, recurses or writes without end on two short turns. A template is a program of others."""
+    fix = "restore chat_template.jinja, or take another base"
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    try:
+        for turns in (messages, messages[:1]):
+            with time_limit(TEMPLATE_SECONDS):
+                text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=len(turns) == 1)
+            if len(text) > TEMPLATE_CHARACTERS:
+                raise InputError(f"{name}: the chat template writes {len(text):,} characters for one short turn; {fix}")
+    except TimeoutError as error:
+        raise InputError(
+            f"{name}: the chat template takes over {TEMPLATE_SECONDS} s for one short turn; {fix}"
+        ) from error
+    except (RecursionError, OverflowError, MemoryError) as error:
+        raise InputError(f"{name}: the chat template cannot be rendered ({type(error).__name__}); {fix}") from error
+    except TemplateError:
+        pass  # it may want turns of another kind: validation renders the rows themselves and names those that it refuses
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError inside the `with` block once it has taken so long; any thread may use it, unlike a signal."""
+    done, lock, thread = False, threading.Lock(), threading.get_ident()
+
+    def interrupt() -> None:
+        with lock:
+            if not done:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeoutError))
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            done = True
+        timer.cancel()
 
 
 def encode(

@@ -6,6 +6,7 @@ import copy
 import gc
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -127,7 +128,28 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> transformer
         special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items(), reverse=True)]
         spare = [token for token in (*made, *special, "!") if token not in taken]
         tokenizer.pad_token = spare[0]
+    if (folder / "config.json").is_file():  # there is none beside an adapter
+        used = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, *templates.CHAT_TOKENS)
+        vocabulary = tokenizer.get_vocab()
+        require_embedding_rows(folder, tokenizer, [vocabulary[token] for token in used if token in vocabulary])
     return templates.with_template(tokenizer)
+
+
+def require_embedding_rows(folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[int]) -> None:
+    """Check that the embedding has a row for each of these token ids; the model would stop with an IndexError.
+
+    The whole vocabulary is no measure: the tokenizer of Gemma 3 has a token for pictures beyond the rows of its models for text.
+
+    Raises:
+        InputError: an id without a row.
+    """
+    rows, highest = read_config(folder).get_text_config().vocab_size, max(ids, default=0)
+    if highest >= rows:
+        token = tokenizer.convert_ids_to_tokens(highest)
+        raise InputError(
+            f"{folder}: token {token[:40]!r} has the id {highest}, and the embedding has {rows} rows (vocab_size in config.json); "
+            "call model.resize_token_embeddings(len(tokenizer)) and save the model again"
+        )
 
 
 @environment.few_progress_bars()

@@ -24,10 +24,10 @@ from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.store import Run, Store
 from workbench.train.trainer import (
-    RECIPE,
     attach_tracker,
     fix_trl_trainer,
     memory_arguments,
+    recipe,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -78,7 +78,7 @@ def dpo(
         "spec": dataclasses.asdict(spec),
         "sft": sft_run.id,
         "rows": content.content_hash(rows),
-        "recipe": RECIPE,
+        "recipe": recipe(spec, len(rows)),
         "versions": environment.versions(),
     }
     return store.obtain(

@@ -24,10 +24,10 @@ from workbench.models import adapters, loading, logprobs
 from workbench.store import Run, Store
 from workbench.train import trl_yaml
 from workbench.train.trainer import (
-    RECIPE,
     attach_tracker,
     fix_trl_trainer,
     packing_arguments,
+    recipe,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -90,7 +90,7 @@ def sft(
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
         "template": templates.CHATML,
-        "recipe": RECIPE,
+        "recipe": recipe(spec, len(rows)),
         "versions": environment.versions(),
     }
     if loading.default_device() == "cuda":
@@ -117,6 +117,7 @@ def _train_on_rows(
     trained = None if spec.method == "full" else adapters.chat_token_ids(tokenizer)
     encoded, findings = validation.encode_and_validate(rows, tokenizer, spec.max_length, trainable=trained)
     validation.require_valid(findings)
+    loading.require_embedding_rows(folder, tokenizer, {token for each in encoded for token in each.ids})
     from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
 
     model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)

@@ -23,6 +23,16 @@ from workbench.store import Store
 RECIPE = 2  # part of every run's name; raise it when a change here, in supervised.py or preference.py changes what a spec means
 
 
+def planned_steps(spec: SFTSpec | DPOSpec, rows: int) -> float:
+    """Return the optimizer steps that a spec plans for so many rows, without packing and without a budget in tokens."""
+    return spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
+
+
+def recipe(spec: SFTSpec | DPOSpec, rows: int) -> int:
+    """Return the recipe number of a training: a single step has had no warm-up since recipe 3, and all others are still those of 2."""
+    return 3 if planned_steps(spec, rows) <= 1 else RECIPE
+
+
 def require_tracker(name: str) -> None:
     """Raise InputError for a tracker that the Trainer does not know or that is not installed here."""
     if name == "none":
@@ -54,7 +64,7 @@ def trainer_arguments(
     half = None if cpu else loading.compute_dtype("cuda")
     share = distributed.per_process(spec.batch_size)
     micro = min(spec.micro_batch_size or share, share)
-    steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
+    steps = planned_steps(spec, rows)
     return dict(
         output_dir=str(out),
         # What TRL would set otherwise cannot be built on a CPU (bf16) or costs a third of the time there (checkpointing).
@@ -64,7 +74,7 @@ def trainer_arguments(
         activation_checkpointing=spec.checkpointing,
         learning_rate=spec.learning_rate,
         lr_scheduler_type=spec.scheduler,
-        warmup_steps=spec.warmup,
+        warmup_steps=spec.warmup if steps > 1 else 0,  # the first step of a warm-up has the rate 0, and changes nothing
         weight_decay=spec.weight_decay,
         num_train_epochs=spec.epochs,
         max_steps=spec.max_steps or -1,
@@ -194,18 +204,31 @@ def run_to_end(trainer: transformers.Trainer, callback, work: Path) -> pd.DataFr
         callback: the :class:`workbench.train.callbacks.CheckpointCallback` among the trainer's callbacks.
 
     Raises:
+        InputError: no weight has changed.
         KeyboardInterrupt: stopped by Ctrl-C; a checkpoint is kept.
     """
+    start = _sums(trainer.model)
     with callback.interruptible():
         trainer.train(resume_from_checkpoint=callback.last(work / "checkpoints"))
     if callback.stop and trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call continues from there"
         )
+    if _sums(trainer.model) == start:
+        raise InputError(
+            f"no weight has changed in {trainer.state.global_step} steps at a learning rate of {trainer.args.learning_rate:g} and less; "
+            "raise learning_rate or max_steps, or lower warmup"
+        )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     if distributed.is_main_process():
         log.to_csv(work / "log.csv", index=False)
     return log
+
+
+def _sums(model: torch.nn.Module) -> list[float]:
+    """Return the sum of each trained weight: a copy of all of them would take the memory that a large training needs."""
+    weights = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+    return [weight.sum(dtype=torch.float64).item() for weight in weights]
 
 
 def save_run(
