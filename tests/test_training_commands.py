@@ -1,6 +1,9 @@
 """`workbench show`, and the fields and the dry run of `sft` and `dpo`: what is typed is what is trained."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from conftest import make_rows
@@ -82,3 +85,18 @@ def test_values_are_read_as_the_type_of_their_field(spec):
             spec_fields(spec, {}, [word], None)
     with pytest.raises(InputError, match="epochs is given twice"):
         spec_fields(spec, {"epochs": 2.0}, ["epochs=3"], None)
+
+
+def test_sigterm_keeps_a_checkpoint_as_ctrl_c_does_and_says_so(source, tiny_base, tmp_path):
+    words = ["sft", source, "--base", tiny_base, "--method", "lora", "--set", "max_steps=100000", "--samples", "0"]
+    command = subprocess.Popen([sys.executable, "-m", "workbench", *words], stderr=subprocess.PIPE, text=True)
+    checkpoints = tmp_path / "runs"
+    for _ in range(600):
+        if list(checkpoints.glob("lora-*.partial/checkpoints")):
+            break
+        time.sleep(0.1)
+    time.sleep(2)
+    command.terminate()
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == 130 and "run the same command again to continue" in errors.splitlines()[-1], errors
+    assert "Traceback" not in errors and list(checkpoints.glob("lora-*.partial/checkpoints/checkpoint-*/complete"))
