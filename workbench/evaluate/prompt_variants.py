@@ -130,14 +130,19 @@ def variant_effects(
         against = table[(table["model"] == model) & (table["variant"] == reference[model])]
         if variant != reference[model]:
             found += [
-                {"model": model, "variant": variant, "column": column, **vars(stats.difference(part, against, column))}
+                {
+                    "model": model,
+                    "variant": variant,
+                    "column": column,
+                    **stats.difference(part, against, column).columns(),
+                }
                 for column in columns
             ]
-    return pd.DataFrame(found).drop(columns="unit")
+    return pd.DataFrame(found)
 
 
 def by_request(table: pd.DataFrame, by: Sequence[str] = ("model", "variant")) -> pd.DataFrame:
-    """Average the paraphrases of each request to one row, so that an interval resamples requests and not their paraphrases.
+    """Average the paraphrases of each request to one row, so that an interval is one over requests and not over their paraphrases.
 
     Returns:
         One row per group of `by`, seed and request: the mean of `follows` and `correct`; `wordings` (number of paraphrases); `spread` (the
