@@ -172,7 +172,14 @@ def mean_interval(grid: np.ndarray, unit: str) -> Interval:
     JAMA 249, 1983), each as far away as the lowest or the highest possible value. With one seed the interval says nothing about other
     seeds; with one prompt, nothing about other prompts; one number that is no share has no interval (NaN).
 
-    COVERAGE
+    Coverage in simulations (tests/test_stats_coverage.py prints the table: probit models; shares, paired differences, differences from a
+    base model, rare events of 1 to 3%; 60 to 540 prompts; 2,000 grids per setting; standard deviation of seeds 0 to 0.2 on the probit
+    scale, 6 points of a share of one half): 93 to 98% with 5 and with 10 seeds, 92 to 98% with 3. Poor are
+
+    * one seed, where seeds matter: 87% at a standard deviation of 0.05 and 45 to 62% at 0.2 with 540 prompts (95% at 0);
+    * two seeds: 87 to 94% at 0.1 to 0.2;
+    * three seeds: no coverage is lost, but at 0.2 a paired difference is known to ±17 points only (±9 with 5 seeds, ±5 with 10);
+    * rare events where seeds differ much: 87 to 94% with 3 and 89 to 96% with 5 seeds at 0.5.
     """
     seeds, prompts = grid.shape
     mean, error, df = (float(number) for number in crossed_effects(grid))

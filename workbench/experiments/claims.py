@@ -104,7 +104,9 @@ def check_claim(id: str, text: str, source: str, evidence: stats.Interval, regio
         InputError: the evidence is not an interval (a value is missing, or low is above high).
     """
     if any(map(isnan, (evidence.estimate, evidence.low, evidence.high))) or evidence.low > evidence.high:
-        raise InputError(f'claim "{id}": the evidence {evidence} is not an interval; is the table behind it empty?')
+        raise InputError(
+            f'claim "{id}": the evidence {evidence} is not an interval; is the table behind it empty, or is it one number?'
+        )
     return Claim(id, text, source, evidence, region, region.verdict(evidence))
 
 
