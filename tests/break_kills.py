@@ -42,7 +42,13 @@ SECONDS = 120
 # wait for ever for a lock that one of them held.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "workbench.train.callbacks", "workbench.experiments.export", __name__]
+    [
+        "trl.trainer.sft_trainer",
+        "trl.trainer.dpo_trainer",
+        "workbench.train.callbacks",
+        "workbench.experiments.export",
+        __name__,
+    ]
 )
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree", "shutil.move"}
 
