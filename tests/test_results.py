@@ -1,5 +1,7 @@
 """Published results are read to the letter, refused when stale, and found out when they are wrong."""
 
+import re
+
 import nbformat
 import pandas as pd
 import pytest
@@ -116,6 +118,14 @@ def test_tables_of_one_name_keep_their_own_columns_and_types(folder, tmp_path):
         pd.testing.assert_frame_equal(Store().cached([number], "base-plain", refuse), frame)
 
 
+def test_a_notebook_that_trains_nothing_can_be_published(folder, tmp_path):
+    store, _, asked = made(tmp_path / "theirs")
+    publish(folder, [each for each in asked if not each.get("run") and "cell" not in each], store)
+    (archive,) = published.in_folder(folder)
+    assert archive.runs.empty and results.summary(folder)["minutes"].tolist() == [0]
+    assert [*results._draw([archive], 3, "seed")[archive]] == archive.tables_of("")
+
+
 def test_one_line_of_pandas_reads_a_table(folder, tmp_path):
     store, run, asked = made(tmp_path / "theirs")
     path = publish(folder, asked, store)
@@ -225,3 +235,23 @@ def test_an_unknown_file_of_results_is_answered_with_the_known(folder, tmp_path)
     with pytest.raises(InputError, match="0 files of published results begin with '05'.*01_first-pocket"):
         results.find_archive("05", folder)
     assert results.summary(folder)[["file", "runs", "tables"]].values.tolist() == [["01_first-pocket", 1, 2]]
+
+
+@pytest.mark.parametrize("path", sorted(published.FOLDER.glob("*.zip")), ids=lambda path: path.stem)
+def test_what_is_shipped_is_current_and_every_column_is_described(path):
+    archive, words = published.Archive(path), (published.FOLDER / "README.md").read_text()
+    published.require_current(archive)
+    for name in [published.RUNS, published.CELLS, *archive.about["tables"]]:
+        plain = re.sub(r"-\d+$", "", name)
+        title = re.sub(
+            "^(log|base|task)-.*",
+            lambda kind: {"log": "log-METHOD", "base": "base-MODE", "task": "task-MODE"}[kind[1]],
+            plain,
+        )
+        columns = {re.sub(r"^e\d+$", "e0", column) for column in published._member(path, name)}
+        missing = [word for word in (title, *columns) if f"`{word}`" not in words]
+        assert not missing, f"{name}: not in data/results/README.md: {missing}"
+
+
+def test_all_published_results_of_the_pocket_profile_take_under_25_mb():
+    assert sum(path.stat().st_size for path in published.FOLDER.glob("*-pocket.zip")) < 25e6

@@ -42,7 +42,8 @@ def verify_results(
     from workbench.experiments import results
 
     found = results.verify(cells, seed, names or ())
-    print_table(f"{found['run'].nunique()} trainings made again", found)
+    shown = found.assign(table=found["table"].str.rpartition("-")[0])
+    print_table(f"{found['run'].nunique()} trainings made again", shown)
     wrong = found.loc[~found["agrees"], "run"].unique()
     typer.echo(f"disagree: {', '.join(wrong) or 'none'}")
     if len(wrong):

@@ -21,6 +21,8 @@ from workbench.experiments import notebooks, parameters, replication
 from workbench.published import LOG, RETRAIN, Archive
 from workbench.store import RECORDING, Store
 
+RUN_COLUMNS = ["run", "method", "seed", "epochs", "rows", "steps", "tokens", "seconds", "cpu", "date", "record"]
+
 
 def publish(name: str, profile: str | None = None, folder: Path | None = None) -> tuple[Path, Path]:
     """Execute a notebook with runs of this store alone, and publish what it measured.
@@ -75,7 +77,11 @@ def collect(asked: Sequence[dict], store: Store) -> tuple[pd.DataFrame, pd.DataF
         )
     cells = {json.dumps(each, sort_keys=True): each for each in asked if "cell" in each}.values()
     cells = [{"run": each["cell"], "seed": each["seed"], **each["labels"]} for each in cells]
-    return pd.DataFrame(runs), _plain(pd.DataFrame(cells, columns=None if cells else ["run", "seed"])), tables
+    return (
+        pd.DataFrame(runs, columns=RUN_COLUMNS),
+        _plain(pd.DataFrame(cells, columns=None if cells else ["run", "seed"])),
+        tables,
+    )
 
 
 def _passes(spec: dict) -> float | None:

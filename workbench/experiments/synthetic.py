@@ -176,7 +176,7 @@ def pairs_from_dataset(
         max_length,
         recipes.PAIRS,
     ]
-    faults = (store or Store()).cached(key, "given", judge)["fault"]
+    faults = (store or Store()).cached(key, "given-pairs", judge)["fault"]
     counts = faults[faults != ""].value_counts()
     left_out = "; ".join([*loaded.notes, *(f"{count:,} {fault} left out" for fault, count in counts.items())])
     kept = [row for row, fault in zip(rows, faults, strict=True) if not fault]
