@@ -41,7 +41,7 @@ def publish(name: str, profile: str | None = None, folder: Path | None = None) -
     if path.parent != environment.ROOT / "notebooks":
         raise InputError(f"{path}: only notebooks of the series are published, and this one is a fork or another file")
     settings = parameters.read_parameters(notebooks.read_notebook(path))
-    profile = profile or settings["profile"]
+    profile = profile or settings.get("profile", "pocket")
     with tempfile.TemporaryDirectory() as temporary:
         recording = Path(temporary) / "recording"
         with _variables(WORKBENCH_FRESH="1", **{RECORDING: str(recording)}):
