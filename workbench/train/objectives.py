@@ -19,14 +19,14 @@ import transformers
 import trl
 from IPython.display import HTML
 
-from workbench import environment, hub
+from workbench import environment, hub, recipes
 from workbench.config import SFTSpec
 from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
 from workbench.models import adapters, generation, loading
 from workbench.store import Run, Store, digest
 from workbench.train import supervised
-from workbench.train.trainer import fix_trl_trainer, recipe, run_to_end, trainer_arguments
+from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
 
 OBJECTIVES = ("text", "label", "messages")
 
@@ -113,13 +113,12 @@ def train_objective(
         raise InputError('method "full" is for messages only; tune texts and labels with "lora" or "qlora"')
     read = [[row["text"], row["label"]] if objective.format == "label" else [row, ""] for row in objective.rows]
     asked = [[row if isinstance(row, str) else row.get("text") or content.plain_prompt(row), ""] for row in evaluation]
-    store.cached([digest(read), digest(asked)], "gate-texts", lambda: _require_no_leaks(read, asked))
+    store.cached([digest(read), digest(asked)], "leak-check-texts", lambda: _require_no_leaks(read, asked))
     folder = hub.fetch(spec.base, spec.revision)
     key = {
         "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": read,
-        "recipe": recipe(spec, len(read)),
-        "versions": environment.versions(),
+        "recipe": recipes.TRAINING,
     }
     return store.obtain(objective.format, key, lambda work: _train(work, folder, spec, objective))
 

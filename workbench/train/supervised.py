@@ -16,7 +16,7 @@ import torch
 import transformers
 import trl
 
-from workbench import distributed, environment, hub
+from workbench import distributed, environment, hub, recipes
 from workbench.config import SFTSpec
 from workbench.data import content, templates, validation
 from workbench.errors import InputError
@@ -27,7 +27,6 @@ from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
     packing_arguments,
-    recipe,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -90,8 +89,7 @@ def sft(
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
         "template": templates.CHATML,
-        "recipe": recipe(spec, len(rows)),
-        "versions": environment.versions(),
+        "recipe": recipes.TRAINING,
     }
     if loading.default_device() == "cuda":
         key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
