@@ -170,7 +170,8 @@ def pairs_from_dataset(
         )
 
     base = loading.fingerprint(hub.fetch(run.spec["base"], run.spec["revision"]))  # identifies the tokenizer
-    key = [content.content_hash(rows), content.content_hash(evaluation), base, templates.CHATML, max_length, RECIPE]
+    template = (run.adapter / "chat_template.jinja").read_text(encoding="utf-8")
+    key = [content.content_hash(rows), content.content_hash(evaluation), base, template, max_length, RECIPE]
     faults = (store or Store()).cached(key, "given", judge)["fault"]
     counts = faults[faults != ""].value_counts()
     left_out = "; ".join([*loaded.notes, *(f"{count:,} {fault} left out" for fault, count in counts.items())])

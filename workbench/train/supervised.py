@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import datasets
@@ -17,8 +18,8 @@ import transformers
 import trl
 
 from workbench import distributed, environment, hub
-from workbench.config import SFTSpec
-from workbench.data import content, templates, validation
+from workbench.config import SFTSpec, named_fields
+from workbench.data import content, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, logprobs
 from workbench.store import Run, Store
@@ -86,10 +87,10 @@ def sft(
     folder = hub.fetch(spec.base, spec.revision)
     require_no_leaks_once(rows, evaluation, store)
     key = {
-        "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
+        "spec": {**named_fields(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
-        "template": templates.CHATML,
+        "template": format_key(folder, spec.template),
         "recipe": recipe(spec, len(rows)),
         "versions": environment.versions(),
     }
@@ -98,6 +99,23 @@ def sft(
     return store.obtain(
         spec.method, key, lambda work: _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report_to)
     )
+
+
+def format_key(folder: Path, template: str | None) -> str | dict:
+    """Return what names the chat format of a base in the key of a run: the text of :data:`workbench.data.chat_templates.CHATML` or all that was chosen.
+
+    The other files of a tokenizer are in its fingerprint; the template and the settings of its special tokens are not.
+    """
+    return _format_key(folder, loading.tokenizer_settings(folder), template)
+
+
+@lru_cache(maxsize=16)
+def _format_key(folder: Path, settings: str, template: str | None) -> str | dict:
+    tokenizer, chosen = loading.load_formatted(folder, template=template)
+    if chosen.plain:
+        return chosen.template
+    tokens = {"bos": tokenizer.bos_token, "eos": tokenizer.eos_token, "end": chosen.end, "pad": chosen.pad}
+    return {"text": chosen.template, "added": list(chosen.added), **tokens}
 
 
 @environment.few_progress_bars()
@@ -113,14 +131,15 @@ def _train_on_rows(
 ) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     require_context(loading.context_length(folder), spec.base, spec.max_length)
-    tokenizer = loading.load_tokenizer(folder)
+    tokenizer, chat_format = loading.load_formatted(folder, template=spec.template)
     trained = None if spec.method == "full" else adapters.chat_token_ids(tokenizer)
     encoded, findings = validation.encode_and_validate(rows, tokenizer, spec.max_length, trainable=trained)
     validation.require_valid(findings)
     loading.require_embedding_rows(folder, tokenizer, {token for each in encoded for token in each.ids})
     from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
 
-    model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
+    dtype = torch.float32 if spec.method == "full" else None
+    model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
     model = adapters.unpacked(model)
     judged = logprobs.encode_rows(tokenizer, held_out, spec.max_length) if held_out is not None else None
     before = logprobs.mean_loss(model, judged) if judged else None
@@ -135,7 +154,7 @@ def _train_on_rows(
     last = log.iloc[-1]
     return {
         # the commit of the default branch now: it may have moved when the run is opened again
-        "spec": {**dataclasses.asdict(spec), "revision": hub.snapshot_commit(folder) or spec.revision},
+        "spec": {**named_fields(spec), "revision": hub.snapshot_commit(folder) or spec.revision},
         "environment": {**environment.describe(), "seconds": float(last["seconds"])},
         "scores": {
             "rows": rows_trained(trainer.train_dataset),
@@ -145,6 +164,7 @@ def _train_on_rows(
             "held_out_before": before,
             "held_out_after": after,
         },
+        "template": dataclasses.asdict(chat_format),
         "trl": trl_yaml.plain_arguments(trainer.args),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
@@ -196,8 +216,7 @@ def make_trainer(
     arguments = trl.SFTConfig(**settings, assistant_only_loss=on_answers, train_sampling_strategy=spec.sampling)
     adapter = None
     if spec.method != "full":
-        tied = model.config.get_text_config().tie_word_embeddings
-        adapter = adapters.lora_config(spec.rank, tokenizer, spec.alpha, tied)
+        adapter = adapters.lora_config(model, tokenizer, spec.rank, spec.alpha)
     trainer = trl.SFTTrainer(
         model=model,
         args=arguments,
