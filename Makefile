@@ -30,7 +30,7 @@ run: $(if $(filter pocket,$(PROFILE)),environment,extras)  ## run all notebooks 
 
 test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
 	$(UNIT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 --dist loadscope \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 -o faulthandler_timeout=0 --dist loadscope \
 	  --numprocesses $$($(BIN)/python -c 'from workbench.experiments import notebooks; print(notebooks.at_once())')
 
 # JupyterLab runs whatever its user types: it listens on this machine alone and asks for its token.

@@ -7,7 +7,7 @@ from functools import cache
 import pandas as pd
 from joblib import delayed
 
-from workbench import hub
+from workbench import hub, recipes
 from workbench.config import SFTSpec
 from workbench.data import content
 from workbench.evaluate import scoring
@@ -57,7 +57,7 @@ def score_on_tasks(source: Run | str, tasks: Mapping[str, Task], store: Store | 
         for mode in [*task.modes, "label"] if classifies and has_labels(task) else task.modes:
             # The key holds the prompts alone: two tasks that check the same prompts share their replies.
             prompts = list(task.rows) if mode == "text" else content.content_hash(task.rows)
-            key = [identity, prompts, task.tokens, scoring.RECIPE]
+            key = [identity, prompts, task.tokens, recipes.SCORING]
             table = store.cached(key, f"aim-{mode}", lambda task=task, mode=mode: replies(task, mode))
             if mode != "text":
                 graded = zip(task.rows, table["response"], strict=True)

@@ -140,8 +140,8 @@ def _run_jobs(jobs: dict, parallel: int, cluster: str | None, quiet: bool) -> di
 
 def runs_of(table: pd.DataFrame, store: Store | None = None) -> list[Run]:
     """Return the runs in a table of :func:`run_grid`, in its order."""
-    root = (store or Store()).root
-    return [Run(root / name) for name in table["run"].unique()]
+    store = store or Store()
+    return [store.run(name) for name in table["run"].unique()]
 
 
 def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple]:

@@ -19,14 +19,14 @@ import transformers
 import trl
 from IPython.display import HTML
 
-from workbench import environment, hub
+from workbench import environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
 from workbench.models import adapters, generation, loading
 from workbench.store import Run, Store, digest
 from workbench.train import supervised
-from workbench.train.trainer import fix_trl_trainer, recipe, run_to_end, trainer_arguments
+from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
 
 OBJECTIVES = ("text", "label", "messages")
 
@@ -118,8 +118,7 @@ def train_objective(
     key = {
         "spec": {**named_fields(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": read,
-        "recipe": recipe(spec, len(read)),
-        "versions": environment.versions(),
+        "recipe": recipes.TRAINING,
     }
     return store.obtain(objective.format, key, lambda work: _train(work, folder, spec, objective))
 

@@ -17,7 +17,7 @@ import torch
 import transformers
 import trl
 
-from workbench import environment
+from workbench import environment, recipes
 from workbench.config import DPOSpec
 from workbench.data import content, preference_validation, templates, validation
 from workbench.errors import InputError
@@ -27,7 +27,6 @@ from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
     memory_arguments,
-    recipe,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -65,7 +64,7 @@ def dpo(
         RuntimeError: the first loss shows that the reference is not the model of the SFT run.
         KeyboardInterrupt: stopped; the same call continues.
     """
-    if not isinstance(sft_run, Run) or not sft_run.adapter.is_dir():
+    if not isinstance(sft_run, Run):
         raise InputError(
             f"DPO starts from a finished SFT run, which is its reference as well; {sft_run!r} is not one: pass what train.sft "
             "returns as sft_run"
@@ -78,8 +77,7 @@ def dpo(
         "spec": dataclasses.asdict(spec),
         "sft": sft_run.id,
         "rows": content.content_hash(rows),
-        "recipe": recipe(spec, len(rows)),
-        "versions": environment.versions(),
+        "recipe": recipes.TRAINING,
     }
     return store.obtain(
         "dpo", key, lambda work: _train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)

@@ -17,7 +17,7 @@ import torch
 import transformers
 import trl
 
-from workbench import distributed, environment, hub
+from workbench import distributed, environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, validation
 from workbench.errors import InputError
@@ -28,7 +28,6 @@ from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
     packing_arguments,
-    recipe,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -91,8 +90,7 @@ def sft(
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
         "template": format_key(folder, spec.template),
-        "recipe": recipe(spec, len(rows)),
-        "versions": environment.versions(),
+        "recipe": recipes.TRAINING,
     }
     if loading.default_device() == "cuda":
         key["device"] = "cuda"  # rows are packed there, so that the same spec is another training

@@ -20,17 +20,10 @@ from workbench.models import loading, memory
 from workbench.runs import ROWS_FILE
 from workbench.store import Store
 
-RECIPE = 2  # part of every run's name; raise it when a change here, in supervised.py or preference.py changes what a spec means
-
 
 def planned_steps(spec: SFTSpec | DPOSpec, rows: int) -> float:
     """Return the optimizer steps that a spec plans for so many rows, without packing and without a budget in tokens."""
     return spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
-
-
-def recipe(spec: SFTSpec | DPOSpec, rows: int) -> int:
-    """Return the recipe number of a training: a single step has had no warm-up since recipe 3, and all others are still those of 2."""
-    return 3 if planned_steps(spec, rows) <= 1 else RECIPE
 
 
 def require_tracker(name: str) -> None:
