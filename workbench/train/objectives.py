@@ -23,7 +23,7 @@ from workbench import environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
-from workbench.models import adapters, generation, loading
+from workbench.models import adapters, generation, loading, logprobs, requirements
 from workbench.store import Run, Store, digest
 from workbench.train import supervised
 from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
@@ -138,6 +138,7 @@ def _train(work, folder, spec, objective) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train import callbacks
 
+    requirements.require_method(folder, spec.method)
     tokenizer, callback = loading.load_tokenizer(folder, template=spec.template), callbacks.CheckpointCallback(20.0)
     transformers.set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
     encoded = [encode_objective(objective.format, tokenizer, row)[0][: spec.max_length] for row in objective.rows]
@@ -163,8 +164,9 @@ def _on_texts(work, folder, spec, objective, encoded, tokenizer, callback) -> tr
     """TRL's trainer on token ids: every token of a text is learned, and where it ends."""
     model = adapters.unpacked(loading.load_base(folder, spec.method == "qlora", tokenizer=tokenizer))
     arguments = trainer_arguments(spec, model, len(encoded), work / "checkpoints", True)
+    apart = logprobs.keeps_rows_apart(model)
     return trl.SFTTrainer(
-        model=model, args=trl.SFTConfig(**arguments, padding_free=True, max_length=None), processing_class=tokenizer,
+        model=model, args=trl.SFTConfig(**arguments, padding_free=apart, max_length=None), processing_class=tokenizer,
         train_dataset=datasets.Dataset.from_list([{"input_ids": ids} for ids in encoded]), callbacks=[callback],
         peft_config=adapters.lora_config(model, tokenizer, spec.rank, spec.alpha),
     )  # fmt: skip

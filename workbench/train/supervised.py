@@ -21,12 +21,13 @@ from workbench import distributed, environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, validation
 from workbench.errors import InputError
-from workbench.models import adapters, loading, logprobs
+from workbench.models import adapters, loading, logprobs, requirements
 from workbench.store import Run, Store
 from workbench.train import trl_yaml
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
+    memory_arguments,
     packing_arguments,
     require_context,
     require_no_leaks_once,
@@ -128,6 +129,7 @@ def _train_on_rows(
     report_to: str,
 ) -> dict:
     """Train in the folder ``work`` and return the run's record."""
+    requirements.require_method(folder, spec.method)
     require_context(loading.context_length(folder), spec.base, spec.max_length)
     tokenizer, chat_format = loading.load_formatted(folder, template=spec.template)
     trained = None if spec.method == "full" else adapters.chat_token_ids(tokenizer)
@@ -193,11 +195,12 @@ def make_trainer(
 
     Args:
         dataset: tokenized rows as :func:`with_tokens` returns them.
-        packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU. On a CPU it
-            is slower than rows concatenated without padding (data/LOG.md).
+        packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU, if the
+            model keeps rows apart. On a CPU it is slower than rows concatenated without padding (data/LOG.md).
     """
     lengths = [len(ids) for ids in dataset["input_ids"]]
-    packed = model.device.type == "cuda" if packed is None else packed
+    apart, on_gpu = logprobs.keeps_rows_apart(model), model.device.type == "cuda"
+    packed = on_gpu and apart if packed is None else packed
     settings = trainer_arguments(with_token_budget(spec, lengths), model, len(dataset), out, quiet)
     if packed:
         settings |= packing_arguments(spec, model, lengths)
@@ -206,10 +209,12 @@ def make_trainer(
         # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
         fits = max(lengths) <= spec.max_length
         settings["max_length"] = None if fits else spec.max_length
-        if not spec.micro_batch_size:
+        if on_gpu:
+            settings |= memory_arguments(spec, model, spec.method, spec.rank, spec.max_length, spec.batch_size)
+        elif not spec.micro_batch_size:
             read = [min(length, spec.max_length) for length in lengths]
             settings |= micro_batches(distributed.per_process(spec.batch_size), sum(read) / len(read))
-        settings["padding_free"] = fits and settings["per_device_train_batch_size"] > 1
+        settings["padding_free"] = apart and fits and settings["per_device_train_batch_size"] > 1
     on_answers = spec.loss_on == "answers"
     arguments = trl.SFTConfig(**settings, assistant_only_loss=on_answers, train_sampling_strategy=spec.sampling)
     adapter = None
