@@ -33,7 +33,7 @@ def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
 
     folder = hub.fetch(spec.base, spec.revision)
     require_context(loading.context_length(folder), spec.base, spec.max_length)
-    tokenizer = loading.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder, template=spec.template)
     yield from _rows(rows, tokenizer, spec.max_length)
     lengths = [len(templates.encode(tokenizer, row["messages"], content.row_tools(row))[0]) for row in rows]
     steps = _steps(supervised.with_token_budget(spec, lengths), len(rows))

@@ -11,7 +11,7 @@ from workbench.cli.masks import data_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
 from workbench.errors import InputError
-from workbench.models import adapters, generation, loading
+from workbench.models import adapters, generation, loading, requirements
 from workbench.store import Run
 from workbench.train import preference, supervised
 
@@ -45,7 +45,11 @@ def sft_lines(
         raise InputError(
             f"{loaded.source}: preference pairs (chosen, rejected) are for `workbench dpo`; sft needs one answer per prompt"
         )
-    rows, findings = _validated(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length, drop_bad)
+    requirements.require_method(hub.fetch(spec.base, spec.revision), spec.method)
+    tokenizer, chosen = loading.load_formatted(spec.base, spec.revision, spec.template)
+    if dry or chosen.plain:  # else train.sft says it
+        yield f"{'template':<12}{loading.describe_format(hub.fetch(spec.base, spec.revision), spec.template)[1]}"
+    rows, findings = _validated(loaded.rows, tokenizer, spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = _split(rows, findings, fraction, spec.seed)

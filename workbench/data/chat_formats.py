@@ -46,8 +46,17 @@ class ChatFormat:
     """The padding token, which is none that ends anything."""
     added: tuple[str, ...]
     """Tokens that the vocabulary lacked."""
+    bos: str | None
+    eos: str | None
     system_in_user: bool
     """System turns are written before the text of the first user turn, because the template has no role for them."""
+
+    def key(self) -> str | dict:
+        """Return what names the format in the key of a run: the text of ChatML alone, or all that another format sets."""
+        if self.plain:
+            return self.template
+        fields = ("template", "end", "pad", "added", "bos", "eos")
+        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in fields}
 
     @property
     def plain(self) -> bool:
@@ -92,8 +101,9 @@ def fit(tokenizer: transformers.PreTrainedTokenizerBase, template: str | None = 
     added += _choose_pad(tokenizer, end)
     shown = "no special token" if end is None else tokenizer.convert_ids_to_tokens(end)
     return ChatFormat(
-        name, reason, tokenizer.chat_template, shown, tokenizer.pad_token, added, _place_of_system(tokenizer) == "user"
-    )
+        name=name, reason=reason, template=tokenizer.chat_template, end=shown, pad=tokenizer.pad_token, added=added,
+        bos=tokenizer.bos_token, eos=tokenizer.eos_token, system_in_user=_place_of_system(tokenizer) == "user",
+    )  # fmt: skip
 
 
 def end_token(tokenizer: transformers.PreTrainedTokenizerBase) -> int | None:

@@ -18,6 +18,7 @@ from workbench import distributed, environment, hub
 from workbench.data import chat_formats, templates
 from workbench.data.chat_formats import ChatFormat
 from workbench.errors import InputError, first_line
+from workbench.models import embedding_rows
 
 SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
 
@@ -144,9 +145,17 @@ def load_formatted(
     return tokenizer, chat_formats.fit(tokenizer, template)
 
 
-def rows_needed(tokenizer: transformers.PreTrainedTokenizerBase) -> int:
-    """Return the embedding rows that the turn tokens and the pad token of a tokenizer with a chat template need."""
-    return 1 + max(*chat_formats.turn_token_ids(tokenizer), tokenizer.pad_token_id, 0)
+def describe_format(folder: Path, template: str | None = None) -> tuple[ChatFormat, str]:
+    """Return the chat format of a base, without loading its weights, and one line that says why it was chosen and what it changes."""
+    return _describe_format(folder, tokenizer_settings(folder), template)
+
+
+@lru_cache(maxsize=16)
+def _describe_format(folder: Path, settings: str, template: str | None) -> tuple[ChatFormat, str]:
+    tokenizer, chosen = load_formatted(folder, template=template)
+    rows, needed = read_config(folder).get_text_config().vocab_size, embedding_rows.rows_needed(tokenizer)
+    grown = f"; the embedding grows from {rows:,} to {needed:,} rows, which start at the mean" if needed > rows else ""
+    return chosen, chosen.describe() + grown
 
 
 def require_embedding_rows(folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[int]) -> None:
@@ -158,33 +167,12 @@ def require_embedding_rows(folder: Path, tokenizer: transformers.PreTrainedToken
         InputError: an id without a row.
     """
     rows, highest = read_config(folder).get_text_config().vocab_size, max(ids, default=0)
-    if highest >= rows and not (tokenizer.chat_template and highest < rows_needed(tokenizer)):
+    if highest >= rows and not (tokenizer.chat_template and highest < embedding_rows.rows_needed(tokenizer)):
         token = tokenizer.convert_ids_to_tokens(highest)
         raise InputError(
             f"{folder}: token {token[:40]!r} has the id {highest}, and the embedding has {rows} rows (vocab_size in config.json); "
             "call model.resize_token_embeddings(len(tokenizer)) and save the model again"
         )
-
-
-def with_rows(
-    model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase
-) -> transformers.PreTrainedModel:
-    """Give a base model the embedding rows that its tokenizer's turn tokens and pad token need and it lacks; they start at the mean.
-
-    The mean of all rows makes a token that the model expects nowhere and that means nothing. Tied embeddings stay tied.
-    """
-    old, new = model.get_input_embeddings().weight.shape[0], rows_needed(tokenizer)
-    if new <= old:
-        return model
-    with torch.random.fork_rng(devices=[]), environment.library_errors_only():
-        model.resize_token_embeddings(new, mean_resizing=False)
-    head = model.get_output_embeddings()
-    with torch.no_grad():
-        for weight in {id(each.weight): each.weight for each in (model.get_input_embeddings(), head)}.values():
-            weight[old:] = weight[:old].float().mean(0)
-        if getattr(head, "bias", None) is not None:
-            head.bias[old:] = head.bias[:old].float().mean(0)
-    return model
 
 
 @environment.few_progress_bars()
@@ -205,7 +193,7 @@ def load_base(
         device: "cpu" or "cuda"; None takes CUDA where there is one.
         revision: branch, tag or commit on the Hub.
         dtype: of the weights that are not quantised; None takes :func:`compute_dtype`.
-        tokenizer: as :func:`load_tokenizer` gives it; the embedding gets rows for the tokens that it added (:func:`with_rows`).
+        tokenizer: as :func:`load_tokenizer` gives it; the embedding gets rows for the tokens that it added (:func:`workbench.models.embedding_rows.with_rows`).
 
     Raises:
         InputError: the folder has no readable config or weights.
@@ -239,7 +227,7 @@ def load_base(
         raise InputError(
             f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
         ) from error
-    return model if tokenizer is None else with_rows(model, tokenizer)
+    return model if tokenizer is None else embedding_rows.with_rows(model, tokenizer)
 
 
 @lru_cache(maxsize=1)

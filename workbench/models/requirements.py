@@ -19,6 +19,7 @@ from workbench import hub, profiles
 from workbench.data import files
 from workbench.errors import InputError
 from workbench.models import cost, loading, memory
+from workbench.models.adapters import STATE_SPACE
 
 METHODS = ("qlora", "lora", "full")
 
@@ -57,16 +58,18 @@ def require_method(folder: Path, method: str) -> None:
         model = transformers.AutoModelForCausalLM.from_config(config)
     head = model.get_output_embeddings()
     layers = [part for part in model.modules() if isinstance(part, (torch.nn.Linear, Conv1D)) and part is not head]
-    names = f"{folder.name}: method {method} does not fit the architecture {type(model).__name__}"
+    where = f"{folder.name}: method {method} does not fit the architecture {type(model).__name__}"
     if not layers:
-        raise InputError(f"{names}, which has no linear layers for an adapter; take method full")
+        raise InputError(f"{where}, which has no linear layers for an adapter; take method full")
+    if method == "qlora" and config.model_type in STATE_SPACE:
+        raise InputError(f"{where}: its kernels read weights that 4 bits would pack; take method lora or full")
     tables = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding) or part is head}
     weights = [weight for weight in model.parameters() if weight.dim() > 1 and id(weight) not in tables]
     folded = [part.weight for part in layers if isinstance(part, Conv1D) or type(part) is torch.nn.Linear]
     share = sum(weight.numel() for weight in folded) / sum(weight.numel() for weight in weights)
     if method == "qlora" and share < FOLDED:
         raise InputError(
-            f"{names}: 4 bits are for plain linear layers, which hold {share:.0%} of its weights; take method lora or full"
+            f"{where}: 4 bits are for plain linear layers, which hold {share:.0%} of its weights; take method lora or full"
         )
 
 

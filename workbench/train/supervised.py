@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import datasets
@@ -86,11 +85,17 @@ def sft(
     store = store or Store()
     folder = hub.fetch(spec.base, spec.revision)
     require_no_leaks_once(rows, evaluation, store)
+    chosen, line = loading.describe_format(folder, spec.template)
+    if not (chosen.plain or quiet) and distributed.is_main_process():
+        print(f"{'template':<12}{line}")
     key = {
-        "spec": {**named_fields(spec), "base": loading.fingerprint(folder), "revision": None},
+        "spec": {
+            **named_fields(dataclasses.replace(spec, template=None, revision=None)),
+            "base": loading.fingerprint(folder),
+        },
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
-        "template": format_key(folder, spec.template),
+        "template": chosen.key(),
         "recipe": recipes.TRAINING,
     }
     if loading.default_device() == "cuda":
@@ -98,23 +103,6 @@ def sft(
     return store.obtain(
         spec.method, key, lambda work: _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report_to)
     )
-
-
-def format_key(folder: Path, template: str | None) -> str | dict:
-    """Return what names the chat format of a base in the key of a run: the text of :data:`workbench.data.chat_templates.CHATML` or all that was chosen.
-
-    The other files of a tokenizer are in its fingerprint; the template and the settings of its special tokens are not.
-    """
-    return _format_key(folder, loading.tokenizer_settings(folder), template)
-
-
-@lru_cache(maxsize=16)
-def _format_key(folder: Path, settings: str, template: str | None) -> str | dict:
-    tokenizer, chosen = loading.load_formatted(folder, template=template)
-    if chosen.plain:
-        return chosen.template
-    tokens = {"bos": tokenizer.bos_token, "eos": tokenizer.eos_token, "end": chosen.end, "pad": chosen.pad}
-    return {"text": chosen.template, "added": list(chosen.added), **tokens}
 
 
 @environment.few_progress_bars()
