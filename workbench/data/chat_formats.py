@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import transformers
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from workbench.data.chat_templates import CHAT_TOKENS, CHATML, FAMILIES, OWN, SYSTEM_FIRST, TOOL_TOKENS, read_template
-from workbench.errors import InputError
+from workbench.errors import InputError, first_line
 
 # Bounds on what a foreign template may take for one short turn; those of TRL write up to 1,000 characters in a millisecond.
 TEMPLATE_SECONDS, TEMPLATE_CHARACTERS = 5, 100_000
@@ -25,6 +25,9 @@ TEMPLATE_SECONDS, TEMPLATE_CHARACTERS = 5, 100_000
 SYSTEM, USER, ANSWER = (
     {"role": role, "content": text} for role, text in (("system", "s9"), ("user", "u9"), ("assistant", "b"))
 )
+
+# What the code of a chat template raises on turns that it does not expect
+REFUSALS = (TemplateError, TypeError, ValueError, LookupError)
 
 # Tokens made for padding, by their usual names
 PAD_TOKENS = ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|padding|>")
@@ -111,13 +114,13 @@ def end_token(tokenizer: transformers.PreTrainedTokenizerBase) -> int | None:
 
     A template may write more behind it (Gemma's newline, Phi's end of document). None where it marks no special token there.
     """
-    encoded = tokenizer.apply_chat_template(
-        [USER, ANSWER],
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-        tokenizer_kwargs={"verbose": False},
-    )
+    try:
+        encoded = tokenizer.apply_chat_template(
+            [USER, ANSWER], tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
+            tokenizer_kwargs={"verbose": False},
+        )  # fmt: skip
+    except REFUSALS:
+        return None  # it wants turns of another kind: validation names the rows that it refuses
     marked = [token for token, on in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if on]
     special = special_ids(tokenizer)
     text = [i for i, token in enumerate(marked) if token not in special and tokenizer.decode([token]).strip()]
@@ -165,7 +168,7 @@ def _own(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[str | None, s
     try:
         _require_rendering(tokenizer, tokenizer.name_or_path or "tokenizer")
         return get_training_chat_template(tokenizer), "the tokenizer's template, in TRL's version that marks answers"
-    except (ValueError, TypeError, LookupError, TemplateError):
+    except REFUSALS:
         return None, "the tokenizer's template does not mark answers"
 
 
@@ -228,7 +231,7 @@ def _place_of_system(tokenizer: transformers.PreTrainedTokenizerBase) -> str:
     merged = {"role": "user", "content": f"{SYSTEM['content']}\n\n{USER['content']}"}
     try:
         text, same = (tokenizer.apply_chat_template(turns, tokenize=False) for turns in ([SYSTEM, USER], [merged]))
-    except (TemplateError, TypeError, ValueError, LookupError):
+    except REFUSALS:
         return "none"
     if SYSTEM["content"] not in text:
         return "none"
@@ -251,6 +254,8 @@ def _require_rendering(tokenizer: transformers.PreTrainedTokenizerBase, name: st
         ) from error
     except (RecursionError, OverflowError, MemoryError) as error:
         raise InputError(f"{name}: the chat template cannot be rendered ({type(error).__name__}); {fix}") from error
+    except TemplateSyntaxError as error:
+        raise InputError(f"{name}: the chat template cannot be rendered ({first_line(error)}); {fix}") from error
     except TemplateError:
         pass  # it may want turns of another kind: validation renders the rows themselves and names those that it refuses
 
