@@ -1,5 +1,6 @@
 """Tiny models with the architecture classes and the special tokens of real families, as their bases are published."""
 
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers import models as kinds
 from transformers import PreTrainedTokenizerFast
 
-TRL = Path(__import__("importlib.util").util.find_spec("trl").origin).parent / "chat_templates"
+TRL = Path(importlib.util.find_spec("trl").origin).parent / "chat_templates"
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 256}
 MLP = {"intermediate_size": 48}
@@ -63,14 +64,14 @@ def make_tokenizer(special: list[str], roles: tuple, begins_with_bos: bool) -> P
     )
 
 
-def write(name: str, folder: Path) -> str:
-    """Write the base of a family to a folder and return its path."""
+def write(name: str, folder: Path, **others) -> str:
+    """Write the base of a family, with other settings if wanted, to a folder and return its path."""
     kind, settings, special, roles, begins, template = FAMILIES[name]
     tokenizer = make_tokenizer(special, roles, begins)
     if template:
         tokenizer.chat_template = (TRL / template).read_text()
     named = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    settings = {"pad_token_id": tokenizer.pad_token_id} | settings
+    settings = {"pad_token_id": tokenizer.pad_token_id} | settings | others
     config = getattr(transformers, kind)(vocab_size=len(tokenizer), initializer_range=0.2, **named, **settings)
     torch.manual_seed(0)
     transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder)

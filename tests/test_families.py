@@ -42,7 +42,9 @@ def test_sft_dpo_and_the_export_answers_alike_in_plain_transformers(bases, store
     format_name, end, *_ = EXPECTED[name]
     assert (run.record["template"]["name"], run.record["template"]["end"]) == (format_name, end)
     pairs = reading.to_dataset(make_pairs(4))
-    tuned = preference.dpo(DPOSpec(max_steps=1, batch_size=4, max_length=128), pairs, sft_run=run, store=store, quiet=True)
+    tuned = preference.dpo(
+        DPOSpec(max_steps=1, batch_size=4, max_length=128), pairs, sft_run=run, store=store, quiet=True
+    )
     assert tuned.scores["first_loss"] == pytest.approx(tuned.scores["first_loss_due"], abs=1e-4)
     folder = export.export_run(run, tmp_path / "out")
     ours, tokenizer = adapters.load_tuned(run, merged=True, device="cpu")
@@ -62,13 +64,15 @@ def test_sft_dpo_and_the_export_answers_alike_in_plain_transformers(bases, store
         assert reply == generation.read_reply(theirs, ids[-1], written, ends, [])
 
 
-@pytest.mark.parametrize("name", ["gemma3", "gpt2", "mamba", "olmoe"])
+@pytest.mark.parametrize("name", ["gemma3", "pythia", "mamba", "olmoe"])
 def test_it_learns_to_answer_and_to_stop_at_the_end_token(bases, store, name):
     run = train(bases[name], store, max_steps=120, learning_rate=2e-2, rank=8)
     model, tokenizer = adapters.load_any(run)
     prompts = [templates.prompt_ids(tokenizer, row["messages"][:1]) for row in ROWS]
     replies = generation.generate(model, tokenizer, prompts, 16)
-    right = [reply.stopped and reply.text == row["messages"][1]["content"] for reply, row in zip(replies, ROWS, strict=True)]
+    right = [
+        reply.stopped and reply.text == row["messages"][1]["content"] for reply, row in zip(replies, ROWS, strict=True)
+    ]
     assert sum(right) >= 6, replies
 
 
@@ -80,7 +84,8 @@ def test_an_adapter_changes_the_rows_of_the_turn_tokens_and_no_others(bases, sto
     before, after = (model.get_input_embeddings().weight for model in (base, tuned))
     changed = (before != after).any(dim=1).nonzero().flatten().tolist()
     written = {token for row in ROWS for token in templates.encode(tokenizer, row["messages"])[0]}
-    assert set(changed) == set(adapters.chat_token_ids(tokenizer)) & written
+    turns = set(adapters.chat_token_ids(tokenizer))
+    assert turns & written <= set(changed) <= turns
     weights = sum(path.stat().st_size for path in run.adapter.glob("*.safetensors"))
     assert weights < 4 * before.numel() + 4 * sum(value.numel() for name, value in tuned.named_parameters() if "embed" not in name)  # fmt: skip
 
@@ -98,19 +103,24 @@ def test_new_rows_start_at_the_mean_and_the_old_ones_stay(bases, name):
 
 
 @pytest.mark.parametrize("name, apart", [("llama3", True), ("gpt2", True), ("opt", False), ("falcon", False), ("bloom", False), ("mamba", False)])  # fmt: skip
-def test_rows_trained_together_do_not_see_each_other(bases, store, name, apart):
-    assert logprobs.keeps_rows_apart(loading.load_base(bases[name], device="cpu")) == apart
+def test_rows_trained_together_do_not_see_each_other(store, tmp_path, name, apart):
+    base = write(name, tmp_path / "base", dropout=0.0, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0)
+    assert logprobs.keeps_rows_apart(loading.load_base(base, device="cpu")) == apart
     found = []
     for micro in (4, 1):
-        run = train(bases[name], store, max_steps=1, batch_size=4, micro_batch_size=micro)
+        run = train(base, store, max_steps=1, batch_size=4, micro_batch_size=micro)
         found.append(run.scores["loss"])
     assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NOT_IN_4_BITS)
-def test_a_method_that_an_architecture_cannot_take_is_refused_before_anything_is_loaded(bases, store, monkeypatch, name):
+def test_a_method_that_an_architecture_cannot_take_is_refused_before_anything_is_loaded(
+    bases, store, monkeypatch, name
+):
     monkeypatch.setattr(loading, "load_base", lambda *_, **__: pytest.fail("the base was loaded"))
-    with pytest.raises(InputError, match="method qlora does not fit the architecture .*; take method lora or full") as error:
+    with pytest.raises(
+        InputError, match="method qlora does not fit the architecture .*; take method lora or full"
+    ) as error:
         train(bases[name], store, "qlora")
     assert "\n" not in str(error.value)
 

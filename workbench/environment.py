@@ -55,8 +55,13 @@ def located_base(base: str) -> str:
     return str(ROOT / base) if (ROOT / base).is_dir() else base
 
 
-# PEFT asks transformers by a name that transformers has given up: nothing that a user could change.
-OUTDATED_NAME = "`is_gradient_checkpointing` is deprecated"
+# What PEFT says of its own doings, which no user could change: it asks transformers by a name that is given up, turns its update for the
+# layers of GPT-2, and looks for the experts of a mixture, to which no adapter is attached.
+WARNINGS = (
+    "`is_gradient_checkpointing` is deprecated",
+    "fan_in_fan_out is set to False but the target module is `Conv1D`",
+    "The following (rank|alpha)_pattern keys did not match any targeted module",
+)
 
 
 def quiet_libraries() -> None:
@@ -64,7 +69,8 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
 
 
 @contextmanager
@@ -75,7 +81,8 @@ def few_progress_bars() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
+            for message in WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         if in_datasets:
