@@ -132,12 +132,12 @@ def test_the_memory_of_a_training_can_be_estimated(bases, name):
     assert shape.linear + shape.other == model.num_parameters() and shape.intermediate >= shape.hidden
 
 
-def test_the_choice_is_printed_and_a_named_template_is_another_run(bases, store, capsys):
+def test_the_choice_is_printed_once_and_a_named_template_is_another_run(bases, store, capsys):
     spec = SFTSpec(base=bases["gpt2"], method="lora", rank=2, max_steps=1, batch_size=4, max_length=128)
     runs = [supervised.sft(spec, ROWS, store=store), supervised.sft(spec, ROWS, store=store)]
     assert runs[0].id == runs[1].id and runs[0].spec.get("template") is None
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("template")]
-    assert len(lines) == 2 and "added to the vocabulary: <|im_start|>, <|im_end|>, <|pad|>" in lines[0]
+    assert len(lines) == 1 and "added to the vocabulary: <|im_start|>, <|im_end|>, <|pad|>" in lines[0]
     assert "the embedding grows from 257 to 260 rows, which start at the mean" in lines[0]
     other = train(bases["gpt2"], store, max_steps=1, template="gemma3")
     assert other.id != runs[0].id and other.record["template"]["end"] == "<end_of_turn>"

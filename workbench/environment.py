@@ -4,6 +4,7 @@ import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def quiet_libraries() -> None:
     logging.set_verbosity_error()
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+
+
+@lru_cache
+def print_once(line: str) -> None:
+    """Print a line that this process has not printed yet; of processes that train together only the first one prints."""
+    if distributed.is_main_process():
+        print(line)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import transformers
 
@@ -26,10 +28,15 @@ def with_rows(
         return model
     with torch.random.fork_rng(devices=[]), environment.library_errors_only():
         model.resize_token_embeddings(new, mean_resizing=False)
-    head = model.get_output_embeddings()
+    return start_at_mean(model, range(old, new))
+
+
+def start_at_mean(model: transformers.PreTrainedModel, ids: Sequence[int]) -> transformers.PreTrainedModel:
+    """Set the embedding rows of these token ids, and their bias if the output has one, to the mean of all other rows."""
+    new = torch.zeros(model.get_input_embeddings().weight.shape[0], dtype=torch.bool, device=model.device)
+    new[list(ids)] = True
+    ends = [end for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None]
     with torch.no_grad():
-        for weight in {id(each.weight): each.weight for each in (model.get_input_embeddings(), head)}.values():
-            weight[old:] = weight[:old].float().mean(0)
-        if getattr(head, "bias", None) is not None:
-            head.bias[old:] = head.bias[:old].float().mean(0)
+        for value in {value: None for end in ends for value in end.parameters()}:  # each once, tied ones too
+            value[new] = value[~new].float().mean(0).to(value.dtype)
     return model

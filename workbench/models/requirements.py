@@ -42,8 +42,10 @@ BENCHMARKS = {"ifeval": "google/IFEval"}
 """Data sets of lm-eval's tasks that are looked up on the Hub like those of the profile."""
 
 
-def require_method(folder: Path, method: str) -> None:
-    """Check that the architecture of a base can be trained with a method, before anything is loaded.
+def require_method(folder: Path, method: str) -> float:
+    """Return the share of the weights beside the embeddings that a method trains or adapts, and check that it fits the architecture of a base.
+
+    Nothing of the base is loaded but its config.
 
     NF4 takes linear layers. The experts of a mixture are one tensor for all, and some architectures compute with linear layers of a
     class of their own: they would stay in full precision, and 4 bits would save nothing.
@@ -52,7 +54,7 @@ def require_method(folder: Path, method: str) -> None:
         InputError: the method cannot work on this architecture.
     """
     if method == "full":
-        return
+        return 1.0
     config = loading.read_config(folder)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
@@ -65,12 +67,13 @@ def require_method(folder: Path, method: str) -> None:
         raise InputError(f"{where}: its kernels read weights that 4 bits would pack; take method lora or full")
     tables = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding) or part is head}
     weights = [weight for weight in model.parameters() if weight.dim() > 1 and id(weight) not in tables]
-    folded = [part.weight for part in layers if isinstance(part, Conv1D) or type(part) is torch.nn.Linear]
-    share = sum(weight.numel() for weight in folded) / sum(weight.numel() for weight in weights)
+    linear = [part for part in layers if method == "lora" or isinstance(part, Conv1D) or type(part) is torch.nn.Linear]
+    share = sum(part.weight.numel() for part in linear) / sum(weight.numel() for weight in weights)
     if method == "qlora" and share < FOLDED:
         raise InputError(
             f"{where}: 4 bits are for plain linear layers, which hold {share:.0%} of its weights; take method lora or full"
         )
+    return share
 
 
 def check_profile(profile: profiles.Profile) -> profiles.Profile:

@@ -23,7 +23,7 @@ from workbench import environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
-from workbench.models import adapters, generation, loading, logprobs, requirements
+from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.store import Run, Store, digest
 from workbench.train import supervised
 from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
@@ -194,10 +194,11 @@ def _on_labels(work, folder, spec, objective, encoded, tokenizer, callback) -> t
 
 def _with_head(folder, tokenizer, labels: list[str]) -> transformers.PreTrainedModel:
     with environment.library_errors_only():  # else it reports that the head is new, as a classifier's always is
-        return loading.read_pretrained(
+        model = loading.read_pretrained(
             transformers.AutoModelForSequenceClassification, folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
             pad_token_id=tokenizer.pad_token_id, dtype=torch.float32, device_map={"": loading.default_device()},
         )  # fmt: skip
+    return embedding_rows.with_rows(model, tokenizer)
 
 
 @environment.few_progress_bars()

@@ -20,7 +20,7 @@ from workbench import distributed, environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, validation
 from workbench.errors import InputError
-from workbench.models import adapters, loading, logprobs, requirements
+from workbench.models import adapters, embedding_rows, loading, logprobs, requirements
 from workbench.store import Run, Store
 from workbench.train import trl_yaml
 from workbench.train.trainer import (
@@ -86,8 +86,8 @@ def sft(
     folder = hub.fetch(spec.base, spec.revision)
     require_no_leaks_once(rows, evaluation, store)
     chosen, line = loading.describe_format(folder, spec.template)
-    if not (chosen.plain or quiet) and distributed.is_main_process():
-        print(f"{'template':<12}{line}")
+    if not (chosen.plain or quiet):
+        environment.print_once(f"{'template':<12}{line}")
     key = {
         "spec": {
             **named_fields(dataclasses.replace(spec, template=None, revision=None)),
@@ -128,6 +128,8 @@ def _train_on_rows(
 
     dtype = torch.float32 if spec.method == "full" else None
     model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
+    if chat_format.added:  # some bases have rows to spare that they never trained
+        embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
     model = adapters.unpacked(model)
     judged = logprobs.encode_rows(tokenizer, held_out, spec.max_length) if held_out is not None else None
     before = logprobs.mean_loss(model, judged) if judged else None
