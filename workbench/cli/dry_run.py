@@ -33,14 +33,15 @@ def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
 
     folder = hub.fetch(spec.base, spec.revision)
     require_context(loading.context_length(folder), spec.base, spec.max_length)
-    tokenizer = loading.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder, template=spec.template)
     yield from _rows(rows, tokenizer, spec.max_length)
     lengths = [len(templates.encode(tokenizer, row["messages"], content.row_tools(row))[0]) for row in rows]
     steps = _steps(supervised.with_token_budget(spec, lengths), len(rows))
 
     def trainer(work: Path, trial, clock):
         full = spec.method == "full"
-        model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if full else None)
+        dtype = torch.float32 if full else None
+        model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
         return supervised.make_trainer(
             trial, adapters.unpacked(model), tokenizer, supervised.tokenized(tokenizer, rows), work, [clock], quiet=True
         )
@@ -64,7 +65,7 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
 def select_lines(loaded: reading.Loaded, base: str) -> Iterator[str]:
     """Yield what `workbench select` would read, and what a forward pass over it costs."""
     yield from data_lines(loaded)
-    model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
+    model, tokenizer = adapters.load_any(base)
     context = loading.context_length(hub.fetch(base))
     yield from _rows(loaded.rows, tokenizer, context)
     some = loaded.rows.select(range(min(TRIAL_ROWS, len(loaded.rows))))

@@ -131,7 +131,7 @@ def select_rows(
         yield f"{'':<12}dropped {len(refused[0].rows):,}: {refused[0].text.split(';')[0]}"
     else:
         validation.require_valid(refused)
-    judge = Judge(base, loading.load_base(base), tokenizer, examples)
+    judge = Judge(base, loading.load_base(base, tokenizer=tokenizer), tokenizer, examples)
     if selector.reads:
         yield from _judge_lines(judge, rows, selector.reads, by)
     scores = selector.score(rows, judge)

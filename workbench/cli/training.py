@@ -39,6 +39,12 @@ def pretrain(
 def sft(
     source: Source,
     base: Base = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Chat template: chatml, gemma3, llama3, phi3, cohere, granite, mistral, own, or a Jinja file; default: the first that fits."
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="qlora, lora or full; default: qlora.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data; default: 3.")] = None,
     max_length: Annotated[
@@ -66,7 +72,7 @@ def sft(
     """
     from workbench.config import SFTSpec
 
-    options = {"base": base, "method": method, "epochs": epochs, "max_length": max_length}
+    options = {"base": base, "template": template, "method": method, "epochs": epochs, "max_length": max_length}
     options |= {"learning_rate": learning_rate, "seed": seed}
     fields = spec_fields(SFTSpec, options, settings, config)
     spec = SFTSpec(**{**fields, "base": base_or_default(fields.get("base"))})

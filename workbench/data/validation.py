@@ -13,9 +13,8 @@ import datasets
 import numpy as np
 import pandas as pd
 import transformers
-from jinja2 import TemplateError
 
-from workbench.data import content, preference_validation, templates, text_validation
+from workbench.data import chat_formats, content, preference_validation, templates, text_validation
 from workbench.data.findings import Finding, finding
 from workbench.errors import InputError, first_line
 
@@ -26,12 +25,6 @@ UNUSABLE = (
     "empty-answer",
     "chosen-is-rejected",
 )  # findings about single rows
-REFUSALS = (
-    TemplateError,
-    TypeError,
-    ValueError,
-    LookupError,
-)  # what the code of a chat template raises on turns that it does not expect
 SAMPLE = 32  # conversations whose prompts in training and in use are compared: the template is the same for all
 
 
@@ -114,7 +107,7 @@ def _encode(
         for field, each in zip(fields, content.conversations(row), strict=True):
             try:
                 ids, mask = templates.encode(tokenizer, each["messages"], content.row_tools(row))
-            except REFUSALS as error:
+            except chat_formats.REFUSALS as error:
                 reasons.setdefault(i, f"{field} of rows[{i}]: {first_line(error)}")
             else:
                 encoded.append(EncodedConversation(i, each["messages"], ids, mask))
@@ -207,7 +200,7 @@ def _special_tokens(
     trainable: Collection[int] | None,
 ) -> list[Finding]:
     """Find answers that are not marked or have no end token, doubled BOS, padding that hides the end, untrained embeddings."""
-    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    special = chat_formats.special_ids(tokenizer)
     ends = [(each.row, each.last()) for each in encoded]
     unweighted = {each.row for each in encoded if not any(map(_weight, each.messages))}
     bos = tokenizer.bos_token_id

@@ -12,7 +12,7 @@ from workbench.config import SFTSpec
 from workbench.data import content
 from workbench.evaluate import scoring
 from workbench.graders import grade
-from workbench.models import loading
+from workbench.models import adapters, loading
 from workbench.parallel import run_parallel
 from workbench.store import Run, Store
 from workbench.train import objectives
@@ -42,9 +42,7 @@ def score_on_tasks(source: Run | str, tasks: Mapping[str, Task], store: Store | 
     store, is_run = store or Store(), isinstance(source, Run)
     classifies = is_run and source.record.get("labels") is not None
     identity = source if is_run else loading.fingerprint(hub.fetch(source))
-    language_model = cache(
-        lambda: objectives.load_model(source) if is_run else (loading.load_base(source), loading.load_tokenizer(source))
-    )
+    language_model = cache(lambda: objectives.load_model(source) if is_run else adapters.load_any(source))
 
     def replies(task: Task, mode: str) -> pd.DataFrame:
         if mode == "text":

@@ -183,9 +183,9 @@ def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> fl
     store, spec, texts_hash = store or Store(), run.spec, digest(list(texts))
 
     def before() -> pd.DataFrame:
-        model = adapters.unpacked(loading.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"]))
+        base = loading.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"])
         tokenizer = loading.load_tokenizer(spec["base"], spec["revision"])
-        return pd.DataFrame({"loss": [text_loss(model, tokenizer, texts)]})
+        return pd.DataFrame({"loss": [text_loss(adapters.unpacked(base), tokenizer, texts)]})
 
     def after() -> pd.DataFrame:
         return pd.DataFrame({"loss": [text_loss(*adapters.load_any(run), texts)]})

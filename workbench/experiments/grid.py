@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import datasets
 import pandas as pd
 
-from workbench.config import DPOSpec, SFTSpec
+from workbench.config import DPOSpec, SFTSpec, named_fields
 from workbench.data import content
 from workbench.errors import InputError
 from workbench.evaluate import scoring
@@ -41,7 +41,7 @@ class Cell:
 
     def columns(self) -> dict[str, object]:
         """Return its columns of the table: spec and labels; for a DPO also base, revision and method, and its SFT run as `sft`."""
-        columns = dataclasses.asdict(self.spec)
+        columns = named_fields(self.spec)
         if self.sft is not None:
             start = {name: self.sft.spec[name] for name in ("base", "revision", "method")}
             # The table's column `loss` is a number.

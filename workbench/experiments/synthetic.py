@@ -11,7 +11,15 @@ import transformers
 from joblib import delayed
 
 from workbench import hub, recipes
-from workbench.data import content, decontamination, preference_validation, reading, templates, validation
+from workbench.data import (
+    chat_templates,
+    content,
+    decontamination,
+    preference_validation,
+    reading,
+    templates,
+    validation,
+)
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, loading
@@ -168,14 +176,8 @@ def pairs_from_dataset(
         )
 
     base = loading.fingerprint(hub.fetch(run.spec["base"], run.spec["revision"]))  # identifies the tokenizer
-    key = [
-        content.content_hash(rows),
-        content.content_hash(evaluation),
-        base,
-        templates.CHATML,
-        max_length,
-        recipes.PAIRS,
-    ]
+    template = run.record["key"].get("template", chat_templates.CHATML)
+    key = [content.content_hash(rows), content.content_hash(evaluation), base, template, max_length, recipes.PAIRS]
     faults = (store or Store()).cached(key, "given-pairs", judge)["fault"]
     counts = faults[faults != ""].value_counts()
     left_out = "; ".join([*loaded.notes, *(f"{count:,} {fault} left out" for fault, count in counts.items())])

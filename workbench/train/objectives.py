@@ -20,10 +20,10 @@ import trl
 from IPython.display import HTML
 
 from workbench import environment, hub, recipes
-from workbench.config import SFTSpec
+from workbench.config import SFTSpec, named_fields
 from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
-from workbench.models import adapters, generation, loading
+from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.store import Run, Store, digest
 from workbench.train import supervised
 from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
@@ -116,7 +116,7 @@ def train_objective(
     store.cached([digest(read), digest(asked)], "leak-check-texts", lambda: _require_no_leaks(read, asked))
     folder = hub.fetch(spec.base, spec.revision)
     key = {
-        "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
+        "spec": {**named_fields(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": read,
         "recipe": recipes.TRAINING,
     }
@@ -138,7 +138,8 @@ def _train(work, folder, spec, objective) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train import callbacks
 
-    tokenizer, callback = loading.load_tokenizer(folder), callbacks.CheckpointCallback(20.0)
+    requirements.require_method(folder, spec.method)
+    tokenizer, callback = loading.load_tokenizer(folder, template=spec.template), callbacks.CheckpointCallback(20.0)
     transformers.set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
     encoded = [encode_objective(objective.format, tokenizer, row)[0][: spec.max_length] for row in objective.rows]
     trainer = {"text": _on_texts, "label": _on_labels}[objective.format](
@@ -149,7 +150,7 @@ def _train(work, folder, spec, objective) -> dict:
     trainer.model.save_pretrained(work / "adapter")
     tokenizer.save_pretrained(work / "adapter")
     return {
-        "spec": dataclasses.asdict(spec),
+        "spec": named_fields(spec),
         "labels": list(trainer.model.config.id2label.values()) if objective.format == "label" else None,
         "environment": {**environment.describe(), "seconds": trainer.state.log_history[-1]["train_runtime"]},
         "scores": {
@@ -161,13 +162,13 @@ def _train(work, folder, spec, objective) -> dict:
 
 def _on_texts(work, folder, spec, objective, encoded, tokenizer, callback) -> trl.SFTTrainer:
     """TRL's trainer on token ids: every token of a text is learned, and where it ends."""
-    model = adapters.unpacked(loading.load_base(folder, spec.method == "qlora"))
-    tied = model.config.get_text_config().tie_word_embeddings
+    model = adapters.unpacked(loading.load_base(folder, spec.method == "qlora", tokenizer=tokenizer))
     arguments = trainer_arguments(spec, model, len(encoded), work / "checkpoints", True)
+    apart = logprobs.keeps_rows_apart(model)
     return trl.SFTTrainer(
-        model=model, args=trl.SFTConfig(**arguments, padding_free=True, max_length=None), processing_class=tokenizer,
+        model=model, args=trl.SFTConfig(**arguments, padding_free=apart, max_length=None), processing_class=tokenizer,
         train_dataset=datasets.Dataset.from_list([{"input_ids": ids} for ids in encoded]), callbacks=[callback],
-        peft_config=adapters.lora_config(spec.rank, tokenizer, spec.alpha, tied),
+        peft_config=adapters.lora_config(model, tokenizer, spec.rank, spec.alpha),
     )  # fmt: skip
 
 
@@ -193,10 +194,11 @@ def _on_labels(work, folder, spec, objective, encoded, tokenizer, callback) -> t
 
 def _with_head(folder, tokenizer, labels: list[str]) -> transformers.PreTrainedModel:
     with environment.library_errors_only():  # else it reports that the head is new, as a classifier's always is
-        return loading.read_pretrained(
+        model = loading.read_pretrained(
             transformers.AutoModelForSequenceClassification, folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
             pad_token_id=tokenizer.pad_token_id, dtype=torch.float32, device_map={"": loading.default_device()},
         )  # fmt: skip
+    return embedding_rows.with_rows(model, tokenizer)
 
 
 @environment.few_progress_bars()
@@ -215,7 +217,7 @@ def load_model(run: Run) -> tuple[transformers.PreTrainedModel, transformers.Pre
     if run.record.get("labels") is None:
         return adapters.load_tuned(run, unfolded=True)
     classifier, tokenizer = load_classifier(run)
-    model = loading.load_base(run.spec["base"], revision=run.spec["revision"])
+    model = loading.load_base(run.spec["base"], revision=run.spec["revision"], tokenizer=tokenizer)
     setattr(model, model.base_model_prefix, classifier.base_model.to(model.dtype))
     return model.eval(), tokenizer
 

@@ -138,6 +138,9 @@ def fix_dpo_trainer(trainer: trl.DPOTrainer, start: dict[str, torch.Tensor]) -> 
     end = templates.end_of_turn(trainer.processing_class)
     trainer.train_dataset = trainer.train_dataset.map(_cut_after_end, fn_kwargs={"end": end})
     fix_trl_trainer(trainer)
+    trainer.aux_loss_enabled = False  # of a mixture's router: no part of the loss on pairs
+    for model in filter(None, (trainer.model, trainer.ref_model)):
+        _switch_off_dropout(model)
     _restore_reference(trainer.model, start)
 
 
@@ -156,6 +159,14 @@ def _cut_after_end(pair: dict, end: int) -> dict:
     """Cut both answers behind their end token: the newline after it is the template's, and no model is asked to write it."""
     sides = {side: pair[side] for side in ("chosen_ids", "rejected_ids")}
     return {side: ids[: len(ids) - ids[::-1].index(end)] for side, ids in sides.items()}
+
+
+def _switch_off_dropout(model: torch.nn.Module) -> None:
+    """Set the rates of dropout that modules keep as numbers to 0: TRL sees to those of nn.Dropout alone, and OPT has others."""
+    for part in model.modules():
+        for name, value in vars(part).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
 
 
 def _restore_reference(model: torch.nn.Module, start: dict[str, torch.Tensor]) -> None:

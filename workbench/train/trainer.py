@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -143,6 +144,7 @@ def to_trl(rows: datasets.Dataset) -> datasets.Dataset:
 
 def fix_trl_trainer(trainer: transformers.Trainer) -> None:
     """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
+    from peft import PeftModel
     from peft.utils import TrainableTokensWrapper
 
     from workbench.train import callbacks
@@ -151,6 +153,14 @@ def fix_trl_trainer(trainer: transformers.Trainer) -> None:
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
         head.bias = head.original_module.bias
+    if isinstance(trainer.model, PeftModel):
+        # PEFT would write the whole embedding beside the adapter where tokens were added; the added rows come from the base's mean.
+        trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
+    config = trainer.model.config.get_text_config()
+    if "output_router_logits" in config.to_dict():
+        config.output_router_logits = (
+            False  # TRL asks for them by an argument too, and in a saved config they break generation
+        )
     trainer.remove_callback(transformers.PrinterCallback)
     if trainer.pop_callback(transformers.trainer.DEFAULT_PROGRESS_CALLBACK):  # another one in a notebook
         trainer.add_callback(callbacks.LossBarCallback)

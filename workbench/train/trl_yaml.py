@@ -51,6 +51,11 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
         )
     if "trl" not in run.record or not (run.rows_file).is_file():
         raise InputError(f"{run.id}: its rows were not kept (an older version); remove the run and train it again")
+    if added := run.record.get("template", {}).get("added"):
+        raise InputError(
+            f"{run.id}: its chat template needs tokens that the base lacks ({', '.join(added)}), and `trl sft` adds none; "
+            "export the run and start from that model"
+        )
     name = "sft.yaml"
     with outputs.new_folder(folder) as working:
         rows = datasets.Dataset.from_parquet(str(run.rows_file))
