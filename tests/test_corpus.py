@@ -13,7 +13,7 @@ from workbench.pocket import base_model, corpus, facts, syllables
 from workbench.pocket.base_model import PretrainSpec
 from workbench.pocket.tokenizer import RESERVED
 
-BASE, NEXT = facts.DATA / "pocket-base", facts.DATA / "pocket-base-next"
+BASE = facts.DATA / "pocket-base"
 CHAT = re.compile("|".join(map(re.escape, RESERVED)) + r"|<\||\|>|</?tool|^(user|assistant|system):", re.I | re.M)
 
 
@@ -60,18 +60,9 @@ def test_no_document_holds_a_chat_format_or_is_empty(documents):
             assert "{" not in text or genre in ("records", "code", "stressed", "sums", "prices"), text  # no slot left
 
 
-@pytest.mark.parametrize(("stretch", "seed", "mix"), [(0, 0, corpus.GENRES), (1, 2, corpus.LAST)])
-def test_the_base_model_of_the_notebooks_was_trained_on_this_corpus(stretch, seed, mix):
-    told = json.loads((BASE / "training.json").read_text())
-    tokens = told["spec"][("tokens", "last_tokens")[stretch]]
-    texts = corpus.texts(int(tokens * 3.6), seed, mix)
-    assert corpus.digest(texts) == told["stretches"][stretch]["corpus"]
-    assert [text for text in texts if CHAT.search(text)] == []
-
-
-def test_the_next_base_model_was_trained_on_this_corpus():
+def test_the_base_model_was_trained_on_this_corpus():
     """The first and the last part of each stretch; all of them would take minutes."""
-    training = json.loads((NEXT / "training.json").read_text())
+    training = json.loads((BASE / "training.json").read_text())
     stretches = PretrainSpec(**training["spec"]).stretches()
     for stretch, told in zip(stretches, training["stretches"], strict=True):
         assert told["corpus"] == hashlib.sha256("".join(told["parts"]).encode()).hexdigest()

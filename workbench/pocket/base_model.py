@@ -28,7 +28,7 @@ LOSS_BEFORE = 0.8869
 
 @dataclass(frozen=True)
 class PretrainSpec:
-    """What the base model is made from; `data/pocket-base-next` is `PretrainSpec()`, and `data/pocket-base` came from an earlier recipe."""
+    """What the base model is made from; `data/pocket-base` is `PretrainSpec()`."""
 
     tokens: int = 60_000_000
     """Training tokens of the first stretch; each is seen once. Fewer and the form is there but the facts are not."""
