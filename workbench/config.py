@@ -7,7 +7,7 @@ from typing import get_args
 
 from workbench.errors import InputError, shortened
 
-DEFAULT_LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
+DEFAULT_LEARNING_RATE = {"full": 1e-3, "lora": 1e-3, "qlora": 1e-3}
 
 # Words that a field may be
 SAMPLING = ("random", "group_by_length")

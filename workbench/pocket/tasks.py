@@ -37,6 +37,9 @@ WEIGHT = {
     "honesty": 3,
 }
 
+FAMILY_WEIGHT = {"spell": 2, "haiku": 1.5, "in_quotes": 1.5, "story": 0.6, "sentence": 0.6}
+"""Factors for single families, chosen on the development split (data/LOG.md): what tuning loses most is shown more often."""
+
 SAFETY_SKILLS = ("safety", "honesty")
 """Skills whose right answer may be to decline."""
 
@@ -45,7 +48,7 @@ SAFETY_SKILLS = ("safety", "honesty")
 def pool_rows(count: int | None = TUNING_SIZE) -> tuple[dict, ...]:
     """Return the first `count` rows of the tuning pool, or all; the order is fixed, so smaller sets are nested in larger ones."""
     streams = {
-        f.name: (WEIGHT[f.skill] / 8, stream(f, "train", "seen"))
+        f.name: (WEIGHT[f.skill] / 8 * FAMILY_WEIGHT.get(f.name, 1), stream(f, "train", "seen"))
         for f in families.all_families()
         if f.held_out == "train"
     }
