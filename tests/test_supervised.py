@@ -324,7 +324,7 @@ def test_a_training_that_changes_no_weight_is_an_error(tiny_base, tmp_path):
 
 
 def test_a_training_that_diverges_stops_with_a_line_and_keeps_its_last_checkpoint(tiny_base, tmp_path):
-    spec, store = spec_for(tiny_base, "full", learning_rate=1e30, warmup=0.9, max_steps=10), Store(tmp_path)
+    spec, store = spec_for(tiny_base, "full", learning_rate=1e30, warmup=9, max_steps=10), Store(tmp_path)
     with pytest.raises(InputError, match="the loss is nan at step .* lower learning_rate"):
         supervised.sft(spec, make_rows(24), store=store, quiet=True, save_every=0)
     (partial,) = store.root.glob("*.partial")

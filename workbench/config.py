@@ -16,7 +16,7 @@ SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
 LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 # Ranges of the numbers; all others must be more than 0.
-SHARES = ("warmup",)
+SHARES = ("warmup",)  # below 1; from 1 on a whole number
 NOT_NEGATIVE = ("weight_decay", "seed")
 
 
@@ -49,7 +49,8 @@ class SFTSpec:
     max_length: int = 512
     """Tokens per row; what is longer is cut at the end and loses its end token (validation warns)."""
     warmup: float = 0.05
-    """Fraction of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises from 0 (below 1; trainings of fewer than 20 steps have no such warm-up), or their
+    number (1 and more)."""
     scheduler: str = "cosine"
     """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
     weight_decay: float = 0.0
@@ -115,7 +116,8 @@ class DPOSpec:
     max_length: int = 512
     """Tokens of prompt and answer; what is longer is cut at the end (validation warns)."""
     warmup: float = 0.1
-    """Fraction of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises from 0 (below 1; trainings of fewer than 20 steps have no such warm-up), or their
+    number (1 and more)."""
     scheduler: str = "cosine"
     """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
     weight_decay: float = 0.0
@@ -150,8 +152,10 @@ def _in_range(spec) -> None:
             raise InputError(f"{name} is {shortened(value, 40)}; it must be a {'whole number' if whole else 'number'}")
         if not math.isfinite(value):
             raise InputError(f"{name} is {value}; it must be a finite number")
-        if name in SHARES and not 0 <= value <= 1:
-            raise InputError(f"{name} is {shortened(value, 40)}; it must be from 0 to 1, a share of the steps")
+        if name in SHARES and (value < 0 or value > 1 and value != int(value)):
+            raise InputError(
+                f"{name} is {shortened(value, 40)}; it must be a share of the steps, from 0 to below 1, or a whole number of steps"
+            )
         if name in NOT_NEGATIVE and value < 0:
             raise InputError(f"{name} is {shortened(value, 40)}; it must be 0 or more")
         if name == "seed" and value >= 2**32:  # NumPy takes no larger ones

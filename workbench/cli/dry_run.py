@@ -1,7 +1,6 @@
 """Say what a training would do without doing it: two rows as they are trained, steps, and time and memory from a few trial steps."""
 
 import dataclasses
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +11,10 @@ import torch
 from workbench import environment, hub
 from workbench.cli.masks import data_lines, marked_lines
 from workbench.config import DPOSpec, SFTSpec
-from workbench.data import content, reading, templates
+from workbench.data import reading
 from workbench.models import adapters, loading, logprobs, memory
 from workbench.store import Run
-from workbench.train import preference, supervised
+from workbench.train import preference, schedule, supervised
 
 TRIAL_STEPS = 3
 """The first one also warms up and is not timed."""
@@ -35,8 +34,7 @@ def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
     require_context(loading.context_length(folder), spec.base, spec.max_length)
     tokenizer = loading.load_tokenizer(folder)
     yield from _rows(rows, tokenizer, spec.max_length)
-    lengths = [len(templates.encode(tokenizer, row["messages"], content.row_tools(row))[0]) for row in rows]
-    steps = _steps(supervised.with_token_budget(spec, lengths), len(rows))
+    steps = schedule.sft_steps(spec, rows, folder, packed=loading.default_device() == "cuda")
 
     def trainer(work: Path, trial, clock):
         full = spec.method == "full"
@@ -58,7 +56,7 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
         reference = adapters.load_tuned(start, trainable=True)[0] if full else None
         return preference.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock], True, reference)
 
-    yield from _trial(spec, _steps(spec, len(rows)), trainer)
+    yield from _trial(spec, schedule.dpo_steps(spec, rows, start), trainer)
 
 
 def select_lines(loaded: reading.Loaded, base: str) -> Iterator[str]:
@@ -81,11 +79,6 @@ def _rows(rows, tokenizer, max_length: int) -> Iterator[str]:
         yield f"\nrow {number} of the training rows"
         yield from marked_lines(row, tokenizer, max_length)
     yield ""
-
-
-def _steps(spec, rows: int) -> int:
-    """Return the optimizer steps of a training on so many rows."""
-    return spec.max_steps or math.ceil(math.ceil(rows / spec.batch_size) * spec.epochs)
 
 
 def _clock():

@@ -25,8 +25,8 @@ from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
 from workbench.models import adapters, generation, loading
 from workbench.store import Run, Store, digest
-from workbench.train import supervised
-from workbench.train.trainer import fix_trl_trainer, recipe, run_to_end, trainer_arguments
+from workbench.train import schedule, supervised
+from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
 
 OBJECTIVES = ("text", "label", "messages")
 
@@ -118,7 +118,7 @@ def train_objective(
     key = {
         "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": read,
-        "recipe": recipe(spec, len(read)),
+        "recipe": schedule.recipe(spec, schedule.planned_steps(spec, len(read))),
         "versions": environment.versions(),
     }
     return store.obtain(objective.format, key, lambda work: _train(work, folder, spec, objective))

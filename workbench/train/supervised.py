@@ -22,12 +22,11 @@ from workbench.data import content, templates, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, logprobs
 from workbench.store import Run, Store
-from workbench.train import trl_yaml
+from workbench.train import schedule, trl_yaml
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
     packing_arguments,
-    recipe,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -85,15 +84,17 @@ def sft(
     store = store or Store()
     folder = hub.fetch(spec.base, spec.revision)
     require_no_leaks_once(rows, evaluation, store)
+    packed = loading.default_device() == "cuda"
+    steps = schedule.sft_steps(spec, rows, folder, packed, schedule.SHORT)
     key = {
         "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
         "template": templates.CHATML,
-        "recipe": recipe(spec, len(rows)),
+        "recipe": schedule.recipe(spec, steps),
         "versions": environment.versions(),
     }
-    if loading.default_device() == "cuda":
+    if packed:
         key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
     return store.obtain(
         spec.method, key, lambda work: _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report_to)
@@ -180,7 +181,7 @@ def make_trainer(
     """
     lengths = [len(ids) for ids in dataset["input_ids"]]
     packed = model.device.type == "cuda" if packed is None else packed
-    settings = trainer_arguments(with_token_budget(spec, lengths), model, len(dataset), out, quiet)
+    settings = trainer_arguments(schedule.with_token_budget(spec, lengths), model, len(dataset), out, quiet)
     if packed:
         settings |= packing_arguments(spec, model, lengths)
     else:
@@ -226,12 +227,3 @@ def micro_batches(rows: int, length: float) -> dict:
     most = max(TOKENS_PER_FORWARD, length)
     micro = next(micro for micro in range(rows, 0, -1) if rows % micro == 0 and micro * length <= most)
     return {"per_device_train_batch_size": micro, "gradient_accumulation_steps": rows // micro}
-
-
-def with_token_budget(spec: SFTSpec, lengths: Sequence[int]) -> SFTSpec:
-    """Return the spec with its budget in tokens as one in steps, for rows of these lengths in tokens."""
-    if spec.max_tokens is None:
-        return spec
-    cut = [min(length, spec.max_length) for length in lengths]
-    per_step = sum(cut) / -(-len(cut) // spec.batch_size)  # the last step of a pass may hold fewer rows than the others
-    return dataclasses.replace(spec, max_tokens=None, max_steps=max(1, round(spec.max_tokens / per_step)))
