@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterator
 
 NEAR_END = 16
-"""Characters: an error so near to the end of what was read may be a word or an escape that continues in the next piece."""
+"""Characters: what is wrong or ends so near to the end of what was read may be a word, an escape or a number that continues in the next
+piece."""
 
 
 class JSONStream:
@@ -49,7 +50,9 @@ class JSONStream:
                 if not unfinished or self._ended:
                     raise self.error(error.msg, error.pos) from None
             else:
-                if end < len(self._text) or self._ended:  # a number could continue
+                if (
+                    end < len(self._text) - NEAR_END or self._ended
+                ):  # of 1.5e-7 it takes 1.5 where the piece ends before the 7
                     self._at = end
                     return value
             self._read()
