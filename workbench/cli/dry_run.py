@@ -1,6 +1,7 @@
 """Say what a training would do without doing it: two rows as they are trained, steps, and time and memory from a few trial steps."""
 
 import dataclasses
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ from workbench.cli.masks import data_lines, marked_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import reading
 from workbench.models import adapters, loading, logprobs, memory
-from workbench.store import Run
-from workbench.train import preference, schedule, supervised
+from workbench.store import Run, Store
+from workbench.train import disk, preference, schedule, supervised
 
 TRIAL_STEPS = 3
 """The first one also warms up and is not timed."""
@@ -104,11 +105,14 @@ def _trial(spec, steps: int, make: Callable) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as work, environment.few_progress_bars():
         trainer = make(Path(work), dataclasses.replace(spec, max_steps=count), clock)
         trainer.train()
+        written = disk.DiskUse(disk.trained_weights(trainer.model), trainer.train_dataset.data.nbytes)
     seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
     yield f"{'steps':<12}{steps:,} of {spec.batch_size} rows"
     yield f"{'time':<12}about {_duration(seconds * steps)}: {seconds:.2g} s per step, measured over {len(clock.ends) - 1} steps on this machine"
     peak, free = memory.peak_bytes(device), memory.free_bytes(device)
     yield f"{'memory':<12}{peak / memory.GIB:.1f} GiB at most in the trial; {free / memory.GIB:.1f} GiB are still free"
+    room = shutil.disk_usage(Store().root).free
+    yield f"{'disk':<12}{written}; {room / disk.MIB:,.0f} MiB are free"
     yield "dry run: nothing was kept; leave out --dry-run to train"
 
 

@@ -22,7 +22,7 @@ from workbench.data import content, preference_validation, templates, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.store import Run, Store
-from workbench.train import schedule
+from workbench.train import disk, schedule
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
@@ -193,8 +193,9 @@ def _train_on_pairs(
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
     callback = CheckpointCallback(save_every)
-    reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
     dataset = to_trl(rows)
+    disk.require_disk(work, disk.trained_weights(model), sft_run.adapter, dataset.data.nbytes)
+    reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
     trainer = make_trainer(
         spec,
         model,

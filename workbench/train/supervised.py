@@ -22,7 +22,7 @@ from workbench.data import content, templates, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading, logprobs
 from workbench.store import Run, Store
-from workbench.train import schedule, trl_yaml
+from workbench.train import disk, schedule, trl_yaml
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
@@ -123,9 +123,10 @@ def _train_on_rows(
 
     model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
     model = adapters.unpacked(model)
+    dataset = to_trl(rows)
+    disk.require_disk(work, disk.weights_to_train(model, spec.method, spec.rank), folder, dataset.data.nbytes)
     judged = logprobs.encode_rows(tokenizer, held_out, spec.max_length) if held_out is not None else None
     before = logprobs.mean_loss(model, judged) if judged else None
-    dataset = to_trl(rows)
     callback = CheckpointCallback(save_every)
     tokens = with_tokens(dataset, [(each.ids, each.mask) for each in encoded])
     trainer = make_trainer(spec, model, tokenizer, tokens, work / "checkpoints", [callback], quiet)
