@@ -387,8 +387,8 @@ def test_rows_that_judge_the_model_never_train_it(tiny_base, tmp_path):
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"method": "lorra"}, r'method "lorra" is unknown; known are full, lora, qlora'),
-        ({"lr": 1e-3}, r'parameter "lr" is unknown; known are base, .*learning_rate'),
+        ({"method": "lorra"}, r"method 'lorra' is unknown; did you mean 'lora'.* known are full, lora, qlora"),
+        ({"lr": 1e-3}, r"parameter 'lr' is unknown; known are base, .*learning_rate"),
         ({"sampling": "sorted"}, "known are random, group_by_length"),
         ({"scheduler": "step"}, "known are cosine"),
         ({"max_steps": 5, "max_tokens": 100}, "both end the training; give one"),

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
-from workbench.errors import InputError, shortened
+from workbench.errors import InputError, known_names, shortened
 
 DEFAULT_LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
 
@@ -85,7 +85,7 @@ class SFTSpec:
         known = [field.name for field in dataclasses.fields(cls)]
         for field in fields:
             if field not in known:
-                raise InputError(f'parameter "{field}" is unknown; known are {", ".join(known)}')
+                raise InputError(f"parameter {shortened(field)} is unknown{known_names(field, known)}")
         return cls(**fields)
 
 
@@ -137,7 +137,9 @@ def _among(spec, **known: tuple[str, ...]) -> None:
     """Each named field is one of the words it may be. Raises InputError."""
     for field, words in known.items():
         if getattr(spec, field) not in words:
-            raise InputError(f'{field} "{getattr(spec, field)}" is unknown; known are {", ".join(words)}')
+            raise InputError(
+                f"{field} {shortened(getattr(spec, field))} is unknown{known_names(getattr(spec, field), words)}"
+            )
 
 
 def _in_range(spec) -> None:

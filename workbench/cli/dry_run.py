@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from workbench import environment, hub
+from workbench.cli import selection
 from workbench.cli.masks import data_lines, marked_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import reading
@@ -60,16 +61,20 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
     yield from _trial(spec, schedule.dpo_steps(spec, rows, start), trainer)
 
 
-def select_lines(loaded: reading.Loaded, base: str) -> Iterator[str]:
-    """Yield what `workbench select` would read, and what a forward pass over it costs."""
+def select_lines(loaded: reading.Loaded, base: str, size: int, good: str | None, drop_bad: bool) -> Iterator[str]:
+    """Yield what `workbench select` would read, and what a forward pass over it costs. Raises InputError where select would."""
+    tokenizer = loading.load_tokenizer(base)
+    selection.good_rows(good)
+    rows, notes = selection.usable_rows(loaded, tokenizer, size, drop_bad)
     yield from data_lines(loaded)
-    model, tokenizer = loading.load_base(base), loading.load_tokenizer(base)
+    yield from (f"{'':<12}{note}" for note in notes)
+    model = loading.load_base(base)
     context = loading.context_length(hub.fetch(base))
-    yield from _rows(loaded.rows, tokenizer, context)
-    some = loaded.rows.select(range(min(TRIAL_ROWS, len(loaded.rows))))
+    yield from _rows(rows, tokenizer, context)
+    some = rows.select(range(min(TRIAL_ROWS, len(rows))))
     started = time.monotonic()
     logprobs.supervised_loss(model, tokenizer, some, context)
-    seconds = (time.monotonic() - started) / len(some) * len(loaded.rows)
+    seconds = (time.monotonic() - started) / len(some) * len(rows)
     yield f"{'time':<12}about {_duration(seconds)} per forward pass over all rows, measured on {len(some)}"
     yield "dry run: nothing was scored; leave out --dry-run to select"
 
