@@ -6,8 +6,9 @@ import jinja2
 import pytest
 from conftest import make_rows
 from families import FAMILIES, TRL, make_tokenizer
+from test_templates import CALL, TOOLS
 
-from workbench.data import chat_formats, chat_templates, templates, validation
+from workbench.data import chat_formats, chat_templates, reading, templates, validation
 from workbench.errors import InputError
 
 TALK = [
@@ -143,6 +144,18 @@ def test_a_template_that_cannot_be_used_is_refused_in_one_line(tmp_path, monkeyp
     with pytest.raises(InputError, match=says) as error:
         chat_formats.fit(of_family("gpt2"), template)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name, writes", [("smollm", True), ("qwen3", True), ("llama3", False), ("gemma3", False), ("granite", False)])  # fmt: skip
+def test_rows_with_tools_are_no_rows_for_a_template_that_does_not_write_them(name, writes):
+    tokenizer = of_family(name)
+    chat_formats.fit(tokenizer)
+    rows = [*make_rows(4), {"messages": CALL, "tools": TOOLS}]
+    errors = {each.code: each.rows for each in validation.validate(rows, tokenizer, 4096) if each.level == "error"}
+    assert chat_formats.writes_tools(tokenizer) == writes
+    assert errors == ({} if writes else {"template-refuses" if name == "gemma3" else "tools-dropped": (4,)})
+    kept, _ = validation.validate_and_drop(reading.to_dataset(rows), tokenizer, 4096)
+    assert len(kept) == 4 + writes
 
 
 def test_a_run_is_named_by_all_that_a_format_sets():
