@@ -7,6 +7,7 @@ import pytest
 from conftest import make_rows
 from families import FAMILIES, TRL, make_tokenizer
 from test_templates import CALL, TOOLS
+from transformers import AutoTokenizer
 
 from workbench.data import chat_formats, chat_templates, reading, templates, validation
 from workbench.errors import InputError
@@ -96,6 +97,17 @@ def test_without_its_marks_a_template_writes_the_same(name):
         ours = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks)
         tokens = tokenizer.special_tokens_map
         assert plain.from_string(text).render(messages=turns, add_generation_prompt=asks, **tokens) == ours
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_tokenizer_that_was_saved_keeps_its_format(tmp_path, name):
+    tokenizer = of_family(name)
+    chosen = chat_formats.fit(tokenizer)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    other = chat_formats.fit(again)
+    assert (other.template, other.end, other.pad, other.added) == (chosen.template, chosen.end, chosen.pad, ())
+    assert templates.encode(again, TALK) == templates.encode(tokenizer, TALK)
 
 
 def test_a_template_of_its_own_that_refuses_system_turns_gets_them_in_the_first_user_turn():

@@ -1,5 +1,7 @@
 """Bases of every family, tiny, with the real classes and special tokens: trained by each method, on pairs, exported, and asked in plain transformers."""
 
+import signal
+
 import pytest
 import torch
 import transformers
@@ -8,6 +10,7 @@ from families import FAMILIES, write
 from safetensors.torch import load_file
 from test_chat_formats import EXPECTED
 from test_preference import make_pairs
+from test_supervised import interrupt_at, weights
 
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import reading, templates
@@ -139,6 +142,15 @@ def test_the_memory_of_a_training_can_be_estimated(bases, name):
     model = loading.load_base(bases[name], device="cpu")
     shape = memory.ModelShape.of(model)
     assert shape.linear + shape.other == model.num_parameters() and shape.intermediate >= shape.hidden
+
+
+def test_a_training_with_new_tokens_goes_on_from_a_checkpoint_to_the_same_end(bases, tmp_path, monkeypatch):
+    whole = train(bases["gpt2"], Store(tmp_path / "whole"), max_steps=4)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt, match="after step 2 of 4"):
+            train(bases["gpt2"], Store(tmp_path / "cut"), max_steps=4)
+    assert weights(train(bases["gpt2"], Store(tmp_path / "cut"), max_steps=4)) == weights(whole)
 
 
 def test_the_choice_is_printed_once_and_a_named_template_is_another_run(bases, store, capsys):

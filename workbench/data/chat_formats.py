@@ -85,13 +85,16 @@ def fit(tokenizer: transformers.PreTrainedTokenizerBase, template: str | None = 
     require_rendering(tokenizer, where)
     place = _place_of_system(tokenizer)
     if place == "none":
-        tokenizer.chat_template = SYSTEM_FIRST + tokenizer.chat_template
+        bare, tokenizer.chat_template = tokenizer.chat_template, SYSTEM_FIRST + tokenizer.chat_template
+        place = _place_of_system(tokenizer)
+        if place == "none":  # it refuses the turns for another reason
+            tokenizer.chat_template = bare
     end = end_token(tokenizer)
     added += _choose_pad(tokenizer, end)
     shown = "no special token" if end is None else tokenizer.convert_ids_to_tokens(end)
     return ChatFormat(
         name=name, reason=reason, template=tokenizer.chat_template, end=shown, pad=tokenizer.pad_token, added=added,
-        bos=tokenizer.bos_token, eos=tokenizer.eos_token, system_in_user=_place_of_system(tokenizer) == "user",
+        bos=tokenizer.bos_token, eos=tokenizer.eos_token, system_in_user=place == "user",
     )  # fmt: skip
 
 
