@@ -63,9 +63,9 @@ class Archive:
         return _parts(self.path, name)[run, table].drop(columns=[*OWN]).reset_index(drop=True)
 
 
-def in_folder(folder: Path = FOLDER) -> list[Archive]:
-    """Return the archives of a folder, by name."""
-    return [Archive(path) for path in sorted(folder.glob("*.zip"))]
+def in_folder(folder: Path | None = None) -> list[Archive]:
+    """Return the archives of a folder, by default data/results, by name."""
+    return [Archive(path) for path in sorted((folder or FOLDER).glob("*.zip"))]
 
 
 def in_use() -> list[Archive]:
@@ -143,8 +143,8 @@ def _parts(path: Path, name: str) -> dict[tuple[str, str], pd.DataFrame]:
     return dict(iter(_member(path, name).groupby([*OWN], sort=False)))
 
 
-def write(path: Path, about: dict, runs: pd.DataFrame, cells: pd.DataFrame, tables: dict[str, list]) -> Path:
-    """Write a file of published results.
+def pack(about: dict, runs: pd.DataFrame, cells: pd.DataFrame, tables: dict[str, list]) -> bytes:
+    """Return the content of a file of published results.
 
     Args:
         tables: name → list of (run, table, data frame); frames of other columns or types than the first get a member of their own.
@@ -160,13 +160,14 @@ def write(path: Path, about: dict, runs: pd.DataFrame, cells: pd.DataFrame, tabl
             stacked = pd.concat(parts, ignore_index=True)
             own = [column for column in stacked if column not in OWN]
             members[name if number == 1 else f"{name}-{number}"] = stacked[[*OWN, *own]]
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
         _add(file, ABOUT, json.dumps({**about, "tables": index}, indent=1).encode())
         for name, frame in members.items():
             buffer = BytesIO()
             frame.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
             _add(file, f"{name}.parquet", buffer.getvalue())
-    return path
+    return packed.getvalue()
 
 
 def _add(file: zipfile.ZipFile, name: str, content: bytes) -> None:

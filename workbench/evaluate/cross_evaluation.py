@@ -58,7 +58,7 @@ def score_on_tasks(source: Run | str, tasks: Mapping[str, Task], store: Store | 
             # The key holds the prompts alone: two tasks that check the same prompts share their replies.
             prompts = list(task.rows) if mode == "text" else content.content_hash(task.rows)
             key = [identity, prompts, task.tokens, recipes.SCORING]
-            table = store.cached(key, f"aim-{mode}", lambda task=task, mode=mode: replies(task, mode))
+            table = store.cached(key, f"task-{mode}", lambda task=task, mode=mode: replies(task, mode))
             if mode != "text":
                 graded = zip(task.rows, table["response"], strict=True)
                 table["value"] = [float(getattr(grade(row["check"], reply), task.score)) for row, reply in graded]

@@ -18,7 +18,7 @@ from workbench.evaluate import scoring
 from workbench.experiments import workers
 from workbench.models import loading
 from workbench.parallel import progress_bar
-from workbench.store import Damaged, Run, Store, digest
+from workbench.store import Damaged, Run, Store, digest, record_use
 
 COLUMNS = (*scoring.COLUMNS, "run", "error", *workers.MEASURED, *(field.name for field in dataclasses.fields(SFTSpec)))
 
@@ -101,7 +101,7 @@ def run_grid(
         cluster: "ray" sends the cells to the Ray cluster that RAY_ADDRESS names, or to a Ray of this machine: one CPU each, or one
             GPU each where the cluster has any. All its machines need this package, the base model and the store (WORKBENCH_RUNS)
             under the same paths, on a shared disk. `parallel` is not used then.
-        quiet: no progress bar.
+        quiet: no progress bar, and no line about what is left to train.
 
     Raises:
         InputError: there is no cell or no evaluation row, two cells are equal, a DPO has no SFT run, a label is already a column, or
@@ -116,6 +116,8 @@ def run_grid(
         for key, cell in zip(keys, cells, strict=True)
     }
     done = _run_jobs(jobs, parallel, cluster, quiet)
+    for key, cell in zip(keys, cells, strict=True):
+        record_use(cell=done[key]["run"].iloc[0], seed=cell.spec.seed, labels=dict(cell.labels))
     parts = [done[key].assign(**cell.columns()) for key, cell in zip(keys, cells, strict=True)]
     own = [name for cell in cells for name in cell.columns()]
     return pd.concat(parts, ignore_index=True).reindex(columns=list(dict.fromkeys([*COLUMNS, *own])))
@@ -125,7 +127,7 @@ def _run_jobs(jobs: dict, parallel: int, cluster: str | None, quiet: bool) -> di
     """Return the table of each job by its key; raises InputError where all failed."""
     done = {}
     with progress_bar(len(jobs), "trained and scored", quiet) as bar:
-        for key, (table, damaged) in workers.results(jobs, parallel, cluster):
+        for key, (table, damaged) in workers.results(jobs, parallel, cluster, quiet):
             for text in damaged:
                 warnings.warn(text, Damaged, stacklevel=3)
             done[key] = table

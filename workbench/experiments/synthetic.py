@@ -178,7 +178,7 @@ def pairs_from_dataset(
     base = loading.fingerprint(hub.fetch(run.spec["base"], run.spec["revision"]))  # identifies the tokenizer
     template = run.record["key"].get("template", chat_templates.CHATML)
     key = [content.content_hash(rows), content.content_hash(evaluation), base, template, max_length, recipes.PAIRS]
-    faults = (store or Store()).cached(key, "given", judge)["fault"]
+    faults = (store or Store()).cached(key, "given-pairs", judge)["fault"]
     counts = faults[faults != ""].value_counts()
     left_out = "; ".join([*loaded.notes, *(f"{count:,} {fault} left out" for fault, count in counts.items())])
     kept = [row for row, fault in zip(rows, faults, strict=True) if not fault]

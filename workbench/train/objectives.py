@@ -113,7 +113,7 @@ def train_objective(
         raise InputError('method "full" is for messages only; tune texts and labels with "lora" or "qlora"')
     read = [[row["text"], row["label"]] if objective.format == "label" else [row, ""] for row in objective.rows]
     asked = [[row if isinstance(row, str) else row.get("text") or content.plain_prompt(row), ""] for row in evaluation]
-    store.cached([digest(read), digest(asked)], "gate-texts", lambda: _require_no_leaks(read, asked))
+    store.cached([digest(read), digest(asked)], "leak-check-texts", lambda: _require_no_leaks(read, asked))
     folder = hub.fetch(spec.base, spec.revision)
     key = {
         "spec": {**named_fields(spec), "base": loading.fingerprint(folder), "revision": None},

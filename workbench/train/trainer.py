@@ -47,7 +47,7 @@ def require_no_leaks_once(rows: datasets.Dataset, evaluation: datasets.Dataset |
         return pd.DataFrame({"passed": [True]})
 
     if evaluation is not None:
-        store.cached([content.content_hash(rows), content.content_hash(evaluation)], "gate", passed)
+        store.cached([content.content_hash(rows), content.content_hash(evaluation)], "leak-check", passed)
 
 
 def trainer_arguments(
