@@ -6,6 +6,7 @@ first of these that there is, and where there is nothing it adds the tokens of C
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,12 +167,12 @@ def _found(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[str, str, s
 
 def _own(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[str | None, str]:
     """Return the tokenizer's own template with marks, None where there is none, and a reason."""
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers  # takes seconds to import
-
     own = tokenizer.chat_template
     text = own["default"] if isinstance(own, dict) else own
-    if has_generation_markers(text):
+    if re.search(r"\{%-?\s*generation\s*-?%\}", text):
         return text, "the tokenizer's template marks answers"
+    from trl.chat_template_utils import get_training_chat_template  # takes seconds to import
+
     tokenizer.chat_template = text
     try:
         require_rendering(tokenizer, tokenizer.name_or_path or "tokenizer")
