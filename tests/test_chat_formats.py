@@ -1,13 +1,15 @@
 """Every tokenizer gets a chat format: its own, its family's, ChatML, or ChatML with tokens that are added."""
 
 import dataclasses
+import json
 
 import jinja2
 import pytest
 from conftest import make_rows
 from families import FAMILIES, TRL, make_tokenizer
 from test_templates import CALL, TOOLS
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from workbench.data import chat_formats, chat_templates, reading, templates, validation
 from workbench.errors import InputError
@@ -97,6 +99,20 @@ def test_without_its_marks_a_template_writes_the_same(name):
         ours = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks)
         tokens = tokenizer.special_tokens_map
         assert plain.from_string(text).render(messages=turns, add_generation_prompt=asks, **tokens) == ours
+
+
+def test_turn_tokens_that_are_plain_tokens_of_the_vocabulary_become_special_ones():
+    tokenizer = of_family("gemma3")
+    raw = json.loads(tokenizer.backend_tokenizer.to_str())
+    raw["added_tokens"] = [each for each in raw["added_tokens"] if "turn" not in each["content"]]
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(raw)), **tokenizer.special_tokens_map
+    )
+    assert len(plain("<end_of_turn>", add_special_tokens=False)["input_ids"]) > 1
+    chosen = chat_formats.fit(plain)
+    assert (chosen.name, chosen.end, chosen.added) == ("gemma3", "<end_of_turn>", ()) and len(plain) == len(tokenizer)
+    chat_formats.fit(tokenizer)
+    assert templates.encode(plain, TALK) == templates.encode(tokenizer, TALK)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -136,15 +136,10 @@ def writes_tools(tokenizer: transformers.PreTrainedTokenizerBase) -> bool:
     """Return whether the chat template writes tools, calls and what tools return; many refuse them, and some drop them without a word."""
     names = ("t9", "k9", "v9", "r9")
     call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "t9", "arguments": {"k9": "v9"}}}]}
-    tools = [
-        {
-            "type": "function",
-            "function": {"name": "t9", "description": "", "parameters": {"type": "object", "properties": {}}},
-        }
-    ]
+    tool = {"name": "t9", "description": "", "parameters": {"type": "object", "properties": {}}}
     turns = [USER, call, {"role": "tool", "name": "t9", "content": "r9"}, ANSWER]
     try:
-        text = tokenizer.apply_chat_template(turns, tools=tools, tokenize=False)
+        text = tokenizer.apply_chat_template(turns, tools=[{"type": "function", "function": tool}], tokenize=False)
         bare = tokenizer.apply_chat_template(turns, tokenize=False)
     except REFUSALS:
         return False
@@ -196,13 +191,14 @@ def _named(tokenizer: transformers.PreTrainedTokenizerBase, template: str) -> tu
 
 
 def _add(tokenizer: transformers.PreTrainedTokenizerBase, tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Add the tokens that the vocabulary lacks, as special ones, and return them."""
-    vocabulary = tokenizer.get_vocab()
-    new = tuple(token for token in tokens if token not in vocabulary)
-    tokenizer.add_tokens(
-        [transformers.AddedToken(token, special=True, normalized=False) for token in new], special_tokens=True
-    )
-    return new
+    """Make these tokens special ones, adding those that the vocabulary lacks, and return the latter.
+
+    Some vocabularies, those out of GGUF files among them, hold turn tokens as plain ones, which texts are not cut at.
+    """
+    vocabulary, special = tokenizer.get_vocab(), special_ids(tokenizer)
+    plain = [token for token in tokens if token not in vocabulary or vocabulary[token] not in special]
+    tokenizer.add_tokens([transformers.AddedToken(each, special=True, normalized=False) for each in plain], True)
+    return tuple(token for token in plain if token not in vocabulary)
 
 
 def _choose_pad(tokenizer: transformers.PreTrainedTokenizerBase, end: int | None) -> tuple[str, ...]:
