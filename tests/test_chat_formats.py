@@ -1,13 +1,17 @@
 """Every tokenizer gets a chat format: its own, its family's, ChatML, or ChatML with tokens that are added."""
 
 import dataclasses
+import json
 
 import jinja2
 import pytest
 from conftest import make_rows
 from families import FAMILIES, TRL, make_tokenizer
+from test_templates import CALL, TOOLS
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from workbench.data import chat_formats, chat_templates, templates, validation
+from workbench.data import chat_formats, chat_templates, reading, templates, validation
 from workbench.errors import InputError
 
 TALK = [
@@ -97,6 +101,31 @@ def test_without_its_marks_a_template_writes_the_same(name):
         assert plain.from_string(text).render(messages=turns, add_generation_prompt=asks, **tokens) == ours
 
 
+def test_turn_tokens_that_are_plain_tokens_of_the_vocabulary_become_special_ones():
+    tokenizer = of_family("gemma3")
+    raw = json.loads(tokenizer.backend_tokenizer.to_str())
+    raw["added_tokens"] = [each for each in raw["added_tokens"] if "turn" not in each["content"]]
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(raw)), **tokenizer.special_tokens_map
+    )
+    assert len(plain("<end_of_turn>", add_special_tokens=False)["input_ids"]) > 1
+    chosen = chat_formats.fit(plain)
+    assert (chosen.name, chosen.end, chosen.added) == ("gemma3", "<end_of_turn>", ()) and len(plain) == len(tokenizer)
+    chat_formats.fit(tokenizer)
+    assert templates.encode(plain, TALK) == templates.encode(tokenizer, TALK)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_tokenizer_that_was_saved_keeps_its_format(tmp_path, name):
+    tokenizer = of_family(name)
+    chosen = chat_formats.fit(tokenizer)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    other = chat_formats.fit(again)
+    assert (other.template, other.end, other.pad, other.added) == (chosen.template, chosen.end, chosen.pad, ())
+    assert templates.encode(again, TALK) == templates.encode(tokenizer, TALK)
+
+
 def test_a_template_of_its_own_that_refuses_system_turns_gets_them_in_the_first_user_turn():
     tokenizer = of_family("gemma3")
     tokenizer.chat_template = (TRL / "gemma_training.jinja").read_text()
@@ -130,7 +159,7 @@ def test_a_format_that_is_asked_for_is_taken_and_brings_its_tokens(tmp_path):
 @pytest.mark.parametrize(
     "template, says",
     [
-        ("gema3", 'template "gema3" is unknown.*known are llama3, gemma3'),
+        ("gema3", 'template "gema3" is unknown and no file; known are llama3, gemma3'),
         ("own", "template own: the tokenizer has no chat template"),
         ("no_marks.jinja", "marks no answers"),
         ("broken.jinja", "cannot be rendered"),
@@ -143,6 +172,18 @@ def test_a_template_that_cannot_be_used_is_refused_in_one_line(tmp_path, monkeyp
     with pytest.raises(InputError, match=says) as error:
         chat_formats.fit(of_family("gpt2"), template)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name, writes", [("smollm", True), ("qwen3", True), ("llama3", False), ("gemma3", False), ("granite", False)])  # fmt: skip
+def test_rows_with_tools_are_no_rows_for_a_template_that_does_not_write_them(name, writes):
+    tokenizer = of_family(name)
+    chat_formats.fit(tokenizer)
+    rows = [*make_rows(4), {"messages": CALL, "tools": TOOLS}]
+    errors = {each.code: each.rows for each in validation.validate(rows, tokenizer, 4096) if each.level == "error"}
+    assert chat_formats.writes_tools(tokenizer) == writes
+    assert errors == ({} if writes else {"template-refuses" if name == "gemma3" else "tools-dropped": (4,)})
+    kept, _ = validation.validate_and_drop(reading.to_dataset(rows), tokenizer, 4096)
+    assert len(kept) == 4 + writes
 
 
 def test_a_run_is_named_by_all_that_a_format_sets():

@@ -6,7 +6,7 @@ import pytest
 import transformers
 from conftest import make_tokenizer
 
-from workbench.data import chat_formats, templates
+from workbench.data import chat_formats, rendering, templates
 from workbench.errors import InputError
 
 TALK = [
@@ -129,7 +129,7 @@ def test_a_row_beyond_the_context_is_encoded_without_a_word(chatty, caplog, monk
     ],
 )
 def test_a_template_that_takes_without_end_is_refused(monkeypatch, body, says):
-    monkeypatch.setattr(chat_formats, "TEMPLATE_SECONDS", 0.2)
+    monkeypatch.setattr(rendering, "TEMPLATE_SECONDS", 0.2)
     foreign = without_chat_tokens()
     foreign.chat_template = "{% generation %}a{% endgeneration %}" + body
     with pytest.raises(InputError, match=says):
@@ -137,9 +137,9 @@ def test_a_template_that_takes_without_end_is_refused(monkeypatch, body, says):
 
 
 def test_a_time_limit_leaves_what_is_done_in_time_alone():
-    with chat_formats.time_limit(0.05):
+    with rendering.time_limit(0.05):
         pass
     time.sleep(0.1)
-    with pytest.raises(TimeoutError), chat_formats.time_limit(0.05):
+    with pytest.raises(TimeoutError), rendering.time_limit(0.05):
         while True:
             pass

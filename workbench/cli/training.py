@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli import runs
-from workbench.cli.data import Base, Columns, DropBad, Source, Split, base_or_default, load
+from workbench.cli.data import Base, Columns, DropBad, Source, Split, Template, base_or_default, load
 from workbench.cli.spec_fields import Config, DryRun, Settings, spec_fields
 from workbench.errors import InputError
 
@@ -39,12 +39,7 @@ def pretrain(
 def sft(
     source: Source,
     base: Base = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="Chat template: chatml, gemma3, llama3, phi3, cohere, granite, mistral, own, or a Jinja file; default: the first that fits."
-        ),
-    ] = None,
+    template: Template = None,
     method: Annotated[str | None, typer.Option(help="qlora, lora or full; default: qlora.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data; default: 3.")] = None,
     max_length: Annotated[

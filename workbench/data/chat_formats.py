@@ -6,28 +6,15 @@ first of these that there is, and where there is nothing it adds the tokens of C
 
 from __future__ import annotations
 
-import ctypes
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import transformers
-from jinja2 import TemplateError, TemplateSyntaxError
 
 from workbench.data.chat_templates import CHAT_TOKENS, CHATML, FAMILIES, OWN, SYSTEM_FIRST, TOOL_TOKENS, read_template
-from workbench.errors import InputError, first_line
-
-# Bounds on what a foreign template may take for one short turn; those of TRL write up to 1,000 characters in a millisecond.
-TEMPLATE_SECONDS, TEMPLATE_CHARACTERS = 5, 100_000
-
-SYSTEM, USER, ANSWER = (
-    {"role": role, "content": text} for role, text in (("system", "s9"), ("user", "u9"), ("assistant", "b"))
-)
-
-# What the code of a chat template raises on turns that it does not expect
-REFUSALS = (TemplateError, TypeError, ValueError, LookupError)
+from workbench.data.rendering import ANSWER, REFUSALS, SYSTEM, USER, require_rendering
+from workbench.errors import InputError
 
 # Tokens made for padding, by their usual names
 PAD_TOKENS = ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|padding|>")
@@ -96,16 +83,19 @@ def fit(tokenizer: transformers.PreTrainedTokenizerBase, template: str | None = 
     if name in FAMILIES and _adds_bos(tokenizer) and not _begins_with_bos(tokenizer):
         tokenizer.chat_template = "{{- bos_token -}}" + text
     where = tokenizer.name_or_path or "tokenizer"
-    _require_rendering(tokenizer, where)
+    require_rendering(tokenizer, where)
     place = _place_of_system(tokenizer)
     if place == "none":
-        tokenizer.chat_template = SYSTEM_FIRST + tokenizer.chat_template
+        bare, tokenizer.chat_template = tokenizer.chat_template, SYSTEM_FIRST + tokenizer.chat_template
+        place = _place_of_system(tokenizer)
+        if place == "none":  # it refuses the turns for another reason
+            tokenizer.chat_template = bare
     end = end_token(tokenizer)
     added += _choose_pad(tokenizer, end)
     shown = "no special token" if end is None else tokenizer.convert_ids_to_tokens(end)
     return ChatFormat(
         name=name, reason=reason, template=tokenizer.chat_template, end=shown, pad=tokenizer.pad_token, added=added,
-        bos=tokenizer.bos_token, eos=tokenizer.eos_token, system_in_user=_place_of_system(tokenizer) == "user",
+        bos=tokenizer.bos_token, eos=tokenizer.eos_token, system_in_user=place == "user",
     )  # fmt: skip
 
 
@@ -142,6 +132,20 @@ def turn_token_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]
     return sorted({*written} - known)
 
 
+def writes_tools(tokenizer: transformers.PreTrainedTokenizerBase) -> bool:
+    """Return whether the chat template writes tools, calls and what tools return; many refuse them, and some drop them without a word."""
+    names = ("t9", "k9", "v9", "r9")
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "t9", "arguments": {"k9": "v9"}}}]}
+    tool = {"name": "t9", "description": "", "parameters": {"type": "object", "properties": {}}}
+    turns = [USER, call, {"role": "tool", "name": "t9", "content": "r9"}, ANSWER]
+    try:
+        text = tokenizer.apply_chat_template(turns, tools=[{"type": "function", "function": tool}], tokenize=False)
+        bare = tokenizer.apply_chat_template(turns, tokenize=False)
+    except REFUSALS:
+        return False
+    return all(name in text for name in names) and text != bare
+
+
 def _found(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[str, str, str]:
     """Return name, reason and template of the first format that fits."""
     why = "no chat template"
@@ -158,15 +162,15 @@ def _found(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[str, str, s
 
 def _own(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[str | None, str]:
     """Return the tokenizer's own template with marks, None where there is none, and a reason."""
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers  # takes seconds to import
-
     own = tokenizer.chat_template
     text = own["default"] if isinstance(own, dict) else own
-    if has_generation_markers(text):
+    if re.search(r"\{%-?\s*generation\s*-?%\}", text):
         return text, "the tokenizer's template marks answers"
+    from trl.chat_template_utils import get_training_chat_template  # takes seconds to import
+
     tokenizer.chat_template = text
     try:
-        _require_rendering(tokenizer, tokenizer.name_or_path or "tokenizer")
+        require_rendering(tokenizer, tokenizer.name_or_path or "tokenizer")
         return get_training_chat_template(tokenizer), "the tokenizer's template, in TRL's version that marks answers"
     except REFUSALS:
         return None, "the tokenizer's template does not mark answers"
@@ -187,13 +191,14 @@ def _named(tokenizer: transformers.PreTrainedTokenizerBase, template: str) -> tu
 
 
 def _add(tokenizer: transformers.PreTrainedTokenizerBase, tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Add the tokens that the vocabulary lacks, as special ones, and return them."""
-    vocabulary = tokenizer.get_vocab()
-    new = tuple(token for token in tokens if token not in vocabulary)
-    tokenizer.add_tokens(
-        [transformers.AddedToken(token, special=True, normalized=False) for token in new], special_tokens=True
-    )
-    return new
+    """Make these tokens special ones, adding those that the vocabulary lacks, and return the latter.
+
+    Some vocabularies, those out of GGUF files among them, hold turn tokens as plain ones, which texts are not cut at.
+    """
+    vocabulary, special = tokenizer.get_vocab(), special_ids(tokenizer)
+    plain = [token for token in tokens if token not in vocabulary or vocabulary[token] not in special]
+    tokenizer.add_tokens([transformers.AddedToken(each, special=True, normalized=False) for each in plain], True)
+    return tuple(token for token in plain if token not in vocabulary)
 
 
 def _choose_pad(tokenizer: transformers.PreTrainedTokenizerBase, end: int | None) -> tuple[str, ...]:
@@ -236,46 +241,3 @@ def _place_of_system(tokenizer: transformers.PreTrainedTokenizerBase) -> str:
     if SYSTEM["content"] not in text:
         return "none"
     return "user" if text == same else "own"
-
-
-def _require_rendering(tokenizer: transformers.PreTrainedTokenizerBase, name: str) -> None:
-    """Raise InputError where the template loops, recurses or writes without end on two short turns. A template is a program of others."""
-    fix = "restore chat_template.jinja, or take another base"
-    messages = [USER, ANSWER]
-    try:
-        for turns in (messages, messages[:1]):
-            with time_limit(TEMPLATE_SECONDS):
-                text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=len(turns) == 1)
-            if len(text) > TEMPLATE_CHARACTERS:
-                raise InputError(f"{name}: the chat template writes {len(text):,} characters for one short turn; {fix}")
-    except TimeoutError as error:
-        raise InputError(
-            f"{name}: the chat template takes over {TEMPLATE_SECONDS} s for one short turn; {fix}"
-        ) from error
-    except (RecursionError, OverflowError, MemoryError) as error:
-        raise InputError(f"{name}: the chat template cannot be rendered ({type(error).__name__}); {fix}") from error
-    except TemplateSyntaxError as error:
-        raise InputError(f"{name}: the chat template cannot be rendered ({first_line(error)}); {fix}") from error
-    except TemplateError:
-        pass  # it may want turns of another kind: validation renders the rows themselves and names those that it refuses
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError inside the `with` block once it has taken so long; any thread may use it, unlike a signal."""
-    done, lock, thread = False, threading.Lock(), threading.get_ident()
-
-    def interrupt() -> None:
-        with lock:
-            if not done:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeoutError))
-
-    timer = threading.Timer(seconds, interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        with lock:
-            done = True
-        timer.cancel()

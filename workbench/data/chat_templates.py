@@ -120,12 +120,13 @@ def read_template(name: str) -> str:
         if not text.endswith("_training.jinja"):
             return text
         return (_trl_folder() / text).read_text(encoding="utf-8")
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f'template "{name}" is unknown and no file; known are {", ".join([*FAMILIES, OWN])}')
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InputError(
-            f'template "{name}" is unknown, and no file that can be read ({first_line(error)}); known are {", ".join([*FAMILIES, OWN])}'
-        ) from error
+        raise InputError(f"{name}: the template cannot be read ({first_line(error)})") from error
     if "endgeneration" not in text:
         raise InputError(
             f"{name}: the template marks no answers; put {{% generation %}} and {{% endgeneration %}} around the assistant's content and end token"

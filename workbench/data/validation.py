@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import transformers
 
-from workbench.data import chat_formats, content, preference_validation, templates, text_validation
+from workbench.data import chat_formats, content, preference_validation, rendering, templates, text_validation
 from workbench.data.findings import Finding, finding
 from workbench.errors import InputError, first_line
 
@@ -22,6 +22,7 @@ UNUSABLE = (
     "no-pair",
     "prompt-differs",
     "template-refuses",
+    "tools-dropped",
     "empty-answer",
     "chosen-is-rejected",
 )  # findings about single rows
@@ -89,6 +90,7 @@ def encode_and_validate(
         *_lengths(encoded, max_length),
         *_special_tokens(encoded, tokenizer, trainable),
         *_prompts_in_use(rows, encoded, tokenizer),
+        *_tools(rows, encoded, tokenizer),
         *text_validation.check_texts(rows, tokenizer),
         *text_validation.check_repeats(rows),
         *preference_validation.same_answers(rows),
@@ -107,7 +109,7 @@ def _encode(
         for field, each in zip(fields, content.conversations(row), strict=True):
             try:
                 ids, mask = templates.encode(tokenizer, each["messages"], content.row_tools(row))
-            except chat_formats.REFUSALS as error:
+            except rendering.REFUSALS as error:
                 reasons.setdefault(i, f"{field} of rows[{i}]: {first_line(error)}")
             else:
                 encoded.append(EncodedConversation(i, each["messages"], ids, mask))
@@ -255,6 +257,18 @@ def _special_tokens(
 def _weight(message: dict) -> float:
     """Return the weight of a turn in training: 0 for all but answers, and for answers that are not to be learned."""
     return message.get("weight", 1) if message["role"] == "assistant" else 0
+
+
+def _tools(
+    rows: list[dict], encoded: list[EncodedConversation], tokenizer: transformers.PreTrainedTokenizerBase
+) -> list[Finding]:
+    """Find rows with tools that the chat template does not write: the model would learn to say nothing in place of a call."""
+    called = {each.row for each in encoded if any(t.get("tool_calls") or t["role"] == "tool" for t in each.messages)}
+    using = sorted(called | {each.row for each in encoded if content.row_tools(rows[each.row])})
+    if not using or chat_formats.writes_tools(tokenizer):
+        return []
+    text = "{n} rows have tools, which the chat template does not write; take another template (chatml does), or drop the rows"
+    return finding("error", "tools-dropped", using, text)
 
 
 def _prompts_in_use(

@@ -28,7 +28,7 @@ CARD = """---
 # {{ name }}
 
 {{ base }} tuned on instructions with [TRL](https://github.com/huggingface/trl), method {{ method }}. Weights in {{ dtype }}, chat
-template included; neither PEFT nor bitsandbytes is needed. Made by `workbench export {{ id }}`.
+template included (an answer ends with `{{ end }}`); neither PEFT nor bitsandbytes is needed. Made by `workbench export {{ id }}`.
 
 ```python
 from transformers import pipeline
@@ -156,6 +156,7 @@ def model_card(run: Run, folder: Path, name: str) -> ModelCard:
         method=spec["method"],
         dtype=str(loading.read_pretrained(transformers.AutoConfig, folder).dtype).removeprefix("torch."),
         id=run.id,
+        end=loading.load_formatted(folder)[1].end,
         rows=run.scores["rows"],
         tokens=run.scores["tokens"],
         rows_hash=run.record["key"]["rows"],

@@ -56,8 +56,9 @@ def keeps_rows_apart(model: transformers.PreTrainedModel) -> bool:
             behind = model(input_ids=ids, position_ids=positions.to(ids.device), use_cache=False).logits[:, 3:]
         except (TypeError, ValueError, NotImplementedError):
             return False  # it knows no position ids, or lacks a kernel for such sequences
-    tolerance = 1e-4 if alone.dtype == torch.float32 else 0.05
-    return bool((behind - alone).abs().max() <= tolerance * alone.abs().max())
+    # Rounding makes up to 1e-6 in fp32 (and 0.01 in half precision); a random LFM2 of two layers, whose convolution sees three tokens, 2e-4.
+    tolerance = 2e-5 if alone.dtype == torch.float32 else 0.05
+    return bool((behind - alone).float().norm() <= tolerance * alone.float().norm())
 
 
 def batches(

@@ -149,7 +149,7 @@ def fix_trl_trainer(trainer: transformers.Trainer) -> None:
         trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     config = trainer.model.config.get_text_config()
     if "output_router_logits" in config.to_dict():
-        # TRL asks for them by an argument too, and in a saved config they break generation
+        # TRL asks for them by an argument as well; in a saved config they break generation.
         config.output_router_logits = False
     trainer.args.warmup_steps = schedule.warmup(trainer.args.warmup_steps, schedule.trainer_steps(trainer))
     trainer.remove_callback(transformers.PrinterCallback)
