@@ -175,7 +175,7 @@ def test_only_the_last_answer_of_a_conversation_is_changed():
         ({"wrong": 1.2}, 'corruption "wrong": the share is 1.2; give a number from 0 to 1'),
         ({"wrong": -0.1}, "the share is -0.1"),
         ({"wrong": float("nan")}, "the share is nan"),
-        ({"typos": 0.1}, 'corruption "typos" is unknown; use one of wrong, mismatched, rambling, truncated, repeated'),
+        ({"typos": 0.1}, "corruption 'typos' is unknown; known are wrong, mismatched, rambling, truncated, repeated"),
         ({"wrong": 0.6, "truncated": 0.6}, "the shares of corrupted rows sum to 1.2; reduce them to 1 or less"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_list_of_right_answers_is_not_taken_for_turns(tmp_path):
 
 @pytest.mark.parametrize(
     "columns, says",
-    [({"promt": "a"}, "unknown role 'promt'; roles are messages, prompt"), ({"prompt": "b"}, "no column b; columns are a, c"),
+    [({"promt": "a"}, "role 'promt' is unknown; did you mean 'prompt'"), ({"prompt": "b"}, "no column b; columns are a, c"),
      ({"prompt": "a", "response": "a"}, "'a' is named for two roles")],
 )  # fmt: skip
 def test_columns_that_cannot_be_meant_are_refused(tmp_path, columns, says):

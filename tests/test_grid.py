@@ -117,7 +117,7 @@ def test_named_trainings_and_seeds_make_a_cell_each(tiny_base):
     assert [(cell.labels["training"], cell.spec.method, cell.spec.rank, cell.spec.seed) for cell in cells] == [
         ("full", "full", 8, 0), ("full", "full", 8, 1), ("LoRA", "lora", 4, 0), ("LoRA", "lora", 4, 1)]  # fmt: skip
     assert cells[0].spec == SFTSpec(base=tiny_base, rank=8, method="full"), "its learning rate is that of its method"
-    with pytest.raises(InputError, match='parameter "rnak" is unknown'):
+    with pytest.raises(InputError, match="parameter 'rnak' is unknown; did you mean 'rank'\\?"):
         make_cells({"base": tiny_base}, make_rows(4), {"a": {"rnak": 2}}, (0,))
 
 

@@ -66,7 +66,10 @@ def test_settings_take_the_type_of_the_parameter(given, value):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"nosie": 1}, "01_first has no parameter 'nosie'; did you mean 'noise'.* known: profile, name, noise, size"),
+        (
+            {"nosie": 1},
+            "01_first has no parameter 'nosie'; did you mean 'noise'.* known are profile, name, noise, size",
+        ),
         ({"size": "many"}, "parameter size: 'many' is not of type int; give one like 25"),
         ({"size": "2.5"}, "parameter size: '2.5' is not of type int"),
         ({"size": "True"}, "parameter size: 'True' is not of type int"),

@@ -15,7 +15,7 @@ from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, loading
 from workbench.store import Run, Store
-from workbench.train import preference, supervised
+from workbench.train import preference, preference_panel, supervised
 from workbench.train.trainer import to_trl
 
 METHODS = ("lora", "qlora", "full")
@@ -213,17 +213,30 @@ def test_another_reference_stops_the_training_at_its_first_step(tuned, store, mo
 
 def test_the_panel_says_what_happened(tuned, store):
     run = preference.dpo(spec_for(max_steps=20), make_pairs(), sft_run=tuned["lora"], store=store, quiet=True)
-    panel = preference.dpo_panel(run).set_index("question")
+    panel = preference_panel.dpo_panel(run, tuned["lora"]).set_index("question")
     assert panel.loc["first loss", "verdict"] == "as due: 0.6931"
     assert panel.loc["policy against reference before the first step", "verdict"] == "the same model"
     assert panel.loc["margin between them", "verdict"] == "grew" and panel.loc["margin between them", "value"] > 0
     tokenizer = loading.load_tokenizer(run.adapter)
     sizes = [sum(templates.encode(tokenizer, pair["prompt"] + pair["chosen"])[1]) for pair in make_pairs()]
     assert panel.loc["length of chosen answers", "value"] == pytest.approx(sum(sizes) / len(sizes))
+    for side in ("chosen", "rejected"):  # after the last update, where the log's last entry is of the model before it
+        change = (likelihood(run, make_pairs(), side) - likelihood(tuned["lora"], make_pairs(), side)).mean()
+        assert panel.loc[f"{side} answers against the SFT model", "value"] == pytest.approx(change.item(), abs=1e-3)
+        assert run.log[f"rewards/{side}"].iloc[-1] / 0.1 != pytest.approx(change.item(), abs=1e-3)
     control = preference.dpo(
         spec_for(loss="sft", max_steps=1), make_pairs(), sft_run=tuned["lora"], store=store, quiet=True
     )
-    assert preference.dpo_panel(control).loc[0, "verdict"] == "of no reference"
+    assert preference_panel.dpo_panel(control, tuned["lora"]).loc[0, "verdict"] == "of no reference"
+
+
+def test_a_change_that_is_shown_as_zero_is_no_change(tuned, store):
+    spec = spec_for(max_steps=1, learning_rate=1e-9)
+    run = preference.dpo(spec, make_pairs(), sft_run=tuned["lora"], store=store, quiet=True)
+    panel = preference_panel.dpo_panel(run, tuned["lora"]).set_index("question")
+    assert panel.loc["chosen answers against the SFT model", "verdict"] == "as likely"
+    assert panel.loc["rejected answers against the SFT model", "verdict"] == "as likely"
+    assert panel.loc["margin between them", "verdict"] == "did NOT change"
 
 
 def test_rows_that_judge_the_model_never_train_it(tuned, store):
@@ -285,7 +298,7 @@ def test_a_length_beyond_the_context_is_refused(tuned, store):
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"loss": "simpo"}, 'loss "simpo" is unknown; known are sigmoid, ipo, sigmoid_norm, sft'),
+        ({"loss": "simpo"}, "loss 'simpo' is unknown; did you mean 'ipo'.* known are sigmoid, ipo, sigmoid_norm, sft"),
         ({"beta": 0}, "beta is 0; it must be more than 0"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"batch_size": 8, "micro_batch_size": 3}, "not a multiple"),

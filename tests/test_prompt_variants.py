@@ -81,7 +81,7 @@ def test_a_foreign_template_holds_the_whole_prompt_with_its_tools():
     other = prompt_variants.foreign_template(row, "Alpaca")
     text = content.plain_prompt(other)
     assert content.plain_prompt(row) in text and text.endswith("### Response:") and "tools" not in other
-    with pytest.raises(InputError, match='"Vicuna" is unknown; known are Alpaca, Llama 2'):
+    with pytest.raises(InputError, match="'Vicuna' is unknown; known are Alpaca, Llama 2"):
         prompt_variants.foreign_template(row, "Vicuna")
 
 

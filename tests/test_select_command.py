@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from workbench.cli import selection
+from workbench.cli import dry_run, selection
 from workbench.cli.app import app
 from workbench.data import reading
 from workbench.errors import InputError
@@ -56,7 +56,7 @@ def test_every_selector_works_on_plain_rows(source, tiny_base, by):
 
 
 def test_impossible_requests_are_errors(source, tiny_base):
-    with pytest.raises(InputError, match='"ifdd" is unknown; known are .* did you mean ifd'):
+    with pytest.raises(InputError, match="'ifdd' is unknown; did you mean 'ifd'.* known are random"):
         lines(source, tiny_base, "ifdd")
     with pytest.raises(InputError, match="--good"):
         lines(source, tiny_base, "less")
@@ -143,6 +143,32 @@ def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_dem
         list(selection.select_rows(loaded, "longest", 1, str(tiny_base), None, None, 3))
     text = "\n".join(selection.select_rows(loaded, "longest", 2, str(tiny_base), None, None, 3, True))
     assert "dropped 1: the chat template refuses 1 row" in text and "selected    2 rows" in text
+    with pytest.raises(InputError, match="size asks for 3 rows; rows has 2"):  # after the bad one is dropped
+        list(selection.select_rows(loaded, "longest", 3, str(tiny_base), None, None, 3, True))
+
+
+@pytest.mark.parametrize("drop_bad", [False, True])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_dry_run_refuses_and_drops_what_selecting_would(tiny_base, drop_bad, size):
+    bad = [
+        {"role": "user", "content": "Who?"},
+        {"role": "system", "content": "Be."},
+        {"role": "assistant", "content": "I."},
+    ]
+    good = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "You."}]
+    loaded = reading.Loaded(
+        reading.to_dataset([{"messages": bad}, {"messages": good}, {"messages": good}]), "messages", "rows"
+    )
+
+    def outcome(work):
+        try:
+            return [line for line in work() if "dropped" in line]
+        except InputError as error:
+            return str(error)
+
+    done = outcome(lambda: selection.select_rows(loaded, "longest", size, str(tiny_base), None, None, 3, drop_bad))
+    dry = outcome(lambda: dry_run.select_lines(loaded, str(tiny_base), size, None, drop_bad))
+    assert dry == done and ("refuses 1 row" in str(dry) or size == 3)
 
 
 def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, tmp_path):

@@ -324,7 +324,7 @@ def test_a_training_that_changes_no_weight_is_an_error(tiny_base, tmp_path):
 
 
 def test_a_training_that_diverges_stops_with_a_line_and_keeps_its_last_checkpoint(tiny_base, tmp_path):
-    spec, store = spec_for(tiny_base, "full", learning_rate=1e30, warmup=0.9, max_steps=10), Store(tmp_path)
+    spec, store = spec_for(tiny_base, "full", learning_rate=1e30, warmup=9, max_steps=10), Store(tmp_path)
     with pytest.raises(InputError, match="the loss is nan at step .* lower learning_rate"):
         supervised.sft(spec, make_rows(24), store=store, quiet=True, save_every=0)
     (partial,) = store.root.glob("*.partial")
@@ -387,8 +387,8 @@ def test_rows_that_judge_the_model_never_train_it(tiny_base, tmp_path):
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"method": "lorra"}, r'method "lorra" is unknown; known are full, lora, qlora'),
-        ({"lr": 1e-3}, r'parameter "lr" is unknown; known are base, .*learning_rate'),
+        ({"method": "lorra"}, r"method 'lorra' is unknown; did you mean 'lora'.* known are full, lora, qlora"),
+        ({"lr": 1e-3}, r"parameter 'lr' is unknown; known are base, .*learning_rate"),
         ({"sampling": "sorted"}, "known are random, group_by_length"),
         ({"scheduler": "step"}, "known are cosine"),
         ({"max_steps": 5, "max_tokens": 100}, "both end the training; give one"),

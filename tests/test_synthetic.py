@@ -245,7 +245,7 @@ def test_pairs_that_are_none_are_one_line_and_exit_code_2(shell, start, tmp_path
         ),
         ([differs, differs], run, "its prompt differs from that of rejected"),
         ([{"instruction": "Say so", "output": "So"}], run, "dpo needs pairs (chosen, rejected)"),
-        (PAIRS, (*run, "--loss", "magic"), 'loss "magic" is unknown'),
+        (PAIRS, (*run, "--loss", "magic"), "loss 'magic' is unknown"),
     ):
         result = shell(rows, tmp_path / "pairs.json", *words)
         assert result.exit_code == 2, result.output

@@ -93,7 +93,7 @@ def test_values_are_read_as_the_type_of_their_field(spec):
         ("checkpointing=2", "must be true or false"),
         ("epochs=fast", "must be a number"),
         ("seed=" + "9" * 99, "must be a whole number"),
-        ("epoch=3", "did you mean epochs"),
+        ("epoch=3", "did you mean 'epochs'"),
         ("epochs", "key=value"),
     ):
         with pytest.raises(InputError, match=says):

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
-from workbench.errors import InputError, shortened
+from workbench.errors import InputError, known_names, shortened
 
 DEFAULT_LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
 
@@ -16,7 +16,7 @@ SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
 LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
 
 # Ranges of the numbers; all others must be more than 0.
-SHARES = ("warmup",)
+SHARES = ("warmup",)  # below 1; from 1 on a whole number
 NOT_NEGATIVE = ("weight_decay", "seed")
 
 
@@ -51,7 +51,8 @@ class SFTSpec:
     max_length: int = 512
     """Tokens per row; what is longer is cut at the end and loses its end token (validation warns)."""
     warmup: float = 0.05
-    """Fraction of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises from 0 (below 1; trainings of fewer than 20 steps have no such warm-up), or their
+    number (1 and more)."""
     scheduler: str = "cosine"
     """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
     weight_decay: float = 0.0
@@ -86,7 +87,7 @@ class SFTSpec:
         known = [field.name for field in dataclasses.fields(cls)]
         for field in fields:
             if field not in known:
-                raise InputError(f'parameter "{field}" is unknown; known are {", ".join(known)}')
+                raise InputError(f"parameter {shortened(field)} is unknown{known_names(field, known)}")
         return cls(**fields)
 
 
@@ -117,7 +118,8 @@ class DPOSpec:
     max_length: int = 512
     """Tokens of prompt and answer; what is longer is cut at the end (validation warns)."""
     warmup: float = 0.1
-    """Fraction of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises from 0 (below 1; trainings of fewer than 20 steps have no such warm-up), or their
+    number (1 and more)."""
     scheduler: str = "cosine"
     """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
     weight_decay: float = 0.0
@@ -142,7 +144,9 @@ def _among(spec, **known: tuple[str, ...]) -> None:
     """Each named field is one of the words it may be. Raises InputError."""
     for field, words in known.items():
         if getattr(spec, field) not in words:
-            raise InputError(f'{field} "{getattr(spec, field)}" is unknown; known are {", ".join(words)}')
+            raise InputError(
+                f"{field} {shortened(getattr(spec, field))} is unknown{known_names(getattr(spec, field), words)}"
+            )
 
 
 def _in_range(spec) -> None:
@@ -157,8 +161,10 @@ def _in_range(spec) -> None:
             raise InputError(f"{name} is {shortened(value, 40)}; it must be a {'whole number' if whole else 'number'}")
         if not math.isfinite(value):
             raise InputError(f"{name} is {value}; it must be a finite number")
-        if name in SHARES and not 0 <= value <= 1:
-            raise InputError(f"{name} is {shortened(value, 40)}; it must be from 0 to 1, a share of the steps")
+        if name in SHARES and (value < 0 or value > 1 and value != int(value)):
+            raise InputError(
+                f"{name} is {shortened(value, 40)}; it must be a share of the steps, from 0 to below 1, or a whole number of steps"
+            )
         if name in NOT_NEGATIVE and value < 0:
             raise InputError(f"{name} is {shortened(value, 40)}; it must be 0 or more")
         if name == "seed" and value >= 2**32:  # NumPy takes no larger ones

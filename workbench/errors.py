@@ -1,5 +1,8 @@
 """Errors that a user's input can cause, and one-line messages."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(Exception):
     """Input that cannot be used: one line that names the file, the row, the field and the fix.
@@ -23,6 +26,13 @@ def shortened(value: object, most: int = 60) -> str:
     except ValueError:  # Python does not print integers of more than 4,300 digits
         return "a very large number"
     return text if len(text) <= most else text[:most] + "…"
+
+
+def known_names(word: object, names: Iterable[str]) -> str:
+    """Return the end of an error message about an unknown name: the nearest known name if one is near, and all known ones."""
+    names = list(names)
+    near = difflib.get_close_matches(str(word), names, 1)
+    return (f"; did you mean {near[0]!r}?" if near else ";") + f" known are {', '.join(names) or 'none'}"
 
 
 def first_line(error: Exception) -> str:

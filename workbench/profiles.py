@@ -1,13 +1,12 @@
 """Define profiles: base model, data and settings that a notebook runs with. Its parameters cell names one."""
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 import psutil
 from joblib import cpu_count
 
 from workbench.environment import ROOT
-from workbench.errors import InputError
+from workbench.errors import InputError, known_names, shortened
 
 DATA = ROOT / "data"
 
@@ -125,7 +124,5 @@ def get(name: str) -> Profile:
         InputError: the profile is unknown; the message has the nearest name.
     """
     if name not in PROFILES:
-        near = get_close_matches(name, PROFILES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"profile {name!r} is unknown; known are {', '.join(PROFILES)}{hint}")
+        raise InputError(f"profile {shortened(name)} is unknown{known_names(name, PROFILES)}")
     return PROFILES[name]

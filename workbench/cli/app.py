@@ -68,8 +68,14 @@ def _make_output_robust() -> None:
 
 def _stop_like_the_keyboard() -> None:
     """Let SIGTERM (a batch system, `timeout`, `kill`) stop a command as Ctrl-C does, so that a training keeps a checkpoint."""
+
+    def stop(*_) -> None:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job that a script started in the background
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _help(context) -> str:

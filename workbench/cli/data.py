@@ -116,7 +116,7 @@ def select(
     if dry_run:
         from workbench.cli import dry_run as plan
 
-        lines = plan.select_lines(loaded, judge)
+        lines = plan.select_lines(loaded, judge, spec.size, spec.good, drop_bad)
     else:
         lines = selection.select_rows(loaded, spec.by, spec.size, judge, spec.good, out, show, drop_bad)
     for line in lines:

@@ -1,7 +1,7 @@
 """Say what a training would do without doing it: two rows as they are trained, steps, and time and memory from a few trial steps."""
 
 import dataclasses
-import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from workbench import environment, hub
+from workbench.cli import selection
 from workbench.cli.masks import data_lines, marked_lines
 from workbench.config import DPOSpec, SFTSpec
-from workbench.data import content, reading, templates
+from workbench.data import reading
 from workbench.models import adapters, loading, logprobs, memory
-from workbench.store import Run
-from workbench.train import preference, supervised
+from workbench.store import Run, Store
+from workbench.train import disk, preference, schedule, supervised
 
 TRIAL_STEPS = 3
 """The first one also warms up and is not timed."""
@@ -35,8 +36,7 @@ def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
     require_context(loading.context_length(folder), spec.base, spec.max_length)
     tokenizer = loading.load_tokenizer(folder, template=spec.template)
     yield from _rows(rows, tokenizer, spec.max_length)
-    lengths = [len(templates.encode(tokenizer, row["messages"], content.row_tools(row))[0]) for row in rows]
-    steps = _steps(supervised.with_token_budget(spec, lengths), len(rows))
+    steps = schedule.sft_steps(spec, rows, folder, packed=loading.default_device() == "cuda")
 
     def trainer(work: Path, trial, clock):
         full = spec.method == "full"
@@ -59,19 +59,23 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
         reference = adapters.load_tuned(start, trainable=True)[0] if full else None
         return preference.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock], True, reference)
 
-    yield from _trial(spec, _steps(spec, len(rows)), trainer)
+    yield from _trial(spec, schedule.dpo_steps(spec, rows, start), trainer)
 
 
-def select_lines(loaded: reading.Loaded, base: str) -> Iterator[str]:
-    """Yield what `workbench select` would read, and what a forward pass over it costs."""
+def select_lines(loaded: reading.Loaded, base: str, size: int, good: str | None, drop_bad: bool) -> Iterator[str]:
+    """Yield what `workbench select` would read, and what a forward pass over it costs. Raises InputError where select would."""
+    tokenizer = loading.load_tokenizer(base)
+    selection.good_rows(good)
+    rows, notes = selection.usable_rows(loaded, tokenizer, size, drop_bad)
     yield from data_lines(loaded)
-    model, tokenizer = adapters.load_any(base)
+    yield from (f"{'':<12}{note}" for note in notes)
+    model = loading.load_base(base, tokenizer=tokenizer)
     context = loading.context_length(hub.fetch(base))
-    yield from _rows(loaded.rows, tokenizer, context)
-    some = loaded.rows.select(range(min(TRIAL_ROWS, len(loaded.rows))))
+    yield from _rows(rows, tokenizer, context)
+    some = rows.select(range(min(TRIAL_ROWS, len(rows))))
     started = time.monotonic()
     logprobs.supervised_loss(model, tokenizer, some, context)
-    seconds = (time.monotonic() - started) / len(some) * len(loaded.rows)
+    seconds = (time.monotonic() - started) / len(some) * len(rows)
     yield f"{'time':<12}about {_duration(seconds)} per forward pass over all rows, measured on {len(some)}"
     yield "dry run: nothing was scored; leave out --dry-run to select"
 
@@ -82,11 +86,6 @@ def _rows(rows, tokenizer, max_length: int) -> Iterator[str]:
         yield f"\nrow {number} of the training rows"
         yield from marked_lines(row, tokenizer, max_length)
     yield ""
-
-
-def _steps(spec, rows: int) -> int:
-    """Return the optimizer steps of a training on so many rows."""
-    return spec.max_steps or math.ceil(math.ceil(rows / spec.batch_size) * spec.epochs)
 
 
 def _clock():
@@ -112,11 +111,14 @@ def _trial(spec, steps: int, make: Callable) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as work, environment.few_progress_bars():
         trainer = make(Path(work), dataclasses.replace(spec, max_steps=count), clock)
         trainer.train()
+        written = disk.DiskUse(disk.trained_weights(trainer.model), trainer.train_dataset.data.nbytes)
     seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
     yield f"{'steps':<12}{steps:,} of {spec.batch_size} rows"
     yield f"{'time':<12}about {_duration(seconds * steps)}: {seconds:.2g} s per step, measured over {len(clock.ends) - 1} steps on this machine"
     peak, free = memory.peak_bytes(device), memory.free_bytes(device)
     yield f"{'memory':<12}{peak / memory.GIB:.1f} GiB at most in the trial; {free / memory.GIB:.1f} GiB are still free"
+    room = shutil.disk_usage(Store().root).free
+    yield f"{'disk':<12}{written}; {room / disk.MIB:,.0f} MiB are free"
     yield "dry run: nothing was kept; leave out --dry-run to train"
 
 

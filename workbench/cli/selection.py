@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import datasets
@@ -14,7 +13,7 @@ import transformers
 from workbench import outputs
 from workbench.cli.masks import data_lines
 from workbench.data import content, reading, selection, validation
-from workbench.errors import InputError
+from workbench.errors import InputError, known_names, shortened
 from workbench.models import adapters, loading, selection_scores
 
 NEEDS_GOOD = ("deita", "less")  # these compare rows with a few that are known to be good
@@ -118,19 +117,11 @@ def select_rows(
     Raises:
         InputError: an unknown selector, fewer rows than `size`, or preference pairs in place of single answers.
     """
-    selector, rows = require_selector(by, good), _single_answers(loaded.source, loaded.rows)
-    if not 0 < size <= len(rows):
-        raise InputError(f"size asks for {size:,} rows; {loaded.source} has {len(rows):,}; ask for 1 to {len(rows):,}")
-    examples = list(_single_answers(good, reading.load(good).rows)) if good else []
-    yield from data_lines(loaded)
+    selector, examples = require_selector(by, good), good_rows(good)
     tokenizer = loading.load_tokenizer(base)
-    refused = validation.find_refused(rows, tokenizer)
-    if drop_bad and refused:
-        bad = validation.rows_with(refused, "template-refuses")
-        rows = rows.select([i for i in range(len(rows)) if i not in bad])
-        yield f"{'':<12}dropped {len(refused[0].rows):,}: {refused[0].text.split(';')[0]}"
-    else:
-        validation.require_valid(refused)
+    rows, notes = usable_rows(loaded, tokenizer, size, drop_bad)
+    yield from data_lines(loaded)
+    yield from (f"{'':<12}{note}" for note in notes)
     judge = Judge(base, loading.load_base(base, tokenizer=tokenizer), tokenizer, examples)
     if selector.reads:
         yield from _judge_lines(judge, rows, selector.reads, by)
@@ -158,12 +149,36 @@ def select_rows(
 def require_selector(by: str, good: str | None) -> Selector:
     """Return the selector. Raises InputError for an unknown one, or one that needs a file of good rows and has none."""
     if by not in SELECTORS:
-        near = get_close_matches(by, SELECTORS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f'selector "{by}" is unknown; known are {", ".join(SELECTORS)}{hint}')
+        raise InputError(f"selector {shortened(by)} is unknown{known_names(by, SELECTORS)}")
     if by in NEEDS_GOOD and good is None:
         raise InputError(f"{by} compares rows with a few that are known to be good; name a file of them with --good")
     return SELECTORS[by]
+
+
+def good_rows(good: str | None) -> list[dict]:
+    """Return the rows of a file of rows that are known to be good; none without a file. Raises InputError where they are no single answers."""
+    return list(_single_answers(good, reading.load(good).rows)) if good else []
+
+
+def usable_rows(
+    loaded: reading.Loaded, tokenizer: transformers.PreTrainedTokenizerBase, size: int, drop_bad: bool
+) -> tuple[datasets.Dataset, list[str]]:
+    """Return the rows to select from, and a note on those that were left out: with `drop_bad` what the chat template refuses.
+
+    Raises:
+        InputError: preference pairs, rows that the chat template refuses, or fewer rows than `size`.
+    """
+    rows, notes = _single_answers(loaded.source, loaded.rows), []
+    refused = validation.find_refused(rows, tokenizer)
+    bad = validation.rows_with(refused, "template-refuses")
+    if not drop_bad or len(bad) == len(rows):
+        validation.require_valid(refused)
+    elif bad:
+        rows = rows.select([i for i in range(len(rows)) if i not in bad])
+        notes = [f"dropped {len(bad):,}: {refused[0].text.split(';')[0]}"]
+    if size > len(rows):
+        raise InputError(f"size asks for {size:,} rows; {loaded.source} has {len(rows):,}; ask for 1 to {len(rows):,}")
+    return rows, notes
 
 
 def _single_answers(source: str, rows: datasets.Dataset) -> datasets.Dataset:

@@ -1,7 +1,6 @@
 """Read the fields of a spec from options, `--set key=value` and a YAML file, and say what is wrong with a value in one line."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from workbench.errors import InputError
+from workbench.errors import InputError, known_names
 
 Settings = Annotated[
     list[str] | None,
@@ -67,9 +66,7 @@ def spec_fields(spec: type, options: dict, settings: list[str] | None, config: P
     known = [field.name for field in dataclasses.fields(spec)]
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            raise InputError(f"{source[key]} is unknown{hint}")
+            raise InputError(f"{source[key]} is unknown{known_names(key, known)}")
     return {key: _convert(source[key], value, kinds[key]) for key, value in given.items()}
 
 

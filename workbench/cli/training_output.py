@@ -13,7 +13,7 @@ from workbench.data import content, decontamination, reading, templates, validat
 from workbench.errors import InputError
 from workbench.models import adapters, generation, loading, requirements
 from workbench.store import Run
-from workbench.train import preference, supervised
+from workbench.train import preference, preference_panel, supervised
 
 NEW_TOKENS = 64
 """Longest sample answer, in tokens."""
@@ -102,7 +102,7 @@ def dpo_lines(
         yield from dry_run.dpo_lines(spec, rows, start)
         return
     run = preference.dpo(spec, rows, sft_run=start)
-    for line in preference.dpo_panel(run).itertuples():
+    for line in preference_panel.dpo_panel(run).itertuples():
         verdict = f", {line.verdict}" if line.verdict else ""
         yield f"{'result':<12}{line.question}: {line.value:.3f} {line.unit}{verdict}"
     yield f"{'run':<12}{run.path}"

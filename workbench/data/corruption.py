@@ -29,7 +29,7 @@ import datasets
 import numpy as np
 
 from workbench.data import content, duplicates, reading
-from workbench.errors import InputError
+from workbench.errors import InputError, known_names, shortened
 from workbench.graders import grade
 
 RAMBLING_FACTOR = 4  # a rambling answer is at least this many times as long as the right one,
@@ -164,7 +164,7 @@ def _pool(rows: Iterable[dict]) -> _Pool:
 def _require_shares(shares: dict[str, float]) -> None:
     for name, share in shares.items():
         if name not in CORRUPTIONS:
-            raise InputError(f'corruption "{name}" is unknown; use one of {", ".join(CORRUPTIONS)}')
+            raise InputError(f"corruption {shortened(name)} is unknown{known_names(name, CORRUPTIONS)}")
         if not 0 <= share <= 1:
             raise InputError(f'corruption "{name}": the share is {share}; give a number from 0 to 1')
     if sum(shares.values()) > 1 + 1e-9:

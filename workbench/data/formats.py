@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from workbench.data import messages, preference_pairs, tool_calls, turns
 from workbench.data.values import check_texts, is_empty, parse_json, storable, text_of
-from workbench.errors import BadRow, InputError
+from workbench.errors import BadRow, InputError, known_names, shortened
 
 COLUMNS = {
     "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
@@ -79,7 +79,7 @@ def named_roles(columns: Mapping[str, str] | None) -> dict[str, str]:
     for given, column in (columns or {}).items():
         role = given if given in COLUMNS else ROLE_OF.get(given.lower())
         if role not in COLUMNS:
-            raise InputError(f"columns: unknown role {given!r}; roles are {', '.join(COLUMNS)}")
+            raise InputError(f"columns: role {shortened(given)} is unknown{known_names(given, COLUMNS)}")
         if column and column in roles.values():
             raise InputError(f"columns: {column!r} is named for two roles; name it for one")
         roles[role] = column

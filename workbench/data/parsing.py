@@ -1,30 +1,25 @@
 """Read the rows of one file: JSON, JSON lines, CSV or Parquet, compressed or not; what the rows mean is for formats to say.
 
-JSON lines, CSV and Parquet are read piece by piece, so that memory does not grow with the file. One JSON list is read whole.
+All of them are read piece by piece, so that memory does not grow with the file.
 """
 
 import csv
-import io
 import json
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import datasets
 import pyarrow
 import pyarrow.parquet
-from fsspec.compression import compr
 
+from workbench.data.json_stream import JSONStream
+from workbench.data.text_files import COMPRESSIONS, TextFile, reading_bar
 from workbench.errors import BadRow, InputError, first_line
-from workbench.parallel import progress_bar
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
-BAR_BYTES = 50_000_000  # larger files are read with a progress bar
 BATCH = 1_000
 
 Rows = Iterator[tuple[str, dict | BadRow]]
@@ -61,7 +56,7 @@ def read_file(path: Path, notes: list[str]) -> Rows:
         yield from _parquet(path, notes)
         return
     try:
-        yield from (_csv if kind == ".csv" else _json)(path, lambda: _lines(path, compression))
+        yield from (_csv if kind == ".csv" else _json)(path, TextFile(path, compression))
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}); write it again") from None
 
@@ -112,7 +107,7 @@ def _parquet(path: Path, notes: list[str]) -> Rows:
                 f"{path}: left out {', '.join(odd)}, columns of a type that cannot be read ({schema.field(odd[0]).type})"
             )
         kept = [field.name for field in schema if field.name not in odd]
-        with _bar(file.metadata.num_rows, path, " rows", file.metadata.num_rows > 100_000) as bar:
+        with reading_bar(file.metadata.num_rows, path, " rows", file.metadata.num_rows > 100_000) as bar:
             start = 0
             for batch in file.iter_batches(BATCH, columns=kept):
                 table = datasets.Dataset(_plain_table(batch).replace_schema_metadata(schema.metadata))
@@ -135,43 +130,9 @@ def _plain_table(batch: pyarrow.RecordBatch) -> pyarrow.Table:
     return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
 
 
-@contextmanager
-def _bar(total: int, path: Path, unit: str, shown: bool):
-    bar = progress_bar(total, f"reading {path.name}", quiet=not shown)
-    bar.unit, bar.unit_scale = unit, True
-    with bar:
-        yield bar
-
-
-def _lines(path: Path, compression: str) -> Iterator[tuple[int, str]]:
-    """Yield (number, text) of each line of a text file, its end included."""
-    size = path.stat().st_size
-    with open(path, "rb") as raw, _bar(size, path, "B", size > BAR_BYTES) as bar:
-        stream = _unpacked(raw, compression)
-        offset = 0
-        for number, line in enumerate(stream, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                place = f"{path}, line {number}: not UTF-8 (byte {offset + error.start})"
-                raise InputError(f"{place}; save it as UTF-8") from None
-            yield number, text
-            offset += len(line)
-            if number % BATCH == 0:
-                bar.update(raw.tell() - bar.n)
-
-
-def _unpacked(raw: BinaryIO, compression: str) -> BinaryIO:
-    if (
-        compression == ".zst"
-    ):  # by fsspec, a file that is cut short, and all but the first frame, would be lost in silence
-        return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd"))
-    return compr[COMPRESSIONS[compression]](raw, mode="rb") if compression else raw
-
-
-def _csv(path: Path, lines: Callable) -> Rows:
+def _csv(path: Path, text: TextFile) -> Rows:
     try:
-        reader = csv.DictReader((text for _, text in lines()), strict=True)
+        reader = csv.DictReader((line for _, line in text.lines()), strict=True)
         names = reader.fieldnames or []
         if doubled := {name for name in names if names.count(name) > 1}:
             raise InputError(f"{path}: two columns are called {', '.join(sorted(doubled))}; give each its own name")
@@ -182,40 +143,56 @@ def _csv(path: Path, lines: Callable) -> Rows:
         raise InputError(f"{path}: broken CSV ({error}); close every quote") from None
 
 
-def _json(path: Path, lines: Callable) -> Rows:
+def _json(path: Path, text: TextFile) -> Rows:
     """Yield the rows of one list, or of one object per line, whatever the name says: .json files hold either."""
-    first = next((text for _, text in lines() if text.strip()), None)
-    if first is None:
-        return
-    if not first.lstrip().startswith("[") and (
-        not isinstance(_parsed(first), Exception) or not _is_one_value(path, lines)
-    ):
-        for number, line in lines():
+    opening = JSONStream(text.pieces()).peek()
+    if opening == "[":
+        yield from _listed(path, JSONStream(text.pieces(shown=True)))
+    elif opening and (value := _value_over_lines(path, text)) is not None:
+        yield "row 1", _row(value)
+    elif opening:
+        for number, line in text.lines():
             if line.strip():
-                yield f"line {number}", _row(_parsed(line), line)
-        return
-    text = "".join(line for _, line in lines())
-    value = _parsed(text)
-    if isinstance(value, Exception):
-        wrong, fix = _broken(text, value)
-        place = f"line {value.lineno}, column {value.colno}: " if isinstance(value, json.JSONDecodeError) else ""
-        raise InputError(f"{path}, {place}{wrong}; {fix}")
-    for i, row in enumerate(value if isinstance(value, list) else [value], 1):
-        yield f"row {i}", _row(row, "")
+                yield f"line {number}", _row(_parsed(line))
 
 
-def _is_one_value(path: Path, lines: Callable) -> bool:
-    """Return whether a file whose first line is no JSON is one object over several lines; raise InputError where it is several."""
-    text = "".join(line for _, line in lines()).lstrip()
+def _listed(path: Path, stream: JSONStream) -> Rows:
+    """Yield the rows of one list. Raises InputError with line and column where it is broken."""
+    row = 0
     try:
-        _, end = json.JSONDecoder().raw_decode(text)
+        stream.skip()
+        while stream.peek() != "]":
+            if row:
+                if stream.peek() != ",":
+                    raise stream.error("Expecting ',' delimiter")
+                stream.skip()
+            row += 1
+            yield f"row {row}", _row(stream.value())
+        stream.skip()
+        if stream.peek():
+            raise stream.error("Extra data")
+    except (ValueError, RecursionError) as error:
+        wrong, fix = _broken(error)
+        place = f"line {error.lineno}, column {error.colno}: " if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f"{path}, {place}{wrong}; {fix}") from None
+
+
+def _value_over_lines(path: Path, text: TextFile):
+    """Return the one object that a file holds over several lines; None where there is one per line. Raises InputError for several."""
+    first = next((line for _, line in text.lines() if line.strip()), "")
+    if not isinstance(_parsed(first), Exception):
+        return None
+    stream = JSONStream(text.pieces())
+    try:
+        stream.peek()
+        begins, value, ends = stream.line, stream.value(), stream.line
     except (ValueError, RecursionError):
-        return False
-    if "\n" in text[:end].rstrip() and text[end:].strip():
+        return None
+    if stream.peek() and begins < ends:
         raise InputError(
             f"{path}, line 1: JSON objects span several lines; write one object per line (jq -c . FILE > NEW.jsonl)"
         )
-    return not text[end:].strip()
+    return None if stream.peek() else value
 
 
 def _parsed(text: str):
@@ -226,21 +203,21 @@ def _parsed(text: str):
         return error
 
 
-def _row(value, line: str) -> dict | BadRow:
+def _row(value) -> dict | BadRow:
     if isinstance(value, Exception):
-        return BadRow("", *_broken(line, value))
+        return BadRow("", *_broken(value))
     fix = 'write each row as {"messages": […]} or in another known format'
     return value if isinstance(value, dict) else BadRow("", "not an object with fields", fix)
 
 
-def _broken(text: str, error: Exception) -> tuple[str, str]:
-    """Return (what is wrong, the fix) for text that is no JSON."""
+def _broken(error: Exception) -> tuple[str, str]:
+    """Return (what is wrong, the fix) for text that is no JSON, from the error that parsing it gave."""
     if isinstance(error, RecursionError):
         return "JSON nested too deeply", "write it with fewer levels"
     if not isinstance(error, json.JSONDecodeError):
         return f"broken JSON ({first_line(error)})", "write this value as text"
-    rest = text[error.pos :].lstrip()
-    if rest.startswith(("//", "/*", "#")) or text.lstrip().startswith(("//", "/*", "#")):
+    rest = error.doc[error.pos :].lstrip()
+    if rest.startswith(("//", "/*", "#")):
         return "a comment, and JSON has none", "remove the comments"
     if error.msg == "Extra data" and rest.startswith(("{", "[")):
         return "several JSON values in a row", "write one object per line"

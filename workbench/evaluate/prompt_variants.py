@@ -13,7 +13,7 @@ from joblib import delayed
 
 from workbench import hub
 from workbench.data import content
-from workbench.errors import InputError
+from workbench.errors import InputError, known_names, shortened
 from workbench.evaluate import scoring, stats
 from workbench.models import adapters, loading
 from workbench.parallel import run_parallel
@@ -35,7 +35,7 @@ def foreign_template(row: dict, name: str) -> dict:
         InputError: the template is unknown.
     """
     if name not in TEMPLATES:
-        raise InputError(f'template "{name}" is unknown; known are {", ".join(TEMPLATES)}')
+        raise InputError(f"template {shortened(name)} is unknown{known_names(name, TEMPLATES)}")
     request = {"role": "user", "content": TEMPLATES[name].format(content.plain_prompt(row))}
     return {**{key: row[key] for key in row if key != "tools"}, "messages": [request, row["messages"][-1]]}
 

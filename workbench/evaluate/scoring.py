@@ -13,7 +13,7 @@ import transformers
 
 from workbench import hub, recipes
 from workbench.data import content, templates
-from workbench.errors import InputError
+from workbench.errors import InputError, known_names, shortened
 from workbench.graders import grade
 from workbench.models import adapters, generation, loading, logprobs
 from workbench.store import Run, Store, digest
@@ -64,7 +64,7 @@ def score(
     """
     rows, shots = list(rows), list(shots)
     if mode not in MODES:
-        raise InputError(f'mode "{mode}" is unknown; use one of {", ".join(MODES)}')
+        raise InputError(f"mode {shortened(mode)} is unknown{known_names(mode, MODES)}")
     for index, row in enumerate(rows):
         if not row.get("check"):
             raise InputError(

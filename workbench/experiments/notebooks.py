@@ -20,7 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm.std import tqdm
 
 from workbench import environment, outputs, profiles
-from workbench.errors import InputError, first_line
+from workbench.errors import InputError, first_line, known_names
 from workbench.experiments import parameters
 from workbench.parallel import end_with_parent
 
@@ -57,7 +57,7 @@ def find_notebook(name: str) -> Path:
     beginning = [key for key in every if key.startswith(name)]
     if name in every or len(beginning) == 1:
         return every[name if name in every else beginning[0]]
-    raise InputError(f"no notebook {name!r}{parameters.nearest(name, every)}")
+    raise InputError(f"no notebook {name!r}{known_names(name, every)}")
 
 
 def read_notebook(path: Path) -> NotebookNode:

@@ -5,14 +5,13 @@ has, and its prepare_only leaves the old values in the parameters cell and adds 
 """
 
 import ast
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
 from workbench import profiles
-from workbench.errors import InputError, shortened
+from workbench.errors import InputError, known_names, shortened
 
 
 def parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
@@ -57,7 +56,7 @@ def check_settings(notebook: NotebookNode, name: str, settings: Mapping[str, obj
     defaults = read_parameters(notebook)
     for key in settings:
         if key not in defaults:
-            raise InputError(f"notebook {name} has no parameter {shortened(key)}{nearest(key, defaults)}")
+            raise InputError(f"notebook {name} has no parameter {shortened(key)}{known_names(key, defaults)}")
     checked = {key: _like(name, key, value, defaults[key]) for key, value in settings.items()}
     if "profile" in checked:
         profiles.get(checked["profile"])
@@ -114,10 +113,3 @@ def rewrite(source: str, values: Mapping[str, object]) -> str:
         new = lines[first][: node.col_offset] + repr(values[key]).encode() + lines[last][node.end_col_offset :]
         lines[first : last + 1] = [new]
     return b"".join(lines).decode()
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return the end of an error message about an unknown name: the nearest known name, and all known ones."""
-    choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=1)
-    return (f"; did you mean {close[0]!r}?" if close else ";") + f" known: {', '.join(choices) or 'none'}"

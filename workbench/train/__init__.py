@@ -11,7 +11,8 @@ from workbench.train.objectives import (
     train_objective,
     within_budget,
 )
-from workbench.train.preference import dpo, dpo_panel, first_loss, fix_dpo_trainer
+from workbench.train.preference import dpo, first_loss, fix_dpo_trainer
+from workbench.train.preference_panel import dpo_panel
 from workbench.train.supervised import sft
 from workbench.train.trainer import fix_trl_trainer
 from workbench.train.trl_yaml import write_trl_yaml

@@ -25,7 +25,7 @@ from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
 from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.store import Run, Store, digest
-from workbench.train import supervised
+from workbench.train import disk, supervised
 from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
 
 OBJECTIVES = ("text", "label", "messages")
@@ -146,6 +146,7 @@ def _train(work, folder, spec, objective) -> dict:
         work, folder, spec, objective, encoded, tokenizer, callback
     )
     fix_trl_trainer(trainer)
+    disk.require_disk(work, disk.trained_weights(trainer.model), folder, trainer.train_dataset.data.nbytes)
     log = run_to_end(trainer, callback, work)
     trainer.model.save_pretrained(work / "adapter")
     tokenizer.save_pretrained(work / "adapter")

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import fmean
 
 import datasets
-import pandas as pd
 import torch
 import transformers
 import trl
@@ -23,6 +22,7 @@ from workbench.data import content, preference_validation, templates, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.store import Run, Store
+from workbench.train import disk
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
@@ -203,15 +203,16 @@ def _train_on_pairs(
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
     callback = CheckpointCallback(save_every)
-    reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
     dataset = to_trl(rows)
+    disk.require_disk(work, disk.trained_weights(model), sft_run.adapter, dataset.data.nbytes)
+    reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
     trainer = make_trainer(
         spec,
         model,
         tokenizer,
         dataset,
         work / "checkpoints",
-        [callback, FirstLossCallback(first_loss(spec), _near)],
+        [callback, FirstLossCallback(first_loss(spec), is_near)],
         quiet,
         reference,
     )
@@ -234,31 +235,6 @@ def _train_on_pairs(
     }  # fmt: skip
 
 
-def dpo_panel(run: Run) -> pd.DataFrame:
-    """Return what a preference training did, one row per question: question, value, unit, verdict.
-
-    Log-probabilities are those of whole answers and against the SFT model, on the last fifth of the log; both sides usually fall
-    (Rafailov et al. 2024, arXiv 2404.12358): the margin grows all the same as long as the rejected ones fall faster.
-    """
-    beta, scores, first = run.spec["beta"], run.scores, run.log.iloc[0]
-    last = run.log.tail(max(1, len(run.log) // 5)).mean(numeric_only=True)
-    loss, due = scores["first_loss"], scores["first_loss_due"]
-    apart = max(abs(first[f"rewards/{side}"]) for side in preference_validation.ANSWERS) / beta
-    chosen, rejected = (last[f"rewards/{side}"] / beta for side in preference_validation.ANSWERS)
-    longer = scores["chosen_tokens"] / scores["rejected_tokens"] - 1
-    answer = "nats per answer"
-    lines = [
-        ("first loss", loss, "nats", "of no reference" if due is None else f"as due: {due:.4f}" if _near(loss, due) else f"WRONG: {due:.4f} is due"),
-        ("policy against reference before the first step", apart, answer, "the same model" if apart < TOLERANCE else "ANOTHER model"),
-        ("length of chosen answers", scores["chosen_tokens"], "tokens", f"{longer:+.0%} against rejected"),
-        ("length of rejected answers", scores["rejected_tokens"], "tokens", ""),
-        ("chosen answers against the SFT model", chosen, answer, "likelier" if chosen > 0 else "LESS likely"),
-        ("rejected answers against the SFT model", rejected, answer, "LIKELIER" if rejected > 0 else "less likely"),
-        ("margin between them", chosen - rejected, answer, "grew" if chosen > rejected else "did NOT grow"),
-        ("pairs with a margin above 0", last["rewards/accuracies"], "share", ""),
-    ]  # fmt: skip
-    return pd.DataFrame(lines, columns=["question", "value", "unit", "verdict"])
-
-
-def _near(loss: float, due: float) -> bool:
+def is_near(loss: float, due: float) -> bool:
+    """Return whether a first loss is the one that is due, within :data:`TOLERANCE`."""
     return abs(loss - due) <= TOLERANCE * max(1, due)

@@ -22,7 +22,7 @@ from workbench.data import content, validation
 from workbench.errors import InputError
 from workbench.models import adapters, embedding_rows, loading, logprobs, requirements
 from workbench.store import Run, Store
-from workbench.train import trl_yaml
+from workbench.train import disk, schedule, trl_yaml
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
@@ -131,9 +131,10 @@ def _train_on_rows(
     if chat_format.added:  # some bases have rows to spare that they never trained
         embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
     model = adapters.unpacked(model)
+    dataset = to_trl(rows)
+    disk.require_disk(work, disk.weights_to_train(model, spec.method, spec.rank), folder, dataset.data.nbytes)
     judged = logprobs.encode_rows(tokenizer, held_out, spec.max_length) if held_out is not None else None
     before = logprobs.mean_loss(model, judged) if judged else None
-    dataset = to_trl(rows)
     callback = CheckpointCallback(save_every)
     tokens = with_tokens(dataset, [(each.ids, each.mask) for each in encoded])
     trainer = make_trainer(spec, model, tokenizer, tokens, work / "checkpoints", [callback], quiet)
@@ -191,7 +192,7 @@ def make_trainer(
     lengths = [len(ids) for ids in dataset["input_ids"]]
     apart, on_gpu = logprobs.keeps_rows_apart(model), model.device.type == "cuda"
     packed = on_gpu and apart if packed is None else packed
-    settings = trainer_arguments(with_token_budget(spec, lengths), model, len(dataset), out, quiet)
+    settings = trainer_arguments(schedule.with_token_budget(spec, lengths), model, len(dataset), out, quiet)
     if packed:
         settings |= packing_arguments(spec, model, lengths)
     else:
@@ -238,12 +239,3 @@ def micro_batches(rows: int, length: float) -> dict:
     most = max(TOKENS_PER_FORWARD, length)
     micro = next(micro for micro in range(rows, 0, -1) if rows % micro == 0 and micro * length <= most)
     return {"per_device_train_batch_size": micro, "gradient_accumulation_steps": rows // micro}
-
-
-def with_token_budget(spec: SFTSpec, lengths: Sequence[int]) -> SFTSpec:
-    """Return the spec with its budget in tokens as one in steps, for rows of these lengths in tokens."""
-    if spec.max_tokens is None:
-        return spec
-    cut = [min(length, spec.max_length) for length in lengths]
-    per_step = sum(cut) / -(-len(cut) // spec.batch_size)  # the last step of a pass may hold fewer rows than the others
-    return dataclasses.replace(spec, max_tokens=None, max_steps=max(1, round(spec.max_tokens / per_step)))

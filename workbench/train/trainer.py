@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +19,7 @@ from workbench.errors import InputError
 from workbench.models import loading, memory
 from workbench.runs import ROWS_FILE
 from workbench.store import Store
-
-
-def planned_steps(spec: SFTSpec | DPOSpec, rows: int) -> float:
-    """Return the optimizer steps that a spec plans for so many rows, without packing and without a budget in tokens."""
-    return spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
+from workbench.train import schedule
 
 
 def require_tracker(name: str) -> None:
@@ -58,7 +53,7 @@ def trainer_arguments(
     half = None if cpu else loading.compute_dtype("cuda")
     share = distributed.per_process(spec.batch_size)
     micro = min(spec.micro_batch_size or share, share)
-    steps = planned_steps(spec, rows)
+    steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
     return dict(
         output_dir=str(out),
         # What TRL would set otherwise cannot be built on a CPU (bf16) or costs a third of the time there (checkpointing).
@@ -68,7 +63,7 @@ def trainer_arguments(
         activation_checkpointing=spec.checkpointing,
         learning_rate=spec.learning_rate,
         lr_scheduler_type=spec.scheduler,
-        warmup_steps=spec.warmup if steps > 1 else 0,  # the first step of a warm-up has the rate 0, and changes nothing
+        warmup_steps=spec.warmup,  # fix_trl_trainer takes it back where the training is too short for one
         weight_decay=spec.weight_decay,
         num_train_epochs=spec.epochs,
         max_steps=spec.max_steps or -1,
@@ -88,17 +83,13 @@ def trainer_arguments(
 
 
 def packing_arguments(spec: SFTSpec, model: transformers.PreTrainedModel, lengths: list[int]) -> dict:
-    """Return the arguments of SFTConfig that pack rows which do not see each other, and fit a step into memory.
-
-    A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
-    of two. A budget in tokens takes sequences to be full, which they nearly are.
+    """Return the arguments of SFTConfig that pack rows which do not see each other, and fit a step (:func:`schedule.packed_step`) into memory.
 
     Args:
         lengths: of the rows, in tokens.
     """
-    cut = [min(length, spec.max_length) for length in lengths]
-    sequences = 2 ** max(0, round(math.log2(spec.batch_size * sum(cut) / len(cut) / spec.max_length)))
-    budget = {"max_steps": max(1, round(spec.max_tokens / (sequences * spec.max_length)))} if spec.max_tokens else {}
+    sequences, steps = schedule.packed_step(spec, lengths)
+    budget = {"max_steps": steps} if steps else {}
     return {
         **budget,
         "packing": True,
@@ -160,6 +151,7 @@ def fix_trl_trainer(trainer: transformers.Trainer) -> None:
     if "output_router_logits" in config.to_dict():
         # TRL asks for them by an argument as well; in a saved config they break generation.
         config.output_router_logits = False
+    trainer.args.warmup_steps = schedule.warmup(trainer.args.warmup_steps, schedule.trainer_steps(trainer))
     trainer.remove_callback(transformers.PrinterCallback)
     if trainer.pop_callback(transformers.trainer.DEFAULT_PROGRESS_CALLBACK):  # another one in a notebook
         trainer.add_callback(callbacks.LossBarCallback)
