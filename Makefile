@@ -4,12 +4,17 @@ PROFILE     ?= pocket
 SERIES      := $(wildcard notebooks/*.ipynb)
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.installed
+CELLS       ?= 4
+SEED        ?= $(shell git rev-parse HEAD 2>/dev/null || echo 0)
 # As many processes as cores, a thread each: half the time of one process with all threads.
 UNIT         = OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --numprocesses logical --maxprocesses 4
 # The outputs and counts of a notebook are what readers want; what changes with the machine or the moment is not.
 STRIP       := $(BIN)/nbstripout --keep-output --keep-count --keep-id \
                --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
+ifdef FRESH
+export WORKBENCH_FRESH = 1
+endif
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
 ifeq ($(PROFILE)$(filter gpu-check,$(MAKECMDGOALS)),pocket)
@@ -19,19 +24,23 @@ export CUDA_VISIBLE_DEVICES =
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab bench break environment extras gpu-check lint unit notebooks format hooks newest constraints
+.PHONY: help run test verify lab bench break environment extras gpu-check lint unit notebooks format hooks newest constraints
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE)"
 
-run: $(if $(filter pocket,$(PROFILE)),environment,extras)  ## run all notebooks top to bottom, then write a report to open
+run: $(if $(filter pocket,$(PROFILE)),environment,extras)  ## run all notebooks top to bottom, then write a report to open (FRESH=1: train everything here)
 	@$(BIN)/workbench run --profile $(PROFILE); status=$$?; $(BIN)/workbench report && exit $$status
 
-test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts
+test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts, four trainings made again
 	$(UNIT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 --dist loadscope \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SERIES) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 -o faulthandler_timeout=0 --dist loadscope \
 	  --numprocesses $$($(BIN)/python -c 'from workbench.experiments import notebooks; print(notebooks.at_once())')
+	$(BIN)/workbench results verify --cells $(CELLS) --seed $(SEED)
+
+verify: environment  ## train CELLS published runs again (SEED draws them) and compare replies and scores
+	$(BIN)/workbench results verify --cells $(CELLS) --seed $(SEED)
 
 # JupyterLab runs whatever its user types: it listens on this machine alone and asks for its token.
 lab: environment  ## open JupyterLab on the first notebook (on a server: make lab LAB=--no-browser, then ssh -L 8888:localhost:8888 SERVER)

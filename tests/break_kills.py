@@ -7,12 +7,15 @@ time that is drawn by chance. The second call must succeed and give, bit for bit
 
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,20 @@ COMMANDS = {
     "select": "select {root}/ok.json --by perplexity --size 5 --base {base} --out {out}/selected.jsonl",
 }
 KILLS = 100
+SECONDS = 120
+"""A command that takes longer hangs."""
+# Children are forked from a process that has imported everything and has one thread. A test process has many: a child forked from it can
+# wait for ever for a lock that one of them held.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    [
+        "trl.trainer.sft_trainer",
+        "trl.trainer.dpo_trainer",
+        "workbench.train.callbacks",
+        "workbench.experiments.export",
+        __name__,
+    ]
+)
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree", "shutil.move"}
 
 
@@ -52,6 +69,9 @@ class Lab:
         (root / "pairs.json").write_text(json.dumps(pairs()))
         self.world.run  # noqa: B018
         self.undisturbed: dict[str, tuple[dict, int, float]] = {}
+        warm = SERVER.Process(target=time.sleep, args=(0,))  # returns when the server has imported everything
+        warm.start()
+        warm.join()
 
     def fresh(self, name: str) -> Path:
         """A folder with a store that holds the SFT run alone, and a folder for outputs."""
@@ -68,19 +88,22 @@ class Lab:
         words = COMMANDS[command].format(
             base=self.world.base, root=self.root, run=self.world.run.id, out=folder / "out"
         )
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            _child(words.split(), folder, operation, writer)
-        os.close(writer)
+        reader, writer = SERVER.Pipe(duplex=False)
+        child = SERVER.Process(target=_child, args=(words.split(), folder, operation, writer))
+        child.start()
+        writer.close()
         if seconds is not None:
             time.sleep(seconds)
-            os.kill(child, signal.SIGKILL)
-        with os.fdopen(reader, "rb") as pipe:
-            counted = pipe.read()
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status), int(counted or 0)
+            child.kill()
+        child.join(SECONDS)
+        if hangs := child.is_alive():
+            child.kill()
+        assert not hangs, f"no end after {SECONDS} s: {words}"
+        counted = 0
+        if reader.poll():
+            with suppress(EOFError):  # killed before it could say
+                counted = reader.recv()
+        return child.exitcode, counted
 
     def expected(self, command: str) -> tuple[dict, int, float]:
         """Of a run that nobody disturbs: its result, the number of its changes of files, its seconds."""
@@ -92,7 +115,7 @@ class Lab:
         return self.undisturbed[command]
 
 
-def _child(words: list[str], folder: Path, operation: int | None, writer: int) -> None:
+def _child(words: list[str], folder: Path, operation: int | None, writer: Connection) -> None:
     """Run the command line in a forked process; never returns."""
     changes, root = 0, str(folder)
 
@@ -120,7 +143,7 @@ def _child(words: list[str], folder: Path, operation: int | None, writer: int) -
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.write(writer, str(changes).encode())
+        writer.send(changes)
         os._exit(code)
 
 

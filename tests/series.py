@@ -12,7 +12,8 @@ def claim(id: str, verdict: str, estimate: float) -> dict:
     """A claim as claims.table stores it in an output."""
     numbers = {"estimate": estimate, "low": estimate - 0.1, "high": estimate + 0.1, "prompts": 300, "seeds": 3}
     words = {"id": id, "text": f"it | {id}", "source": "a paper", "unit": "share", "region": "at least 0.5"}
-    return {**words, **numbers, "verdict": verdict}
+    p = {"holds": 0.0001, "fails": 0.04, "inconclusive": 0.6}[verdict]
+    return {**words, **numbers, "p": p, "verdict": verdict}
 
 
 def notebook(*claims: dict, code: str = "print(profile, noise, size)") -> nbformat.NotebookNode:

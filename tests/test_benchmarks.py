@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_rows
 from test_cli import call
@@ -125,7 +127,7 @@ def test_without_the_extra_it_says_what_to_install(run, store, monkeypatch):
         benchmarks.benchmark(run, ["anything"], store=store)
 
 
-def test_instructions_weigh_the_same_and_intervals_resample_prompts(run, store):
+def test_instructions_weigh_the_same_and_intervals_are_over_prompts(run, store):
     """IFEval counts prompts or instructions; here on lm-eval's samples of two prompts: one with three instructions, one with one."""
     lists = [[True, True, False], [False]]
     samples = [
@@ -138,10 +140,21 @@ def test_instructions_weigh_the_same_and_intervals_resample_prompts(run, store):
     found = benchmarks.benchmark_summary(table).set_index("metric")
     assert found.loc["prompt_level_strict_acc", "estimate"] == 0
     row = found.loc["inst_level_strict_acc"]
-    assert row["estimate"] == 0.5 and (row["low"], row["high"]) == (0, pytest.approx(2 / 3)) and row["prompts"] == 2
+    assert row["estimate"] == 0.5 and row["low"] < 0.05 and row["high"] > 0.95 and row["prompts"] == 2
     none = (
         benchmarks.benchmark_summary(table.assign(inst_level_strict_acc=0.0))
         .set_index("metric")
         .loc["inst_level_strict_acc"]
     )
     assert none["low"] == 0 and none["high"] == pytest.approx(1 - 0.05**0.5)
+
+
+def test_prompts_with_more_instructions_count_more_in_the_interval_too():
+    """Without weights it is the interval of any share; a prompt with weight 3 is not three prompts."""
+    kept, ones = pd.Series(np.arange(60) % 3 > 0, dtype=float), pd.Series(np.ones(60))
+    same, whole = benchmarks._weighted(kept, ones), stats.mean_interval(kept.to_numpy()[None], "share")
+    assert (same.low, same.high) == pytest.approx((whole.low, whole.high))
+    heavy = benchmarks._weighted(kept, ones + 2 * (np.arange(60) < 20))
+    copies = stats.mean_interval(np.concatenate([kept, kept[:20], kept[:20]])[None], "share")
+    assert heavy.estimate == pytest.approx(copies.estimate)
+    assert heavy.high - heavy.low > 1.2 * (copies.high - copies.low)

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
+from scipy.stats import ttest_1samp
 
 from workbench.errors import InputError
 from workbench.evaluate import stats
@@ -38,6 +40,65 @@ def test_the_verdict_comes_from_the_whole_interval(region, holds, fails, inconcl
     assert {verdict(*ends, region) for ends in holds} == {"holds"}
     assert {verdict(*ends, region) for ends in fails} == {"fails"}
     assert {verdict(*ends, region) for ends in inconclusive} == {"inconclusive"}
+
+
+REGIONS = [
+    claims.at_least(-0.05),
+    claims.at_most(0.05),
+    claims.more_than(0),
+    claims.less_than(0.02),
+    claims.between(-0.05, 0.05),
+]
+
+
+@pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.text)
+def test_a_claim_is_decided_exactly_where_its_p_value_is_below_5_percent(region):
+    found = set()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        grid = rng.normal(rng.normal(scale=0.06), rng.choice([0.05, 0.2]), size=(5, 60))
+        evidence = stats.mean_interval(grid, "difference in length")
+        found.add(region.verdict(evidence))
+        assert (region.p_value(evidence) < 0.05) == (region.verdict(evidence) != "inconclusive")
+    assert found == {"holds", "fails", "inconclusive"}
+
+
+def test_an_equivalence_claim_holds_where_two_one_sided_tests_reject_at_the_level_of_the_other_claims():
+    within = claims.between(-0.05, 0.05)
+    for shift in np.linspace(0, 0.06, 25):
+        values = np.random.default_rng(0).normal(size=60) * 0.05 + shift
+        below = ttest_1samp(values, 0.05, alternative="less").pvalue <= 0.025
+        above = ttest_1samp(values, -0.05, alternative="greater").pvalue <= 0.025
+        evidence = stats.mean_interval(values[None], "difference in length")
+        assert (within.verdict(evidence) == "holds") == (below and above)
+        no_worse = claims.at_most(0.05).verdict(evidence)
+        assert (no_worse == "holds") == below
+
+
+def test_the_correction_for_many_tests_is_that_of_benjamini_and_hochberg():
+    """The example of their paper of 1995: of 15 tests nine are below 5%, and four survive."""
+    values = [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1.0,
+    ]
+    order = np.random.default_rng(0).permutation(15)
+    listed = [{"id": "x", "p": values[at]} for at in order]
+    assert claims.survives_correction(listed) == [values[at] < 0.01 for at in order]
+    assert claims.survives_correction([{"id": "none", "p": None}, *listed, {"id": "old"}])[::16] == [None, None]
+    assert claims.survives_correction([{"id": "old"}]) == [None]
 
 
 @pytest.mark.parametrize("evidence", [interval(float("nan"), 1), interval(0.6, 0.5)])
@@ -84,7 +145,7 @@ def notebook(tmp_path_factory):
     code = """
 from workbench.evaluate import Interval
 from workbench.experiments import at_least, check_claim, claims_table, more_than
-a = check_claim("02.form", "Tuning teaches the form.", "seed article", Interval(0.9, 0.85, 0.95, 300, 3), at_least(0.8))
+a = check_claim("02.form", "Tuning teaches the form.", "seed article", Interval(0.9, 0.85, 0.95, 300, 3, error=0.025, df=100), at_least(0.8))
 b = check_claim("02.facts", "Adds <no> facts & noise.", "us", Interval(0, -.1, .2, 9, 1, "difference in share"), more_than(0))
 claims_table(a, b)"""
     saved = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1"), nbformat.v4.new_code_cell(code)])
@@ -96,9 +157,9 @@ claims_table(a, b)"""
 
 EXPECTED = [
     {"id": "02.form", "text": "Tuning teaches the form.", "source": "seed article", "estimate": 0.9, "low": 0.85, "high": 0.95,
-     "prompts": 300, "seeds": 3, "unit": "share", "region": "at least 0.8", "verdict": "holds"},
+     "prompts": 300, "seeds": 3, "unit": "share", "p": 0.00341, "region": "at least 0.8", "verdict": "holds"},
     {"id": "02.facts", "text": "Adds <no> facts & noise.", "source": "us", "estimate": 0, "low": -0.1, "high": 0.2,
-     "prompts": 9, "seeds": 1, "unit": "difference in share", "region": "more than 0", "verdict": "inconclusive"},
+     "prompts": 9, "seeds": 1, "unit": "difference in share", "p": None, "region": "more than 0", "verdict": "inconclusive"},
 ]  # fmt: skip
 
 

@@ -36,7 +36,21 @@ def test_help_names_every_command_and_imports_no_heavy_library():
     text = call("--help").stdout
     for title in ("Run the notebooks", "Train on your own data", "Use what was trained", "Maintain the workbench"):
         assert title in text
-    for name in ("pretrain", "show", "select", "dpo", "sft", "run", "report", "fork", "diff", "runs", "eval", "export"):
+    for name in (
+        "pretrain",
+        "show",
+        "select",
+        "dpo",
+        "sft",
+        "run",
+        "report",
+        "fork",
+        "diff",
+        "runs",
+        "results",
+        "eval",
+        "export",
+    ):
         assert f" {name} " in text
     # 0.3 s instead of several; the imports are looked at, since a clock says little on a busy machine
     code = "import sys, workbench.cli.app; print({'torch', 'pandas', 'nbformat'} & set(sys.modules))"

@@ -18,7 +18,7 @@ def test_the_work_is_what_torch_counts(tokenizer, method):
                          num_key_value_heads=2, tie_word_embeddings=True, max_position_embeddings=LENGTH)  # fmt: skip
     model = LlamaForCausalLM(config)
     if method == "lora":
-        model = get_peft_model(model, adapters.lora_config(16, tokenizer))
+        model = get_peft_model(model, adapters.lora_config(model, tokenizer, 16))
     ids = torch.randint(100, (BATCH, LENGTH))
     counter = FlopCounterMode(display=False)
     with counter:

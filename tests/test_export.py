@@ -18,7 +18,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 from trl import SFTConfig, SFTTrainer
 
 from workbench.config import DPOSpec, SFTSpec
-from workbench.data import content, reading, templates
+from workbench.data import chat_templates, content, reading, templates
 from workbench.errors import InputError
 from workbench.evaluate import scoring, stats
 from workbench.experiments import export
@@ -69,7 +69,7 @@ TALK = [{"role": "system", "content": " Be brief."}, *ASKED, {"role": "assistant
 def test_plain_template_engines_render_its_template_to_the_same_text(exported, messages):
     """llama.cpp and others know no {% generation %}; training needs it."""
     marked = loading.load_tokenizer(exported)
-    assert marked.chat_template == templates.CHATML == (exported / templates.TRAINING_TEMPLATE).read_text()
+    assert marked.chat_template == chat_templates.CHATML == (exported / templates.TRAINING_TEMPLATE).read_text()
     text = (exported / "chat_template.jinja").read_text()
     assert not re.search(r"\{%[-+]?\s*(end)?generation", text)
     ours = marked.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -12,7 +12,7 @@ from tokenizers import models as kinds
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workbench.config import DPOSpec, SFTSpec
-from workbench.data import reading, templates, validation
+from workbench.data import chat_templates, reading, templates, validation
 from workbench.evaluate import scoring, stats
 from workbench.experiments import export
 from workbench.models import adapters, generation, loading
@@ -75,7 +75,7 @@ def tuned(smol, store):
 def test_the_tokenizer_gets_chatml_and_a_pad_token_that_no_text_holds(smol):
     assert AutoTokenizer.from_pretrained(smol).pad_token is AutoTokenizer.from_pretrained(smol).chat_template is None
     tokenizer = loading.load_tokenizer(smol)
-    assert tokenizer.chat_template == templates.CHATML and templates.end_of_turn(tokenizer) == 2
+    assert tokenizer.chat_template == chat_templates.CHATML and templates.end_of_turn(tokenizer) == 2
     assert tokenizer.pad_token == "<empty_output>" and tokenizer.pad_token_id not in (0, 1, 2)
     assert adapters.chat_token_ids(tokenizer) == [1, 2]
     assert len(tokenizer) <= loading.load_base(smol, device="cpu").config.vocab_size
@@ -83,7 +83,8 @@ def test_the_tokenizer_gets_chatml_and_a_pad_token_that_no_text_holds(smol):
 
 def test_a_token_with_a_task_is_never_the_pad_token(tmp_path):
     make_tokenizer(SPECIAL[:3]).save_pretrained(tmp_path)
-    assert loading.load_tokenizer(tmp_path).pad_token == "!"
+    tokenizer = loading.load_tokenizer(tmp_path)
+    assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("<|pad|>", 700)
 
 
 def test_its_training_trains_the_chat_tokens_and_the_doctor_finds_nothing_wrong(smol, tuned):

@@ -49,7 +49,7 @@ def test_activations_are_those_that_autograd_keeps(tokenizer, method, hidden, in
                          num_attention_heads=hidden // 64)  # fmt: skip
     model, tokens = LlamaForCausalLM(config), 384
     if method == "lora":
-        model = get_peft_model(model.to(torch.bfloat16), adapters.lora_config(16, tokenizer, tied=False))
+        model = get_peft_model(model.to(torch.bfloat16), adapters.lora_config(model, tokenizer, 16))
     told = (
         memory.activation_bytes(memory.ModelShape.of(config), method, tokens, False) - 3 * tokens**2
     )  # no packed rows, no mask
@@ -68,7 +68,7 @@ def test_the_shape_counts_the_parameters_of_the_adapter(tiny_base, tokenizer):
     model = loading.load_base(tiny_base, device="cpu")
     found = memory.ModelShape.of(model)
     assert found.linear + found.other == model.num_parameters()
-    adapted = get_peft_model(model, adapters.lora_config(4, tokenizer))
+    adapted = get_peft_model(model, adapters.lora_config(model, tokenizer, 4))
     lora = sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name)
     assert 4 * found.sides == lora
 

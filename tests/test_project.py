@@ -139,7 +139,7 @@ def test_committed_notebook_imports_the_workbench_in_one_line_and_starts_with_a_
     lines = [line for source in code_cells(path) for line in source.splitlines()]
     (line,) = [line for line in lines if re.match(r"\s*(from|import)\s+workbench\b", line)]
     assert line.startswith("from workbench import ")
-    assert "p = start(profile)" in lines
+    assert "p = start(profile, fresh)" in lines
 
 
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
@@ -154,7 +154,7 @@ def test_committed_notebook_asks_a_question_answers_it_and_ends_with_a_fork_of_i
 
 
 def test_the_setup_of_a_notebook_leaves_out_what_takes_seconds_and_only_a_training_needs():
-    setups = [next(source for source in code_cells(path) if "start(profile)" in source) for path in SERIES]
+    setups = [next(source for source in code_cells(path) if "start(profile, fresh)" in source) for path in SERIES]
     lines = {line for source in setups for line in source.splitlines() if re.match(r"(from|import) ", line)}
     assert any("experiments" in line for line in lines)
     slow = {"transformers.modeling_utils", "transformers.trainer_callback", "trl.trainer.sft_trainer", "peft", "bitsandbytes",

@@ -77,7 +77,9 @@ def test_markers_that_are_missing_are_asked_for(root):
 def test_the_page_of_claims_has_all_of_them_with_links_that_work_from_its_folder():
     page = report.claims_page()
     assert page.count("\n| it") == 3 and "3 claims. ✓ holds: 1, ✗ fails: 1, ≈ inconclusive: 1" in page
-    assert "| ≈ inconclusive | [02](../notebooks/02_second.ipynb) |" in page
+    assert "| ✓ holds | ✓ | [01](../notebooks/01_first.ipynb) |" in page
+    assert "| ✗ fails |  | [02](../notebooks/02_second.ipynb) |" in page, "p = 0.04 of three tests is 0.06"
+    assert "0.2 of 3 tests" in page and "2 decide, and 1 of these verdicts survive" in page
 
 
 def test_the_cover_is_the_first_picture_of_a_notebook(root):

@@ -40,9 +40,10 @@ def flat(tiny_base):
 def adapted(tiny_base):
     torch.manual_seed(0)
     tokenizer = loading.load_tokenizer(tiny_base)
-    config = adapters.lora_config(4, tokenizer)
+    base = loading.load_base(tiny_base, device="cpu")
+    config = adapters.lora_config(base, tokenizer, 4)
     config.lora_dropout = 0.5
-    model = get_peft_model(loading.load_base(tiny_base, device="cpu"), config).train()  # as a training leaves it
+    model = get_peft_model(base, config).train()  # as a training leaves it
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)  # as after a few steps

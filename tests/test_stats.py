@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from workbench.errors import InputError
 from workbench.evaluate import stats
@@ -24,14 +25,63 @@ def test_the_interval_of_one_seed_is_the_binomial_one():
     assert (found.prompts, found.seeds, found.unit) == (400, 1, "share")
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(5)
-    hits = 0
-    for _ in range(200):
-        skill = 1 + 2 * rng.standard_normal(100) + 0.1 * rng.standard_normal((3, 1)) + rng.standard_normal((3, 100))
-        found = stats.bootstrap(pd.DataFrame((skill > 0).astype(float)), "share", (0, 1))
-        hits += found.low <= 0.672 <= found.high  # Phi(1 / sqrt(4 + 0.01 + 1))
-    assert 0.92 <= hits / 200 <= 1
+def ends(found):
+    return pytest.approx([found.low, found.high])
+
+
+def test_one_seed_gives_the_paired_t_test():
+    a, b = np.random.default_rng(0).normal(size=(2, 80))
+    found = stats.difference(made({"loss": a}), made({"loss": b}), "loss")
+    theirs = scipy.stats.ttest_rel(a, b)
+    assert [*theirs.confidence_interval()] == ends(found) and found.p_value(0) == pytest.approx(theirs.pvalue)
+    assert (found.df, found.unit) == (79, "difference in loss")
+
+
+def test_a_rare_share_has_the_wilson_interval():
+    theirs = scipy.stats.binomtest(4, 400).proportion_ci(method="wilson")
+    found = stats.estimate(made({"follows": np.arange(400) < 4}), "follows")
+    assert [found.low, found.high] == pytest.approx([*theirs], abs=0.0003) and found.low > 0
+
+
+# Two seeds × three prompts: mean 4, seed means 2 and 6, prompt means 2, 4 and 6, so MS_seed 24 and MS_prompt 8.
+EXAMPLE = np.array([[0.0, 2, 4], [4, 6, 8]])
+
+
+def test_the_variance_of_the_mean_comes_from_the_mean_squares():
+    rest = np.array([[1.0, -2, 1], [-1, 2, -1]])  # MS_residual 12 / 2
+    mean, error, df = stats.crossed_effects(EXAMPLE + rest)
+    assert mean == 4 and error**2 == pytest.approx((24 + 8 - 6) / 6)
+    assert df == pytest.approx(26**2 / (24**2 / 1 + 8**2 / 2 + 6**2 / 2))
+
+
+@pytest.mark.parametrize("negative", ["seeds", "prompts"])
+def test_a_component_that_comes_out_negative_is_zero_and_takes_no_part(negative):
+    """What is left is the t test on the means of the other factor."""
+    grid = np.random.default_rng(1).normal(size=(5, 40))
+    grid -= grid.mean(
+        axis=1 if negative == "seeds" else 0, keepdims=True
+    )  # seeds, or prompts, agree more than by chance
+    means = grid.mean(axis=0 if negative == "seeds" else 1)
+    if negative == "seeds":
+        grid, means = (values + 3 * np.arange(40) for values in (grid, means))
+    else:
+        grid, means = grid + 3 * np.arange(5)[:, None], means + 3 * np.arange(5)
+    found = stats.mean_interval(grid, "length")
+    assert [*scipy.stats.ttest_1samp(means, 0).confidence_interval()] == ends(found)
+    assert found.df == len(means) - 1
+
+
+def test_one_exception_in_the_grid_counts_as_one_and_not_as_seeds_that_differ():
+    """Its three mean squares are equal: rounding must not decide which degrees of freedom count."""
+    for seeds, prompts in ((3, 60), (5, 180), (10, 540)):
+        grid = np.zeros((seeds, prompts))
+        grid[0, 0] = 1
+        assert stats.mean_interval(grid, "share").df == (seeds - 1) * (prompts - 1)
+
+
+def test_few_seeds_that_differ_have_few_degrees_of_freedom():
+    apart = pd.concat([made({"follows": np.arange(200) < share}, seed) for seed, share in enumerate((60, 100, 140))])
+    assert stats.estimate(apart, "follows").df < 3
 
 
 def test_seeds_that_disagree_widen_the_interval():
@@ -75,6 +125,42 @@ def test_a_difference_without_exceptions_allows_some():
     assert none.estimate == 0 and none.high == pytest.approx(0.03, abs=0.001) and none.low == pytest.approx(-none.high)
     all_ = stats.difference(made({"f": np.ones(100)}), made({"f": np.zeros(100)}), "f")
     assert all_.estimate == all_.high == 1 and all_.low == pytest.approx(1 - 2 * none.high)
+
+
+GRIDS = {
+    "share": np.arange(3 * 50).reshape(3, 50) % 7 < 2,
+    "rare share": np.arange(3 * 50).reshape(3, 50) % 40 == 0,
+    "no exception": np.ones((3, 50)),
+    "difference in share": np.sign(np.arange(3 * 50).reshape(3, 50) % 5 - 1.5),
+    "difference without exception": np.zeros((3, 50)),
+    "length": np.arange(3 * 50).reshape(3, 50) % 11.0,
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_p_value_is_below_5_percent_exactly_where_the_interval_excludes_the_value(name):
+    unit = {"rare share": "share", "no exception": "share", "difference without exception": "difference in share"}
+    found = stats.mean_interval(GRIDS[name].astype(float), unit.get(name, name))
+    assert found.p_value(found.estimate) == 1
+    for end, away in ((found.low, -1), (found.high, 1)):
+        if end == found.estimate:
+            assert found.p_value(end + away * 1e-9) == 0, "beyond what is possible"
+            continue
+        assert found.p_value(end) == pytest.approx(0.05)
+        assert found.p_value(end + away * 1e-4) < 0.05 < found.p_value(end - away * 1e-4)
+
+
+def test_p_values_of_resampled_intervals_agree_with_their_ends_and_other_ranges_have_none():
+    skewed = stats.Interval(57, 44, 292, 180, 3, "pairs", df=np.inf)
+    assert skewed.p_value(44) == pytest.approx(0.05) and skewed.p_value(292) == pytest.approx(0.05)
+    assert skewed.p_value(200) > 0.05 > skewed.p_value(40)
+    assert stats.Interval(0.69, 0.68, 0.70, 0, 3, "nats").p_value(0.5) is None
+
+
+def test_one_number_says_nothing_about_others():
+    found = stats.estimate(made({"length": [7]}), "length")
+    assert found.estimate == 7 and np.isnan([found.low, found.high]).all()
+    assert stats.estimate(made({"follows": [True]}), "follows").low == pytest.approx(0.05), "a share: the rule of three"
 
 
 def test_one_base_model_is_compared_with_every_seed():

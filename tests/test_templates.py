@@ -6,7 +6,7 @@ import pytest
 import transformers
 from conftest import make_tokenizer
 
-from workbench.data import templates
+from workbench.data import chat_formats, rendering, templates
 from workbench.errors import InputError
 
 TALK = [
@@ -95,10 +95,12 @@ def without_chat_tokens():
     return tokenizer
 
 
-def test_tokenizer_without_template_and_chat_tokens_is_refused():
+def test_a_tokenizer_without_template_and_chat_tokens_gets_those_of_chatml():
     bare = without_chat_tokens()
-    with pytest.raises(InputError, match="no chat template"):
-        templates.with_template(bare)
+    rows = len(bare)
+    chosen = chat_formats.fit(bare)
+    assert (chosen.name, chosen.end, chosen.added) == ("chatml", "<|im_end|>", ("<|im_start|>", "<|im_end|>"))
+    assert templates.end_of_turn(bare) == rows + 1 and supervised(bare, TALK) == "Héllo, 5 < 6<|im_end|>Bye<|im_end|>"
 
 
 def test_coloured_view_shows_every_token_once(chatty):
@@ -127,7 +129,7 @@ def test_a_row_beyond_the_context_is_encoded_without_a_word(chatty, caplog, monk
     ],
 )
 def test_a_template_that_takes_without_end_is_refused(monkeypatch, body, says):
-    monkeypatch.setattr(templates, "TEMPLATE_SECONDS", 0.2)
+    monkeypatch.setattr(rendering, "TEMPLATE_SECONDS", 0.2)
     foreign = without_chat_tokens()
     foreign.chat_template = "{% generation %}a{% endgeneration %}" + body
     with pytest.raises(InputError, match=says):
@@ -135,9 +137,9 @@ def test_a_template_that_takes_without_end_is_refused(monkeypatch, body, says):
 
 
 def test_a_time_limit_leaves_what_is_done_in_time_alone():
-    with templates.time_limit(0.05):
+    with rendering.time_limit(0.05):
         pass
     time.sleep(0.1)
-    with pytest.raises(TimeoutError), templates.time_limit(0.05):
+    with pytest.raises(TimeoutError), rendering.time_limit(0.05):
         while True:
             pass

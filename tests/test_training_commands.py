@@ -46,6 +46,21 @@ def test_show_writes_both_answers_of_a_pair(tmp_path, tiny_base):
     assert "⟦So.<|im_end|>⟧" in text and "⟦No.<|im_end|>⟧" in text
 
 
+def test_a_template_that_is_named_is_shown_trained_with_and_kept(source, tiny_base, tmp_path):
+    text = call("show", source, "--base", tiny_base, "--template", "gemma3")
+    assert "<start_of_turn>model\n⟦REDRED<end_of_turn>⟧\n" in text
+    words = ["--method", "lora", "--set", "max_steps=1", "--samples", 0]
+    text = call("sft", source, "--base", tiny_base, "--template", "gemma3", *words)
+    assert (
+        "template    gemma3: as asked; answers end with '<end_of_turn>'; added to the vocabulary: <start_of_turn>, <end_of_turn>"
+        in text
+    )
+    (run,) = Store(tmp_path / "runs").runs()
+    assert run.spec["template"] == "gemma3" and run.record["template"]["end"] == "<end_of_turn>"
+    refused = call("sft", source, "--base", tiny_base, "--template", "gema", code=2)
+    assert 'template "gema" is unknown and no file' in refused
+
+
 def test_columns_say_what_is_a_prompt_and_what_an_answer(source, tiny_base):
     text = call("show", source, "--base", tiny_base, "--columns", "prompt=answer,response=question")
     assert "<|im_start|>user\nREDRED<|im_end|>" in text and "⟦0 say redred<|im_end|>⟧" in text

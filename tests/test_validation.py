@@ -6,10 +6,10 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from workbench.data import decontamination, reading, templates, validation
+from workbench.data import chat_templates, decontamination, reading, templates, validation
 from workbench.errors import InputError
 
-SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", *templates.TOOL_TOKENS]
+SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", *chat_templates.TOOL_TOKENS]
 ROWS = [
     {
         "messages": [
@@ -159,7 +159,7 @@ def test_counts_in_findings_of_pairs_count_pairs(tokenizer):
     lost = {**long, "prompt": [{"role": "user", "content": "Name " * 90}]}
     findings = validation.validate([lost, pair_of(1, "Yes.", "No.")], tokenizer, 100)
     assert find("answer-lost", findings).text.startswith("no answer is left in 1 row after")
-    tokenizer.chat_template = templates.CHATML.replace(
+    tokenizer.chat_template = chat_templates.CHATML.replace(
         "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}", "{{- 'Answer:' -}}{%- endif -%}"
     )
     findings = validation.validate([pair_of(0, "Yes.", "No."), pair_of(1, "Yes.", "No.")], tokenizer, 512)
@@ -167,7 +167,9 @@ def test_counts_in_findings_of_pairs_count_pairs(tokenizer):
 
 
 def test_an_unmarked_chosen_answer_is_found_like_an_unmarked_rejected_one(tokenizer):
-    tokenizer.chat_template = templates.CHATML.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    tokenizer.chat_template = chat_templates.CHATML.replace("{%- generation -%}", "").replace(
+        "{%- endgeneration -%}", ""
+    )
     for sides in (("Yes.", "No."), ("No.", "Yes.")):
         assert find("mask-zero", validation.validate([pair_of(0, *sides)], tokenizer, 512)).rows == (0,)
 
@@ -188,28 +190,30 @@ def test_rows_without_an_answer_within_max_length_are_never_held_out(tokenizer):
 
 
 def test_a_template_that_marks_no_answer_is_an_error_on_every_row(tokenizer):
-    tokenizer.chat_template = templates.CHATML.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    tokenizer.chat_template = chat_templates.CHATML.replace("{%- generation -%}", "").replace(
+        "{%- endgeneration -%}", ""
+    )
     assert find("mask-zero", validation.validate(ROWS, tokenizer, 512)).rows == (0, 1, 2, 3)
 
 
 def test_an_end_token_outside_the_mask_is_an_error(tokenizer):
     end = "{{- '<|im_end|>' -}}\n{%- endgeneration -%}"
-    assert end in templates.CHATML
-    tokenizer.chat_template = templates.CHATML.replace(end, "{%- endgeneration -%}\n{{- '<|im_end|>' -}}")
+    assert end in chat_templates.CHATML
+    tokenizer.chat_template = chat_templates.CHATML.replace(end, "{%- endgeneration -%}\n{{- '<|im_end|>' -}}")
     assert codes(validation.validate(ROWS, tokenizer, 512)) == {"end-token"}
 
 
 def test_a_prompt_that_is_opened_differently_in_use_is_an_error(tokenizer):
-    tokenizer.chat_template = templates.CHATML.replace(
+    tokenizer.chat_template = chat_templates.CHATML.replace(
         "{{- '<|im_start|>assistant\\n' -}}{%- endif -%}", "{{- 'Answer:' -}}{%- endif -%}"
     )
     assert codes(validation.validate(ROWS, tokenizer, 512)) == {"template-differs"}
 
 
 def test_two_bos_tokens_are_an_error_and_one_is_not(tokenizer):
-    tokenizer.chat_template = "{{- '<|endoftext|>' -}}" + templates.CHATML
+    tokenizer.chat_template = "{{- '<|endoftext|>' -}}" + chat_templates.CHATML
     assert codes(validation.validate(ROWS, tokenizer, 512)) == set()
-    tokenizer.chat_template = "{{- '<|endoftext|><|endoftext|>' -}}" + templates.CHATML
+    tokenizer.chat_template = "{{- '<|endoftext|><|endoftext|>' -}}" + chat_templates.CHATML
     assert codes(validation.validate(ROWS, tokenizer, 512)) == {"doubled-bos"}
 
 
@@ -337,7 +341,7 @@ def test_lengths_of_pairs_are_reported_with_a_warning_where_length_alone_separat
 
 
 def test_the_table_has_one_row_per_finding_errors_first_and_require_valid_names_the_others(tokenizer):
-    tokenizer.chat_template = "{{- '<|endoftext|><|endoftext|>' -}}" + templates.CHATML
+    tokenizer.chat_template = "{{- '<|endoftext|><|endoftext|>' -}}" + chat_templates.CHATML
     findings = validation.validate([*ROWS, row("Hi.", ""), row("Hi.", "Ho.")], tokenizer, 512)
     table = validation.findings_table(findings)
     assert list(table.level) == sorted(table.level, key=("error", "warning", "note").index) and len(table) == len(

@@ -23,18 +23,24 @@ warnings.filterwarnings("ignore", "A worker stopped while some jobs were given t
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
-def start(profile: str) -> Profile:
+def start(profile: str, fresh: bool = False) -> Profile:
     """Begin a notebook: set the style of its pictures, check what the profile needs, print the versions, and return the profile.
 
+    Args:
+        fresh: train everything here, instead of reading the published results in data/results; the environment variable
+            WORKBENCH_FRESH=1 does the same.
+
     Raises:
-        InputError: the profile is unknown, or this machine lacks what it needs (disk, GPU memory, network or cache).
+        InputError: the profile is unknown, this machine lacks what it needs (disk, GPU memory, network or cache), or published
+            results are unreadable or stale.
     """
     # Rooms import this package first, so it cannot import them at the top.
-    from workbench import environment, plots, profiles
+    from workbench import environment, plots, profiles, published
     from workbench.models.requirements import check_profile
 
     plots.set_style()
     environment.quiet_libraries()
     checked = check_profile(profiles.get(profile))
     print("   ".join(f"{name} {version}" for name, version in environment.versions().items()))
+    published.use(None if fresh or os.environ.get("WORKBENCH_FRESH") == "1" else published.FOLDER)
     return checked

@@ -28,6 +28,8 @@ class SFTSpec:
     """Base model: a folder or a Hub id."""
     revision: str | None = None
     """Branch, tag or commit on the Hub; None takes the default branch."""
+    template: str | None = None
+    """Chat template: a family's name (chatml, gemma3, llama3, …), "own" for the base's, or a Jinja file; None takes the first that fits."""
     method: str = "qlora"
     """"full" trains every weight, "lora" a low-rank update of the linear layers, "qlora" the same on a base kept in 4 bits."""
     rank: int = 16
@@ -131,6 +133,11 @@ class DPOSpec:
         _among(self, loss=LOSSES, scheduler=SCHEDULERS)
         _in_range(self)
         _fractions(self)
+
+
+def named_fields(spec: SFTSpec | DPOSpec) -> dict:
+    """Return the fields of a spec by name, without a template that is left to the base: what was found names the run."""
+    return {name: value for name, value in dataclasses.asdict(spec).items() if (name, value) != ("template", None)}
 
 
 def _among(spec, **known: tuple[str, ...]) -> None:

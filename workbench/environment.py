@@ -4,6 +4,7 @@ import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,8 +56,13 @@ def located_base(base: str) -> str:
     return str(ROOT / base) if (ROOT / base).is_dir() else base
 
 
-# PEFT asks transformers by a name that transformers has given up: nothing that a user could change.
-OUTDATED_NAME = "`is_gradient_checkpointing` is deprecated"
+# What PEFT says of its own doings, which no user could change: it asks transformers by a name that is given up, turns its update for the
+# layers of GPT-2, and looks for the experts of a mixture, to which no adapter is attached.
+WARNINGS = (
+    "`is_gradient_checkpointing` is deprecated",
+    "fan_in_fan_out is set to False but the target module is `Conv1D`",
+    "The following (rank|alpha)_pattern keys did not match any targeted module",
+)
 
 
 def quiet_libraries() -> None:
@@ -64,7 +70,15 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+@lru_cache
+def print_once(line: str) -> None:
+    """Print a line that this process has not printed yet; of processes that train together only the first one prints."""
+    if distributed.is_main_process():
+        print(line)
 
 
 @contextmanager
@@ -75,7 +89,8 @@ def few_progress_bars() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=OUTDATED_NAME, category=FutureWarning)
+            for message in WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         if in_datasets:

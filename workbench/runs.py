@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from workbench.environment import located_base
 from workbench.errors import InputError
+from workbench.published import Archive
 
 RECORD_FILE = "run.json"
 ROWS_FILE = "rows.parquet"  # training rows of a run, as TRL got them
@@ -20,9 +22,16 @@ _intact: dict[Path, tuple] = {}
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: a folder with ``run.json``, ``log.csv``, ``rows.parquet``, ``adapter/`` and, later, ``tables/``."""
+    """A finished run: a folder with ``run.json``, ``log.csv``, ``rows.parquet``, ``adapter/`` and, later, ``tables/``.
+
+    Of a published run the record and the log are read from the published results; what needs its weights trains it here first.
+    """
 
     path: Path
+    published: Archive | None = field(default=None, compare=False, repr=False)
+    """The published results that hold the run, where they are in use."""
+    train: Callable[[], object] | None = field(default=None, compare=False, repr=False)
+    """Makes the folder of a published run."""
 
     @property
     def id(self) -> str:
@@ -43,6 +52,8 @@ class Run:
     @cached_property
     def record(self) -> dict:
         """Contents of ``run.json``: spec, environment, scores, key, files. Raises InputError where the run is damaged."""
+        if self.published:
+            return self.published.record(self.id)
         self.verify()
         return json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
 
@@ -65,14 +76,24 @@ class Run:
     @property
     def log(self) -> pd.DataFrame:
         """Training log, one row per logged step: step, epoch, loss (nats per token), learning_rate, grad_norm, seconds, …"""
-        self.verify()
-        return pd.read_csv(self.path / "log.csv")
+        return self.published.table(self.id) if self.published else pd.read_csv(self.folder() / "log.csv")
 
     @property
     def adapter(self) -> Path:
         """Folder with the adapter (or the whole model, for method "full") and the tokenizer with its chat template."""
+        return self.folder() / "adapter"
+
+    @property
+    def rows_file(self) -> Path:
+        """Parquet file with the training rows, as TRL got them; missing where a run of an earlier version kept none."""
+        return self.folder() / ROWS_FILE
+
+    def folder(self) -> Path:
+        """Return the folder with the files of the run; a published run is trained here first."""
+        if self.published and damage(self.path):
+            self.train()
         self.verify()
-        return self.path / "adapter"
+        return self.path
 
     @property
     def size(self) -> int:

@@ -1,6 +1,6 @@
 """Store runs and tables: each training is identified by all of its inputs, done once, and found again.
 
-A run is a folder named by a hash of its inputs. It is written under the name ``ID.partial``, under a file lock, and gets its final name
+In a notebook, the published results are looked up first (:mod:`workbench.published`), then this store; what neither holds is made. A run is a folder named by a hash of its inputs. It is written under the name ``ID.partial``, under a file lock, and gets its final name
 by one rename when everything is written: a folder without ``.partial`` is complete. Its ``run.json`` lists every file with its hash, so
 that damage is noticed.
 """
@@ -15,13 +15,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from workbench import distributed, outputs, runs
+from workbench import distributed, outputs, published, runs
 from workbench.environment import ROOT, portable_base
 from workbench.errors import InputError, first_line
 from workbench.runs import RECORD_FILE, Run
@@ -38,7 +40,12 @@ class Damaged(UserWarning):
     """A run or table in the store was damaged and has been moved aside."""
 
 
+RECORDING = (
+    "WORKBENCH_RECORDING"  # environment variable: a file that lists what was asked for, for `workbench results publish`
+)
+
 _making = ContextVar("whether results that are not stored are made", default=True)
+_published: dict[Path, Run] = {}  # those that this process has been given
 
 
 @contextmanager
@@ -90,8 +97,16 @@ class Store:
             InputError: the disk is full or not writable. What is already written is kept.
         """
         path = self.root / f"{name}-{digest(key)}"
-        if distributed.on_main_process(lambda: runs.damage(path) is None):
-            return Run(path)
+        record_use(run=path.name)
+        train = partial(self._make_run, path, key, make, room)
+        if archive := published.find_run(path.name):
+            _published[path] = Run(path, archive, train)
+            return _published[path]
+        if not distributed.on_main_process(lambda: runs.damage(path) is None):
+            train()
+        return Run(path)
+
+    def _make_run(self, path: Path, key: Any, make: Callable[[Path], dict], room: int) -> None:
         self._may_make(path)
         with self._guarded(path.name) if distributed.is_main_process() else nullcontext():
             if not distributed.on_main_process(lambda: _begin(path, room)):
@@ -101,7 +116,10 @@ class Store:
                     distributed.on_main_process(lambda: _remove_unless_begun(_partial(path)))
                     raise
                 distributed.on_main_process(lambda: _finish(path, {**record, "key": key}))
-        return Run(path)
+
+    def run(self, run_id: str) -> Run:
+        """Return a run by its id; a published one as :meth:`obtain` returned it in this process."""
+        return _published.get(self.root / run_id, Run(self.root / run_id))
 
     def cached(self, key: Any, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """Return the table with this key; make and store it first if it is not stored.
@@ -115,6 +133,10 @@ class Store:
         folder = (parts[0].path if isinstance(parts[0], Run) else self.root) / "tables"
         plain = [part.id if isinstance(part, Run) else part for part in parts]
         path = folder / f"{name}-{digest(plain)}.parquet"
+        run = parts[0].id if isinstance(parts[0], Run) else ""
+        record_use(run=run, table=path.stem)
+        if (found := published.find_table(run, path.stem)) is not None:
+            return found
         if path.exists() and (table := _read_table(path)) is not None:
             return table
         self._may_make(path)
@@ -127,8 +149,8 @@ class Store:
                 warnings.warn(
                     f"{path}: unreadable; moved aside to {aside.name}, making it again", Damaged, stacklevel=3
                 )
-            folder.mkdir(exist_ok=True)
             table = make()
+            folder.mkdir(exist_ok=True)  # a run that is published was trained by now
             writing = path.with_name(path.name + ".writing")
             try:
                 table.to_parquet(writing, index=False)
@@ -202,6 +224,13 @@ class Store:
             raise
 
 
+def record_use(**what: object) -> None:
+    """Add a line to the list of what was asked for, where one is kept (RECORDING)."""
+    if path := os.environ.get(RECORDING):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(what, default=float) + "\n")
+
+
 def digest(key: Any) -> str:
     """Return a hash of plain data as sixteen hex digits, the same in every process."""
     text = json.dumps(key, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -234,7 +263,7 @@ def _begin(path: Path, room: int) -> bool:
 def _finish(path: Path, record: dict) -> None:
     """Write the record of the files in the folder, and give it its final name."""
     partial, spec = _partial(path), record["spec"]
-    record = {**record, "spec": {**spec, "base": portable_base(spec["base"])}}
+    record = {**record, "spec": {**spec, "base": portable_base(spec["base"])}, "date": date.today().isoformat()}
     shutil.rmtree(partial / "checkpoints", ignore_errors=True)
     text = json.dumps({**record, "files": runs.hashes(partial)}, indent=1)
     (partial / RECORD_FILE).write_text(text, encoding="utf-8")

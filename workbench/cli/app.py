@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import workbench
-from workbench.cli import bench, data, notebooks, runs, training
+from workbench.cli import bench, data, notebooks, results, runs, training
 from workbench.errors import InputError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -130,3 +130,4 @@ for panel, commands in PANELS.items():
     for command in commands:
         app.command(NAMES.get(command), rich_help_panel=panel)(command)
 app.add_typer(runs.runs_app, name="runs", rich_help_panel="Use what was trained")
+app.add_typer(results.results_app, name="results", rich_help_panel="Run the notebooks")

@@ -17,6 +17,12 @@ Columns = Annotated[
     typer.Option(metavar="ROLE=COLUMN,…", help="What the columns are: prompt=question,response=answer,system=…"),
 ]
 Base = Annotated[str | None, typer.Option(help="Model folder or Hub id; default: the pocket base.")]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        help="Chat template: chatml, gemma3, llama3, phi3, cohere, granite, mistral, own, or a Jinja file; default: the first that fits."
+    ),
+]
 
 
 def load(source: str, split: str | None, columns: str | None, drop_bad: bool):
@@ -44,6 +50,7 @@ def show(
     source: Source,
     row: Annotated[int, typer.Option(min=1, help="Number of the row, as messages name it; the first is 1.")] = 1,
     base: Base = None,
+    template: Template = None,
     max_length: Annotated[int, typer.Option(min=1, help="Tokens per row; what would be cut is marked.")] = 512,
     split: Split = None,
     columns: Columns = None,
@@ -55,7 +62,8 @@ def show(
     """
     from workbench.cli import masks
 
-    for line in masks.row_lines(load(source, split, columns, drop_bad), row, base_or_default(base), max_length):
+    loaded = load(source, split, columns, drop_bad)
+    for line in masks.row_lines(loaded, row, base_or_default(base), max_length, template):
         typer.echo(line)
 
 

@@ -34,13 +34,14 @@ def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
 
     folder = hub.fetch(spec.base, spec.revision)
     require_context(loading.context_length(folder), spec.base, spec.max_length)
-    tokenizer = loading.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder, template=spec.template)
     yield from _rows(rows, tokenizer, spec.max_length)
     steps = schedule.sft_steps(spec, rows, folder, packed=loading.default_device() == "cuda")
 
     def trainer(work: Path, trial, clock):
         full = spec.method == "full"
-        model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if full else None)
+        dtype = torch.float32 if full else None
+        model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
         return supervised.make_trainer(
             trial, adapters.unpacked(model), tokenizer, supervised.tokenized(tokenizer, rows), work, [clock], quiet=True
         )
@@ -68,7 +69,7 @@ def select_lines(loaded: reading.Loaded, base: str, size: int, good: str | None,
     rows, notes = selection.usable_rows(loaded, tokenizer, size, drop_bad)
     yield from data_lines(loaded)
     yield from (f"{'':<12}{note}" for note in notes)
-    model = loading.load_base(base)
+    model = loading.load_base(base, tokenizer=tokenizer)
     context = loading.context_length(hub.fetch(base))
     yield from _rows(rows, tokenizer, context)
     some = rows.select(range(min(TRIAL_ROWS, len(rows))))

@@ -21,13 +21,13 @@ def data_lines(loaded: reading.Loaded) -> Iterator[str]:
     yield from (f"{'':<12}{note}" for note in loaded.notes)
 
 
-def row_lines(loaded: reading.Loaded, number: int, base: str, max_length: int) -> Iterator[str]:
+def row_lines(loaded: reading.Loaded, number: int, base: str, max_length: int, template: str | None) -> Iterator[str]:
     """Yield one row as it is trained, of a pair both answers. Raises InputError where there is no such row."""
     if number > len(loaded.rows):
         raise InputError(
             f"--row {number}: {loaded.source} has {len(loaded.rows):,} rows; give 1 to {len(loaded.rows):,}"
         )
-    tokenizer = loading.load_tokenizer(base)
+    tokenizer = loading.load_tokenizer(base, template=template)
     row = loaded.rows[number - 1]
     yield f"row {number} of {len(loaded.rows):,}, format {loaded.format}; template and tokens of {base}"
     yield from marked_lines(row, tokenizer, max_length)

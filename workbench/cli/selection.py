@@ -122,7 +122,7 @@ def select_rows(
     rows, notes = usable_rows(loaded, tokenizer, size, drop_bad)
     yield from data_lines(loaded)
     yield from (f"{'':<12}{note}" for note in notes)
-    judge = Judge(base, loading.load_base(base), tokenizer, examples)
+    judge = Judge(base, loading.load_base(base, tokenizer=tokenizer), tokenizer, examples)
     if selector.reads:
         yield from _judge_lines(judge, rows, selector.reads, by)
     scores = selector.score(rows, judge)

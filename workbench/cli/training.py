@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli import runs
-from workbench.cli.data import Base, Columns, DropBad, Source, Split, base_or_default, load
+from workbench.cli.data import Base, Columns, DropBad, Source, Split, Template, base_or_default, load
 from workbench.cli.spec_fields import Config, DryRun, Settings, spec_fields
 from workbench.errors import InputError
 
@@ -39,6 +39,7 @@ def pretrain(
 def sft(
     source: Source,
     base: Base = None,
+    template: Template = None,
     method: Annotated[str | None, typer.Option(help="qlora, lora or full; default: qlora.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data; default: 3.")] = None,
     max_length: Annotated[
@@ -66,7 +67,7 @@ def sft(
     """
     from workbench.config import SFTSpec
 
-    options = {"base": base, "method": method, "epochs": epochs, "max_length": max_length}
+    options = {"base": base, "template": template, "method": method, "epochs": epochs, "max_length": max_length}
     options |= {"learning_rate": learning_rate, "seed": seed}
     fields = spec_fields(SFTSpec, options, settings, config)
     spec = SFTSpec(**{**fields, "base": base_or_default(fields.get("base"))})

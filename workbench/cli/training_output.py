@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import datasets
 from transformers import PreTrainedTokenizerBase
 
-from workbench import distributed, hub
+from workbench import distributed, environment, hub
 from workbench.cli import dry_run
 from workbench.cli.masks import data_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
 from workbench.errors import InputError
-from workbench.models import adapters, generation, loading
+from workbench.models import adapters, generation, loading, requirements
 from workbench.store import Run
 from workbench.train import preference, preference_panel, supervised
 
@@ -45,7 +45,13 @@ def sft_lines(
         raise InputError(
             f"{loaded.source}: preference pairs (chosen, rejected) are for `workbench dpo`; sft needs one answer per prompt"
         )
-    rows, findings = _validated(loaded.rows, loading.load_tokenizer(spec.base), spec.max_length, drop_bad)
+    folder = hub.fetch(spec.base, spec.revision)
+    share = requirements.require_method(folder, spec.method)
+    environment.print_once(f"{'template':<12}{loading.describe_format(folder, spec.template)[1]}")
+    tokenizer = loading.load_tokenizer(spec.base, spec.revision, spec.template)
+    if share < 0.5:
+        yield f"{'method':<12}{spec.method} reaches {share:.0%} of the weights: adapters are for linear layers, and those of the experts are not"
+    rows, findings = _validated(loaded.rows, tokenizer, spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = _split(rows, findings, fraction, spec.seed)
@@ -146,7 +152,7 @@ def answer_lines(models: dict[str, Run | None], rows, samples: int, reference: s
         else:
             # In 4 bits where the tuned one is: in full precision it may not fit into memory beside it.
             quantized = last.spec["method"] == "qlora"
-            model = loading.load_base(last.spec["base"], quantized, revision=last.spec["revision"])
+            model = loading.load_base(last.spec["base"], quantized, revision=last.spec["revision"], tokenizer=tokenizer)
             prompts = [generation.text_ids(tokenizer, f"{text}\n") for text in texts]
         replies[name] = generation.generate(model, tokenizer, prompts, NEW_TOKENS)
     for i, (row, _) in enumerate(asked):

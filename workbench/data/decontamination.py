@@ -119,7 +119,7 @@ def decontaminate(rows: datasets.Dataset, evaluation: Sequence[dict], store: Sto
         return pd.DataFrame({"row": [n for n in range(len(rows)) if n not in leaked]}, dtype="int64")
 
     key = [content.content_hash(rows), content.content_hash(evaluation)]
-    kept = (store or Store()).cached(key, "without", clean)["row"]
+    kept = (store or Store()).cached(key, "decontaminated", clean)["row"]
     if len(kept) == len(rows):
         return rows
     if kept.empty:

@@ -7,151 +7,41 @@ TRL renders training rows with it, and everything else calls :func:`encode` or :
 
 from __future__ import annotations
 
-import ctypes
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import lru_cache
 from html import escape
 
 import transformers
 from IPython.display import HTML
-from jinja2 import TemplateError
 
+from workbench.data import chat_formats
 from workbench.errors import InputError
-
-CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
-TOOL_TOKENS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
-
-
-# Bounds on what a foreign template may take for one short turn; those of TRL write up to 1,000 characters in a millisecond.
-TEMPLATE_SECONDS, TEMPLATE_CHARACTERS = 5, 100_000
-
-# The text between generation and endgeneration is supervised: the answer and its end token. The newline after the end token is
-# not: it belongs to whoever opens the next turn. The answer is trimmed, because an answer that begins with a space would teach
-# the model to begin with one.
-CHATML = """\
-{%- set system = messages[0].content if messages[0].role == 'system' else '' -%}
-{%- if system or tools -%}
-{{- '<|im_start|>system\\n' + system -}}
-{%- if tools -%}
-{{- '\\n' if system -}}
-{{- 'You can call these tools:' -}}
-{%- for tool in tools -%}{{- '\\n' + (tool.function if tool.function else tool) | tojson -}}{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>\\n' -}}
-{%- endif -%}
-{%- for message in messages -%}
-{%- if message.role == 'assistant' -%}
-{{- '<|im_start|>assistant\\n' -}}
-{%- generation -%}
-{{- (message.content or '') | trim -}}
-{%- for call in message.tool_calls or [] -%}
-{%- set call = call.function if call.function else call -%}
-{{- '\\n' if message.content or not loop.first -}}
-{{- '<tool_call>{"name": "' + call.name + '", "arguments": ' -}}
-{{- call.arguments if call.arguments is string else call.arguments | tojson -}}
-{{- '}</tool_call>' -}}
-{%- endfor -%}
-{{- '<|im_end|>' -}}
-{%- endgeneration -%}
-{{- '\\n' -}}
-{%- elif message.role == 'tool' -%}
-{{- '<|im_start|>tool\\n<tool_response>' + (message.content or '') + '</tool_response><|im_end|>\\n' -}}
-{%- elif message.role == 'user' -%}
-{{- '<|im_start|>user\\n' + message.content + '<|im_end|>\\n' -}}
-{%- elif not (message.role == 'system' and loop.first) -%}
-{{- raise_exception('role "' + message.role + '" in turn ' + loop.index | string) -}}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
-"""
 
 # Beside an exported model: its chat template with the marks that training needs.
 TRAINING_TEMPLATE = "training_chat_template.jinja"
+COMMENT = re.compile(r"\{#([-+]?).*?([-+]?)#\}", re.DOTALL)
 MARK = re.compile(r"\{%([-+]?)\s*((?:end)?generation)\s*([-+]?)%\}")
 
 
 def without_marks(template: str) -> str:
-    """Return a chat template that plain Jinja parses: each generation tag becomes a comment, which trims white space as the tag did."""
-    return MARK.sub(r"{#\1 \2 \3#}", template)
+    """Return a chat template that plain Jinja parses: each generation tag becomes a comment, which trims white space as the tag did.
+
+    Comments lose their text, because those of TRL name the tags.
+    """
+    return MARK.sub(r"{#\1 \2 \3#}", COMMENT.sub(r"{#\1 \2#}", template))
 
 
 def with_template(
-    tokenizer: transformers.PreTrainedTokenizerBase, template: str = CHATML
+    tokenizer: transformers.PreTrainedTokenizerBase, template: str | None = None
 ) -> transformers.PreTrainedTokenizerBase:
-    """Set a chat template that marks the supervised text, and return the tokenizer.
+    """Give a tokenizer a chat template that marks the supervised text, and return the tokenizer.
 
-    By default a tokenizer with the ChatML tokens gets :data:`CHATML`, whatever template it came with, so that the pocket base and a
-    Hub model are trained in the same format. A tokenizer without them keeps its own template, in the training version that TRL
-    ships for it.
-
-    Raises:
-        InputError: the tokenizer has neither the ChatML tokens nor a template that TRL knows.
+    Args:
+        tokenizer: is changed; see :func:`workbench.data.chat_formats.fit` for what it gets.
+        template: name or file of a template; None takes the first that fits.
     """
-    vocabulary = tokenizer.get_vocab()
-    if template != CHATML or all(token in vocabulary for token in CHAT_TOKENS):
-        tokenizer.chat_template = template
-        return tokenizer
-    name = tokenizer.name_or_path or "tokenizer"
-    if tokenizer.chat_template is None:
-        raise InputError(
-            f"{name}: the tokenizer has no chat template and no {' or '.join(CHAT_TOKENS)} token; "
-            "take a base with a chat template, or add the two tokens to its tokenizer"
-        )
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers  # takes seconds to import
-
-    if not has_generation_markers(tokenizer.chat_template):
-        try:
-            tokenizer.chat_template = get_training_chat_template(tokenizer)
-        except ValueError as error:
-            raise InputError(
-                f"{name}: the chat template does not mark the answer; in chat_template.jinja, put {{% generation %}} and "
-                "{% endgeneration %} around the assistant's content and end token"
-            ) from error
-    _require_rendering(tokenizer, name)
+    chat_formats.fit(tokenizer, template)
     return tokenizer
-
-
-def _require_rendering(tokenizer: transformers.PreTrainedTokenizerBase, name: str) -> None:
-    """Raise InputError where the template loops, recurses or writes without end on two short turns. A template is a program of others."""
-    fix = "restore chat_template.jinja, or take another base"
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    try:
-        for turns in (messages, messages[:1]):
-            with time_limit(TEMPLATE_SECONDS):
-                text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=len(turns) == 1)
-            if len(text) > TEMPLATE_CHARACTERS:
-                raise InputError(f"{name}: the chat template writes {len(text):,} characters for one short turn; {fix}")
-    except TimeoutError as error:
-        raise InputError(
-            f"{name}: the chat template takes over {TEMPLATE_SECONDS} s for one short turn; {fix}"
-        ) from error
-    except (RecursionError, OverflowError, MemoryError) as error:
-        raise InputError(f"{name}: the chat template cannot be rendered ({type(error).__name__}); {fix}") from error
-    except TemplateError:
-        pass  # it may want turns of another kind: validation renders the rows themselves and names those that it refuses
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError inside the `with` block once it has taken so long; any thread may use it, unlike a signal."""
-    done, lock, thread = False, threading.Lock(), threading.get_ident()
-
-    def interrupt() -> None:
-        with lock:
-            if not done:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeoutError))
-
-    timer = threading.Timer(seconds, interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        with lock:
-            done = True
-        timer.cancel()
 
 
 def encode(
@@ -167,8 +57,31 @@ def encode(
         tokenizer_kwargs={"verbose": False},
     )  # fmt: skip
     ids, mask = encoded["input_ids"], encoded["assistant_masks"]
+    if any(mask):
+        mask = _cut_after_end(ids, mask, _end_token(tokenizer, tokenizer.chat_template))
     weights = [message.get("weight", 1) for message in messages if message["role"] == "assistant"]
     return ids, mask if all(weights) else _weighted(mask, weights)
+
+
+@lru_cache(maxsize=4)
+def _end_token(tokenizer: transformers.PreTrainedTokenizerBase, template: str) -> int | None:
+    """Return the id that ends an answer, looked for once per tokenizer and template."""
+    return chat_formats.end_token(tokenizer)
+
+
+def _cut_after_end(ids: list[int], mask: list[int], end: int | None) -> list[int]:
+    """Return the mask without what the template marks behind the end token of an answer, such as Gemma's newline."""
+    cut, behind, ended = list(mask), [], False
+    for i in reversed(range(len(ids))):
+        if not mask[i]:
+            behind, ended = [], False
+        elif ids[i] == end:
+            for place in behind:
+                cut[place] = 0
+            behind, ended = [], True
+        elif not ended:
+            behind.append(i)
+    return cut
 
 
 def _weighted(mask: list[int], weights: list[int]) -> list[int]:

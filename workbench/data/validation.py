@@ -13,9 +13,8 @@ import datasets
 import numpy as np
 import pandas as pd
 import transformers
-from jinja2 import TemplateError
 
-from workbench.data import content, preference_validation, templates, text_validation
+from workbench.data import chat_formats, content, preference_validation, rendering, templates, text_validation
 from workbench.data.findings import Finding, finding
 from workbench.errors import InputError, first_line
 
@@ -23,15 +22,10 @@ UNUSABLE = (
     "no-pair",
     "prompt-differs",
     "template-refuses",
+    "tools-dropped",
     "empty-answer",
     "chosen-is-rejected",
 )  # findings about single rows
-REFUSALS = (
-    TemplateError,
-    TypeError,
-    ValueError,
-    LookupError,
-)  # what the code of a chat template raises on turns that it does not expect
 SAMPLE = 32  # conversations whose prompts in training and in use are compared: the template is the same for all
 
 
@@ -96,6 +90,7 @@ def encode_and_validate(
         *_lengths(encoded, max_length),
         *_special_tokens(encoded, tokenizer, trainable),
         *_prompts_in_use(rows, encoded, tokenizer),
+        *_tools(rows, encoded, tokenizer),
         *text_validation.check_texts(rows, tokenizer),
         *text_validation.check_repeats(rows),
         *preference_validation.same_answers(rows),
@@ -114,7 +109,7 @@ def _encode(
         for field, each in zip(fields, content.conversations(row), strict=True):
             try:
                 ids, mask = templates.encode(tokenizer, each["messages"], content.row_tools(row))
-            except REFUSALS as error:
+            except rendering.REFUSALS as error:
                 reasons.setdefault(i, f"{field} of rows[{i}]: {first_line(error)}")
             else:
                 encoded.append(EncodedConversation(i, each["messages"], ids, mask))
@@ -207,7 +202,7 @@ def _special_tokens(
     trainable: Collection[int] | None,
 ) -> list[Finding]:
     """Find answers that are not marked or have no end token, doubled BOS, padding that hides the end, untrained embeddings."""
-    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    special = chat_formats.special_ids(tokenizer)
     ends = [(each.row, each.last()) for each in encoded]
     unweighted = {each.row for each in encoded if not any(map(_weight, each.messages))}
     bos = tokenizer.bos_token_id
@@ -262,6 +257,18 @@ def _special_tokens(
 def _weight(message: dict) -> float:
     """Return the weight of a turn in training: 0 for all but answers, and for answers that are not to be learned."""
     return message.get("weight", 1) if message["role"] == "assistant" else 0
+
+
+def _tools(
+    rows: list[dict], encoded: list[EncodedConversation], tokenizer: transformers.PreTrainedTokenizerBase
+) -> list[Finding]:
+    """Find rows with tools that the chat template does not write: the model would learn to say nothing in place of a call."""
+    called = {each.row for each in encoded if any(t.get("tool_calls") or t["role"] == "tool" for t in each.messages)}
+    using = sorted(called | {each.row for each in encoded if content.row_tools(rows[each.row])})
+    if not using or chat_formats.writes_tools(tokenizer):
+        return []
+    text = "{n} rows have tools, which the chat template does not write; take another template (chatml does), or drop the rows"
+    return finding("error", "tools-dropped", using, text)
 
 
 def _prompts_in_use(

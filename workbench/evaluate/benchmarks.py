@@ -11,6 +11,7 @@ from pathlib import Path
 
 import datasets
 import httpx
+import numpy as np
 import pandas as pd
 
 from workbench import environment, hub
@@ -95,16 +96,19 @@ def benchmark_summary(table: pd.DataFrame) -> pd.DataFrame:
                 metric.startswith("inst_level") and part[metric].nunique() > 1
             ):  # weights change nothing where all are equal
                 whole = _weighted(part[metric], part["instructions"])
-            found.append({"task": task, "metric": metric, **vars(whole)})
+            found.append({"task": task, "metric": metric, **whole.columns()})
     return pd.DataFrame(found)[["task", "metric", "estimate", "low", "high", "prompts"]]
 
 
 def _weighted(values: pd.Series, weights: pd.Series) -> stats.Interval:
-    """Return the weighted mean and its interval, for which prompts are resampled with their weights."""
-    both = pd.concat([values * weights, weights], axis=1).to_numpy().T
-    drawn = stats.resampled(both[:, None, :])
-    low, high = stats.percentiles(drawn[:, 0] / drawn[:, 1])
-    return stats.Interval(both[0].sum() / both[1].sum(), low, high, len(values), 1)
+    """Return the weighted mean of shares with its interval over prompts.
+
+    The ratio of two sums is made linear at the estimate (Cochran, "Sampling Techniques", 1977, section 2.11): the mean is that of one
+    number per prompt, and its interval is that of any mean.
+    """
+    mean = np.average(values, weights=weights)
+    linear = mean + weights / weights.mean() * (values - mean)
+    return stats.mean_interval(linear.to_numpy()[None], "share")
 
 
 @environment.few_progress_bars()

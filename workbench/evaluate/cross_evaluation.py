@@ -7,12 +7,12 @@ from functools import cache
 import pandas as pd
 from joblib import delayed
 
-from workbench import hub
+from workbench import hub, recipes
 from workbench.config import SFTSpec
 from workbench.data import content
 from workbench.evaluate import scoring
 from workbench.graders import grade
-from workbench.models import loading
+from workbench.models import adapters, loading
 from workbench.parallel import run_parallel
 from workbench.store import Run, Store
 from workbench.train import objectives
@@ -42,9 +42,7 @@ def score_on_tasks(source: Run | str, tasks: Mapping[str, Task], store: Store | 
     store, is_run = store or Store(), isinstance(source, Run)
     classifies = is_run and source.record.get("labels") is not None
     identity = source if is_run else loading.fingerprint(hub.fetch(source))
-    language_model = cache(
-        lambda: objectives.load_model(source) if is_run else (loading.load_base(source), loading.load_tokenizer(source))
-    )
+    language_model = cache(lambda: objectives.load_model(source) if is_run else adapters.load_any(source))
 
     def replies(task: Task, mode: str) -> pd.DataFrame:
         if mode == "text":
@@ -59,8 +57,8 @@ def score_on_tasks(source: Run | str, tasks: Mapping[str, Task], store: Store | 
         for mode in [*task.modes, "label"] if classifies and has_labels(task) else task.modes:
             # The key holds the prompts alone: two tasks that check the same prompts share their replies.
             prompts = list(task.rows) if mode == "text" else content.content_hash(task.rows)
-            key = [identity, prompts, task.tokens, scoring.RECIPE]
-            table = store.cached(key, f"aim-{mode}", lambda task=task, mode=mode: replies(task, mode))
+            key = [identity, prompts, task.tokens, recipes.SCORING]
+            table = store.cached(key, f"task-{mode}", lambda task=task, mode=mode: replies(task, mode))
             if mode != "text":
                 graded = zip(task.rows, table["response"], strict=True)
                 table["value"] = [float(getattr(grade(row["check"], reply), task.score)) for row, reply in graded]

@@ -1,7 +1,9 @@
 """Fit curves over the size of the data: where they flatten, and how many pairs of other data one clean pair is worth."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from scipy.optimize import OptimizeWarning, curve_fit
 from workbench.errors import InputError
 from workbench.evaluate import stats
 
-DRAWS = 500  # fewer than for a mean, since each draw is a fit
+DRAWS = 500  # each draw is a fit
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,23 @@ def fit_curve(table: pd.DataFrame, column: str, x: str = "size") -> Curve:
 
 
 def flattens_at(table: pd.DataFrame, column: str, x: str = "size", share: float = 0.9) -> stats.Interval:
-    """Return :meth:`Curve.flat` with its interval: seeds and prompts are resampled, and the curve is fitted to each draw."""
+    """Return :meth:`Curve.flat` with its interval: seeds and prompts are resampled, and the curve is fitted to each draw.
+
+    A place on a curve is no mean, and its distribution is skewed and piles up at the ends of the measured range, so that a standard
+    error would say little: hence the pigeonhole bootstrap (Owen, Annals of Applied Statistics 1, 2007). It is too wide where seeds hardly
+    matter, and too narrow where few seeds differ much.
+    """
     sizes, grids = _grids(table, column, x)
-    flat = [_fitted(sizes, means).flat(share) for means in stats.resampled(grids, DRAWS)]
+    flat = [_fitted(sizes, means).flat(share) for means in _resampled(grids)]
     _, seeds, prompts = grids.shape
-    return stats.Interval(fit_curve(table, column, x).flat(share), *stats.percentiles(flat), prompts, seeds, "pairs")
+    return stats.Interval(fit_curve(table, column, x).flat(share), *_percentiles(flat), prompts, seeds, "pairs", df=inf)
 
 
 def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str = "size") -> stats.Interval:
     """Return how many pairs of `other` one clean pair is worth: the size of `other` over the size of clean data with the same score.
 
     The clean size is read off the fitted curve and stays within the measured range: data that score below the smallest clean set get
-    that size, so that the ratio is a lower bound there.
+    that size, so that the ratio is a lower bound there. The interval comes from resampling, as for :func:`flattens_at`.
 
     Args:
         clean: table of clean data of several sizes.
@@ -86,9 +93,11 @@ def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str 
     if rival.shape != grids.shape[1:]:
         raise InputError("the two tables hold different prompts or seeds; score both on the same")
     both = np.concatenate([grids, rival[None]])
-    ratios = [size / _fitted(sizes, means[:-1]).size(means[-1]) for means in stats.resampled(both, DRAWS)]
+    ratios = [size / _fitted(sizes, means[:-1]).size(means[-1]) for means in _resampled(both)]
     estimate = size / fit_curve(clean, column, x).size(rival.mean())
-    return stats.Interval(float(estimate), *stats.percentiles(ratios), rival.shape[1], rival.shape[0], "pairs for one")
+    return stats.Interval(
+        float(estimate), *_percentiles(ratios), rival.shape[1], rival.shape[0], "pairs for one", df=inf
+    )
 
 
 def _grids(table: pd.DataFrame, column: str, x: str) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +106,24 @@ def _grids(table: pd.DataFrame, column: str, x: str) -> tuple[np.ndarray, np.nda
     if len(sizes) < 3:
         raise InputError(f"a curve needs three sizes or more, there are {len(sizes)}; add sizes")
     return sizes, np.stack([stats.crossed(table[table[x] == size], column).to_numpy() for size in sizes])
+
+
+def _resampled(grids: np.ndarray) -> np.ndarray:
+    """Return the means of grids of shape (…, seeds, prompts) under resampled seeds and prompts: shape (DRAWS, …).
+
+    All grids share the draws, so that whatever is computed from several means of one draw is paired.
+    """
+    seeds, prompts = grids.shape[-2:]
+    rng = np.random.default_rng(0)
+    by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS) / seeds
+    by_prompt = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=DRAWS) / prompts
+    return np.einsum("ds,...sp,dp->d...", by_seed, grids, by_prompt, optimize=True)
+
+
+def _percentiles(draws: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the percentile interval of whatever was computed from the draws of :func:`_resampled`."""
+    low, high = np.quantile(draws, [(1 - stats.LEVEL) / 2, (1 + stats.LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _fitted(sizes: np.ndarray, means: np.ndarray) -> Curve:

@@ -98,15 +98,14 @@ def score_variants(
         return pd.concat(run_parallel(jobs, parallel, "variants scored"), ignore_index=True)
 
     key = [*(model.key for model in models), content.content_hash(shots)]
-    return (store or Store()).cached(key, "ways", make).rename(columns={"way": "variant"})
+    return (store or Store()).cached(key, "prompt-variants", make)
 
 
 def _score_variant(model: AskedModel, variant: str, shots: list[dict]) -> pd.DataFrame:
     rows, mode = model.variants[variant].rows, model.variants[variant].mode
     table = scoring.score(*_loaded(model.source), rows, mode, shots=shots).rename(columns={"prompt": "asked"})
     requests = [f"{row['family']}: {row['item']}" for row in rows]
-    # "way" is the name under which stored tables keep the variant.
-    return table.assign(prompt=requests, model=model.name, seed=model.seed, way=variant)
+    return table.assign(prompt=requests, model=model.name, seed=model.seed, variant=variant)
 
 
 # A worker process scores the variants of one model after another.
@@ -130,14 +129,19 @@ def variant_effects(
         against = table[(table["model"] == model) & (table["variant"] == reference[model])]
         if variant != reference[model]:
             found += [
-                {"model": model, "variant": variant, "column": column, **vars(stats.difference(part, against, column))}
+                {
+                    "model": model,
+                    "variant": variant,
+                    "column": column,
+                    **stats.difference(part, against, column).columns(),
+                }
                 for column in columns
             ]
-    return pd.DataFrame(found).drop(columns="unit")
+    return pd.DataFrame(found)
 
 
 def by_request(table: pd.DataFrame, by: Sequence[str] = ("model", "variant")) -> pd.DataFrame:
-    """Average the paraphrases of each request to one row, so that an interval resamples requests and not their paraphrases.
+    """Average the paraphrases of each request to one row, so that an interval is one over requests and not over their paraphrases.
 
     Returns:
         One row per group of `by`, seed and request: the mean of `follows` and `correct`; `wordings` (number of paraphrases); `spread` (the

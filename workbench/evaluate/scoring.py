@@ -11,15 +11,13 @@ import pandas as pd
 import torch.nn.functional as F
 import transformers
 
-from workbench import hub
+from workbench import hub, recipes
 from workbench.data import content, templates
 from workbench.errors import InputError, known_names, shortened
 from workbench.graders import grade
 from workbench.models import adapters, generation, loading, logprobs
 from workbench.store import Run, Store, digest
 
-# Part of the key of stored scores and replies; raise it when a change here, in cross_evaluation.py or in models/generation.py changes them.
-RECIPE = 2
 REPLY_TOKENS = 48  # maximum length of a reply; the longest correct answer of the pocket evaluation has 29 tokens
 
 # Prompt mode → strings that end the reply: what a base model writes after its answer does not count against it.
@@ -104,8 +102,8 @@ def score(
 
 
 def evaluation_key(rows: Sequence[dict]) -> list[str]:
-    """Return what identifies evaluation rows in the run store: hashes of the prompts, and of the checks with RECIPE."""
-    return [content.content_hash(rows), digest([[row.get("check") for row in rows], RECIPE])]
+    """Return what identifies evaluation rows in the run store: hashes of the prompts, and of the checks with the recipe."""
+    return [content.content_hash(rows), digest([[row.get("check") for row in rows], recipes.SCORING])]
 
 
 def kl_divergence(
@@ -185,9 +183,9 @@ def forgetting(run: Run, texts: Sequence[str], store: Store | None = None) -> fl
     store, spec, texts_hash = store or Store(), run.spec, digest(list(texts))
 
     def before() -> pd.DataFrame:
-        model = adapters.unpacked(loading.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"]))
+        base = loading.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"])
         tokenizer = loading.load_tokenizer(spec["base"], spec["revision"])
-        return pd.DataFrame({"loss": [text_loss(model, tokenizer, texts)]})
+        return pd.DataFrame({"loss": [text_loss(adapters.unpacked(base), tokenizer, texts)]})
 
     def after() -> pd.DataFrame:
         return pd.DataFrame({"loss": [text_loss(*adapters.load_any(run), texts)]})

@@ -15,6 +15,7 @@ from workbench.experiments.claims import (
 from workbench.experiments.export import export_run, push_to_hub
 from workbench.experiments.grid import Cell, make_cells, run_grid, runs_of
 from workbench.experiments.grid_tables import split_by, training_sizes
+from workbench.experiments.replication import beside_published
 from workbench.experiments.row_scores import score_rows
 from workbench.experiments.synthetic import (
     distil,
@@ -35,6 +36,7 @@ __all__ = [
     "Region",
     "at_least",
     "at_most",
+    "beside_published",
     "between",
     "check_claim",
     "claims_table",

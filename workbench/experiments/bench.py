@@ -109,7 +109,7 @@ def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, siz
 
     def seconds(name: str, make: Callable[..., SFTTrainer], run: Callable[[SFTTrainer], object]) -> float:
         nonlocal tokens
-        trainer = make(loading.load_base(base, quantize=True))
+        trainer = make(loading.load_base(base, quantize=True, tokenizer=tokenizer))
         tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
         start = time.monotonic()
         run(trainer)

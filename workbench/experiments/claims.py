@@ -2,14 +2,21 @@
 
 A claim says in which region a measured effect lies. It "holds" where the region contains the interval, "fails" where they do not
 overlap, and is "inconclusive" otherwise.
+
+The 95% interval holds the effects that a test at 2.5% in each direction does not reject. So every verdict is a test, and all kinds of
+claims are tested at the same level: "more" as much as "no worse by more than 5 points" (non-inferiority) by one test at 2.5%, and
+"the same within 5 points" by two one-sided tests at 2.5% each, both of which have to reject (Schuirmann 1987; Berger and Hsu,
+Statistical Science 11, 1996). The chance that a claim is decided although its effect lies exactly on a bound of the region is at most 5%.
 """
 
-from dataclasses import asdict, dataclass, fields
-from math import inf, isnan
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, isnan
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import display
+from scipy.stats import false_discovery_control
 
 from workbench.errors import InputError, first_line
 from workbench.evaluate import stats
@@ -32,6 +39,15 @@ class Region:
     """The region in words: "at least 0.95"."""
     strict: bool = False
     """The bounds themselves are outside."""
+
+    def p_value(self, evidence: stats.Interval) -> float | None:
+        """Return the p-value of the verdict, two-sided: below 0.05 where it is HOLDS or FAILS; None for evidence without p-values.
+
+        It is the largest of the p-values of the region's bounds: an effect inside has to be told apart from both of them, and one outside
+        from the nearer of them, whose p-value is the larger one.
+        """
+        found = [evidence.p_value(bound) for bound in (self.low, self.high) if isfinite(bound)]
+        return None if None in found else max(found)
 
     def verdict(self, evidence: stats.Interval) -> str:
         """Return HOLDS, FAILS or INCONCLUSIVE for an interval."""
@@ -88,7 +104,9 @@ def check_claim(id: str, text: str, source: str, evidence: stats.Interval, regio
         InputError: the evidence is not an interval (a value is missing, or low is above high).
     """
     if any(map(isnan, (evidence.estimate, evidence.low, evidence.high))) or evidence.low > evidence.high:
-        raise InputError(f'claim "{id}": the evidence {evidence} is not an interval; is the table behind it empty?')
+        raise InputError(
+            f'claim "{id}": the evidence {evidence} is not an interval; is the table behind it empty, or is it one number?'
+        )
     return Claim(id, text, source, evidence, region, region.verdict(evidence))
 
 
@@ -143,15 +161,18 @@ def claims_table(*claims: Claim) -> None:
 
 
 def to_json(claim: Claim) -> dict:
-    """Return a claim as JSON: id, text, source, estimate, low, high, prompts, seeds, unit, region (in words), verdict."""
+    """Return a claim as JSON: id, text, source, estimate, low, high, prompts, seeds, unit, p, region (in words), verdict."""
     numbers = {
-        key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(claim.evidence).items()
+        key: round(value, 4) if isinstance(value, float) else value for key, value in claim.evidence.columns().items()
     }
+    p = claim.region.p_value(claim.evidence)
     return {
         "id": claim.id,
         "text": claim.text,
         "source": claim.source,
         **numbers,
+        "unit": claim.evidence.unit,
+        "p": None if p is None else float(f"{p:.3g}"),
         "region": claim.region.text,
         "verdict": claim.verdict,
     }
@@ -179,4 +200,22 @@ def read_claims(notebook: str | Path) -> list[dict]:
 
 def effect_text(claim: dict) -> str:
     """Return the measured effect of a claim (a dict of :func:`read_claims`) with its interval, as :func:`claims_table` shows it."""
-    return str(stats.Interval(**{field.name: claim[field.name] for field in fields(stats.Interval)}))
+    return str(stats.Interval(*(claim[key] for key in ("estimate", "low", "high", "prompts", "seeds", "unit"))))
+
+
+def survives_correction(claims: Sequence[dict]) -> list[bool | None]:
+    """Return for each claim whether its verdict survives the correction for many tests: at most 5% of those that do are wrong by chance.
+
+    This is the procedure of Benjamini and Hochberg (Journal of the Royal Statistical Society B 57, 1995) over all claims that have a
+    p-value, decided or not; the others are None. Since a claim is decided in either direction, a verdict in the wrong one counts as wrong
+    (Benjamini and Yekutieli, JASA 100, 2005). Claims of one series share models and prompts: the procedure is exact for independent
+    tests, and holds for positively dependent ones.
+
+    Args:
+        claims: as :func:`read_claims` returns them.
+    """
+    # Notebooks that were run before p-values were recorded have none.
+    values = [claim.get("p") for claim in claims]
+    tested = [value for value in values if value is not None]
+    adjusted = iter(false_discovery_control(tested, method="bh")) if tested else iter(())
+    return [None if value is None else bool(next(adjusted) <= 1 - stats.LEVEL) for value in values]

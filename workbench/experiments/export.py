@@ -17,7 +17,7 @@ from workbench.environment import few_progress_bars
 from workbench.errors import InputError, first_line
 from workbench.evaluate import benchmarks, scoring, stats
 from workbench.models import adapters, loading, logprobs
-from workbench.runs import ROWS_FILE, Run
+from workbench.runs import Run
 
 COMPARED = 64  # rows on which the merged model is compared with the adapter on its base
 
@@ -28,7 +28,7 @@ CARD = """---
 # {{ name }}
 
 {{ base }} tuned on instructions with [TRL](https://github.com/huggingface/trl), method {{ method }}. Weights in {{ dtype }}, chat
-template included; neither PEFT nor bitsandbytes is needed. Made by `workbench export {{ id }}`.
+template included (an answer ends with `{{ end }}`); neither PEFT nor bitsandbytes is needed. Made by `workbench export {{ id }}`.
 
 ```python
 from transformers import pipeline
@@ -118,9 +118,9 @@ def parity(run: Run, folder: Path) -> str:
     """Return a sentence for the card that says how close the merged model is to the trained one, measured on training rows."""
     if run.spec["method"] == "full":
         return "All weights were trained: nothing was merged."
-    if not (run.path / ROWS_FILE).is_file():
+    if not (run.rows_file).is_file():
         return "Not measured: the rows of the run were not stored."
-    rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
+    rows = datasets.Dataset.from_parquet(str(run.rows_file))
     rows = rows.select(range(min(COMPARED, len(rows))))
     tuned, tokenizer = adapters.load_any(run)
     merged = loading.load_base(folder)
@@ -156,6 +156,7 @@ def model_card(run: Run, folder: Path, name: str) -> ModelCard:
         method=spec["method"],
         dtype=str(loading.read_pretrained(transformers.AutoConfig, folder).dtype).removeprefix("torch."),
         id=run.id,
+        end=loading.load_formatted(folder)[1].end,
         rows=run.scores["rows"],
         tokens=run.scores["tokens"],
         rows_hash=run.record["key"]["rows"],

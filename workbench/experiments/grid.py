@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import datasets
 import pandas as pd
 
-from workbench.config import DPOSpec, SFTSpec
+from workbench.config import DPOSpec, SFTSpec, named_fields
 from workbench.data import content
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.experiments import workers
 from workbench.models import loading
 from workbench.parallel import progress_bar
-from workbench.store import Damaged, Run, Store, digest
+from workbench.store import Damaged, Run, Store, digest, record_use
 
 COLUMNS = (*scoring.COLUMNS, "run", "error", *workers.MEASURED, *(field.name for field in dataclasses.fields(SFTSpec)))
 
@@ -41,7 +41,7 @@ class Cell:
 
     def columns(self) -> dict[str, object]:
         """Return its columns of the table: spec and labels; for a DPO also base, revision and method, and its SFT run as `sft`."""
-        columns = dataclasses.asdict(self.spec)
+        columns = named_fields(self.spec)
         if self.sft is not None:
             start = {name: self.sft.spec[name] for name in ("base", "revision", "method")}
             # The table's column `loss` is a number.
@@ -101,7 +101,7 @@ def run_grid(
         cluster: "ray" sends the cells to the Ray cluster that RAY_ADDRESS names, or to a Ray of this machine: one CPU each, or one
             GPU each where the cluster has any. All its machines need this package, the base model and the store (WORKBENCH_RUNS)
             under the same paths, on a shared disk. `parallel` is not used then.
-        quiet: no progress bar.
+        quiet: no progress bar, and no line about what is left to train.
 
     Raises:
         InputError: there is no cell or no evaluation row, two cells are equal, a DPO has no SFT run, a label is already a column, or
@@ -116,6 +116,8 @@ def run_grid(
         for key, cell in zip(keys, cells, strict=True)
     }
     done = _run_jobs(jobs, parallel, cluster, quiet)
+    for key, cell in zip(keys, cells, strict=True):
+        record_use(cell=done[key]["run"].iloc[0], seed=cell.spec.seed, labels=dict(cell.labels))
     parts = [done[key].assign(**cell.columns()) for key, cell in zip(keys, cells, strict=True)]
     own = [name for cell in cells for name in cell.columns()]
     return pd.concat(parts, ignore_index=True).reindex(columns=list(dict.fromkeys([*COLUMNS, *own])))
@@ -125,7 +127,7 @@ def _run_jobs(jobs: dict, parallel: int, cluster: str | None, quiet: bool) -> di
     """Return the table of each job by its key; raises InputError where all failed."""
     done = {}
     with progress_bar(len(jobs), "trained and scored", quiet) as bar:
-        for key, (table, damaged) in workers.results(jobs, parallel, cluster):
+        for key, (table, damaged) in workers.results(jobs, parallel, cluster, quiet):
             for text in damaged:
                 warnings.warn(text, Damaged, stacklevel=3)
             done[key] = table
@@ -140,8 +142,8 @@ def _run_jobs(jobs: dict, parallel: int, cluster: str | None, quiet: bool) -> di
 
 def runs_of(table: pd.DataFrame, store: Store | None = None) -> list[Run]:
     """Return the runs in a table of :func:`run_grid`, in its order."""
-    root = (store or Store()).root
-    return [Run(root / name) for name in table["run"].unique()]
+    store = store or Store()
+    return [store.run(name) for name in table["run"].unique()]
 
 
 def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple]:

@@ -190,16 +190,16 @@ def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
     cell = parameters.parameters_cell(notebook)
     if cell is not None:
         cell.source = parameters.rewrite(cell.source, values)
-    commit = _commit()
-    notebook.metadata[FORK] = {"from": path.stem, "commit": commit, "settings": values}
+    commit_now = commit()
+    notebook.metadata[FORK] = {"from": path.stem, "commit": commit_now, "settings": values}
     changes = ", ".join(f"`{key} = {value!r}`" for key, value in values.items()) or "nothing changed yet"
-    line = nbformat.v4.new_markdown_cell(f"> Forked from **{path.stem}** at commit {commit}: {changes}.")
+    line = nbformat.v4.new_markdown_cell(f"> Forked from **{path.stem}** at commit {commit_now}: {changes}.")
     notebook.cells.insert(0, line)
     target.parent.mkdir(exist_ok=True)
     return outputs.write_file(target, nbformat.writes(notebook) + "\n")
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the short hash of the checked-out commit, and whether files have changed since; "unknown" without git."""
     git = ["git", "-C", str(environment.ROOT)]
     try:

@@ -39,7 +39,7 @@ def score_rows(
     tokenizer = loading.load_tokenizer(base)
 
     def numbers() -> pd.DataFrame:
-        model = loading.load_base(base)
+        model = loading.load_base(base, tokenizer=tokenizer)
         found = {
             "perplexity": selection_scores.perplexity(rows, model, tokenizer),
             "ifd": selection_scores.ifd(rows, model, tokenizer),
@@ -50,7 +50,7 @@ def score_rows(
         return pd.DataFrame(found | {f"e{i}": column for i, column in enumerate(embedded.T)})
 
     def gradients() -> pd.DataFrame:
-        model = adapters.with_adapter(loading.load_base(base), tokenizer)
+        model = adapters.with_adapter(loading.load_base(base, tokenizer=tokenizer), tokenizer)
         return pd.DataFrame({"less": selection_scores.less(rows, targets, model, tokenizer)})
 
     key = [loading.fingerprint(hub.fetch(base)), *map(content.content_hash, (rows, targets, shots))]

@@ -10,8 +10,16 @@ import pandas as pd
 import transformers
 from joblib import delayed
 
-from workbench import hub
-from workbench.data import content, decontamination, preference_validation, reading, templates, validation
+from workbench import hub, recipes
+from workbench.data import (
+    chat_templates,
+    content,
+    decontamination,
+    preference_validation,
+    reading,
+    templates,
+    validation,
+)
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, loading
@@ -48,8 +56,6 @@ def distil(rows: Sequence[dict], answers: pd.DataFrame, *, right_only: bool = Fa
         raise InputError(f"none of the teacher's {len(rows):,} answers can be trained on; use a stronger teacher")
     return reading.to_dataset(kept)
 
-
-RECIPE = 1  # part of the key of stored pairs; raise it when a change here changes them
 
 # Maximum length of a model's own answers, in tokens: for tasks with short answers, and beside a data set of pairs, which teaches long ones.
 SHORT_ANSWER, LONG_ANSWER = 32, 256
@@ -88,7 +94,7 @@ def sample_pairs(
         ]
         return pd.DataFrame({"pair": [json.dumps(pair) for pair in made]})
 
-    key = [run, *scoring.evaluation_key(rows), n, max_new_tokens, RECIPE]
+    key = [run, *scoring.evaluation_key(rows), n, max_new_tokens, recipes.PAIRS]
     kept = (store or Store()).cached(key, "pairs", make)
     return reading.to_dataset([json.loads(pair) for pair in kept["pair"]])
 
@@ -170,8 +176,9 @@ def pairs_from_dataset(
         )
 
     base = loading.fingerprint(hub.fetch(run.spec["base"], run.spec["revision"]))  # identifies the tokenizer
-    key = [content.content_hash(rows), content.content_hash(evaluation), base, templates.CHATML, max_length, RECIPE]
-    faults = (store or Store()).cached(key, "given", judge)["fault"]
+    template = run.record["key"].get("template", chat_templates.CHATML)
+    key = [content.content_hash(rows), content.content_hash(evaluation), base, template, max_length, recipes.PAIRS]
+    faults = (store or Store()).cached(key, "given-pairs", judge)["fault"]
     counts = faults[faults != ""].value_counts()
     left_out = "; ".join([*loaded.notes, *(f"{count:,} {fault} left out" for fault, count in counts.items())])
     kept = [row for row, fault in zip(rows, faults, strict=True) if not fault]

@@ -13,6 +13,7 @@ from workbench import graders
 from workbench.config import DPOSpec, SFTSpec
 from workbench.errors import InputError
 from workbench.evaluate import scoring
+from workbench.experiments import workload
 from workbench.parallel import stored_results, with_graders, worker_pool
 from workbench.store import Damaged, NotStored, Run, Store
 from workbench.train import preference, supervised
@@ -21,13 +22,18 @@ MEASURED = ("rows", "steps", "tokens", "loss", "held_out_before", "held_out_afte
 KILLED = "its worker process was killed, perhaps for lack of memory; lower parallel, batch_size or max_length"
 
 
-def results(jobs: dict, parallel: int, cluster: str | None) -> Iterator[tuple]:
-    """Yield (key, result) of every job; first those in the store, read in this process, as worker processes take seconds to start."""
+def results(jobs: dict, parallel: int, cluster: str | None, quiet: bool = False) -> Iterator[tuple]:
+    """Yield (key, result) of every job; first those in the store, read in this process, as worker processes take seconds to start.
+
+    Unless `quiet`, print what is left to do before it is begun.
+    """
     left = dict(jobs)
     for key, result in stored_results({key: delayed(_train_and_score)(*job) for key, job in jobs.items()}):
         del left[key]
         yield key, result
     if left:
+        if not quiet:
+            print(workload.describe_left(((job[0][0], len(job[1])) for job in left.values()), len(jobs), parallel))
         yield from _on_ray(left) if cluster else _here(left, parallel)
 
 

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from workbench import environment, hub, outputs
-from workbench.data import templates
+from workbench.data import chat_formats, templates
 from workbench.models import loading, memory
 from workbench.store import Run
 
@@ -17,37 +17,45 @@ if TYPE_CHECKING:
     import peft
 
 
+# PEFT refuses LoRA on the output projection of these: their kernels read its weight themselves.
+STATE_SPACE = ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
+
+
 def chat_token_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids of the chat and tool tokens in this vocabulary: base models reserve them and often never trained them."""
-    vocabulary = tokenizer.get_vocab()
-    return sorted(
-        vocabulary[token] for token in (*templates.CHAT_TOKENS, *templates.TOOL_TOKENS) if token in vocabulary
-    )
+    """Return the ids of the turn and tool tokens that the chat template writes: base models reserve them and often never trained them."""
+    return chat_formats.turn_token_ids(tokenizer)
 
 
 def lora_config(
-    rank: int, tokenizer: transformers.PreTrainedTokenizerBase, alpha: int | None = None, tied: bool = True
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rank: int,
+    alpha: int | None = None,
 ) -> peft.LoraConfig:
     """Return LoRA on every linear layer except the output, with the embedding rows of the chat tokens trained as well.
 
     LoRA alone leaves a token that the base model never saw at its random start, and the end token is such a token: the model
     would have to learn to stop without being able to tell the end token from noise (Hu et al. 2021 for LoRA; PEFT's
-    trainable_token_indices for the rows).
+    trainable_token_indices for the rows). Where input and output embedding do not share their rows, both are trained.
 
     Args:
-        rank: of the update of each layer; a higher one learns more and costs more memory.
+        model: for which the adapter is.
         tokenizer: whose chat tokens are trained.
+        rank: of the update of each layer; a higher one learns more and costs more memory.
         alpha: the update is scaled by alpha / rank; None takes twice the rank.
-        tied: input and output embedding share their rows; if not, both are trained.
     """
     import peft
 
     tokens = chat_token_ids(tokenizer)
-    layers = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    ends = [model.get_input_embeddings()]
+    if not model.config.get_text_config().tie_word_embeddings:
+        ends.append(model.get_output_embeddings())
+    layers = [name.rpartition(".")[2] for end in ends for name, part in model.named_modules() if part is end]
     return peft.LoraConfig(
         r=rank,
         lora_alpha=alpha or 2 * rank,
         target_modules="all-linear",
+        exclude_modules=["out_proj"] if model.config.model_type in STATE_SPACE else None,
         trainable_token_indices={layer: tokens for layer in layers} if tokens else None,
         task_type="CAUSAL_LM",
     )
@@ -60,10 +68,9 @@ def with_adapter(
     """Return the base with a new adapter that changes nothing yet, the same in every process: for gradients (selection_scores.less)."""
     import peft
 
-    tied = model.config.get_text_config().tie_word_embeddings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return peft.get_peft_model(model, lora_config(rank, tokenizer, tied=tied))
+        return peft.get_peft_model(model, lora_config(model, tokenizer, rank))
 
 
 @environment.few_progress_bars()
@@ -86,7 +93,8 @@ def load_tuned(
     if method == "full":
         model = loading.load_base(run.adapter, device=device, dtype=torch.float32 if trainable else None)
     else:
-        base = loading.load_base(run.spec["base"], method == "qlora" and not merged, device, run.spec["revision"])
+        quantize = method == "qlora" and not merged
+        base = loading.load_base(run.spec["base"], quantize, device, run.spec["revision"], tokenizer=tokenizer)
         if unfolded and method == "qlora":
             base = _floats(base)
         elif trainable:
@@ -123,7 +131,8 @@ def load_any(source: Run | str) -> tuple[transformers.PreTrainedModel, transform
     if isinstance(source, Run):
         # on a GPU memory is what is short, on a CPU it is time
         return load_tuned(source, unfolded=loading.default_device() == "cpu")
-    return loading.load_base(source), loading.load_tokenizer(source)
+    tokenizer = loading.load_tokenizer(source)
+    return loading.load_base(source, tokenizer=tokenizer), tokenizer
 
 
 @environment.few_progress_bars()

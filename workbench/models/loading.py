@@ -15,13 +15,20 @@ import transformers
 from safetensors import SafetensorError
 
 from workbench import distributed, environment, hub
-from workbench.data import templates
+from workbench.data import chat_formats, templates
+from workbench.data.chat_formats import ChatFormat
 from workbench.errors import InputError, first_line
+from workbench.models import embedding_rows
 
 SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
 
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+CONTEXT_NAMES = ("max_position_embeddings", "seq_length", "max_seq_len")
+NO_LIMIT = 2**31 - 1  # tokens
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZER_SETTINGS = (
+    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", templates.TRAINING_TEMPLATE, "config.json",
+)  # fmt: skip
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -86,16 +93,31 @@ def fingerprint(folder: Path) -> str:
 
 
 def context_length(source: Path | torch.nn.Module) -> int:
-    """Return the number of tokens that a model, in a folder or loaded, was made to read at once."""
-    config = read_config(source) if isinstance(source, Path) else source.config
-    return config.get_text_config().max_position_embeddings
+    """Return the number of tokens that a model, in a folder or loaded, was made to read at once; some architectures have no limit."""
+    config = (read_config(source) if isinstance(source, Path) else source.config).get_text_config()
+    return next((getattr(config, name) for name in CONTEXT_NAMES if getattr(config, name, None)), NO_LIMIT)
 
 
-def load_tokenizer(base: str | Path, revision: str | None = None) -> transformers.PreTrainedTokenizerBase:
-    """Load the tokenizer of ``base``, with a chat template that marks answers and a pad token that is not its end token.
+def load_tokenizer(
+    base: str | Path, revision: str | None = None, template: str | None = None
+) -> transformers.PreTrainedTokenizerBase:
+    """Load the tokenizer of ``base``, with a chat template that marks answers and a pad token that ends nothing.
+
+    Args:
+        template: name or file of the chat template; None takes the first that fits, see :func:`workbench.data.chat_formats.fit`.
 
     Raises:
         InputError: no tokenizer there, or one that no chat template fits.
+    """
+    return load_formatted(base, revision, template)[0]
+
+
+def load_formatted(
+    base: str | Path, revision: str | None = None, template: str | None = None
+) -> tuple[transformers.PreTrainedTokenizerBase, ChatFormat]:
+    """Load what :func:`load_tokenizer` returns, with the chat format that was chosen.
+
+    The vocabulary may get tokens that the model has no rows for: :func:`load_base` adds these where it is given the tokenizer.
     """
     folder = hub.fetch(base, revision)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -114,25 +136,26 @@ def load_tokenizer(base: str | Path, revision: str | None = None) -> transformer
         ) from error
     if (marked := folder / templates.TRAINING_TEMPLATE).is_file():  # a model that was exported from here
         tokenizer.chat_template = marked.read_text(encoding="utf-8")
-    # A pad token equal to the end token is masked with the padding, and the model never learns to stop. Padding is never
-    # looked at, so any token will do that no text holds: one made for it, or the last special token without a task here.
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        made = [token for token in ("<|pad|>", "<|finetune_right_pad_id|>", "<pad>") if token in tokenizer.get_vocab()]
-        taken = {
-            tokenizer.bos_token,
-            tokenizer.eos_token,
-            tokenizer.unk_token,
-            *templates.CHAT_TOKENS,
-            *templates.TOOL_TOKENS,
-        }
-        special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items(), reverse=True)]
-        spare = [token for token in (*made, *special, "!") if token not in taken]
-        tokenizer.pad_token = spare[0]
     if (folder / "config.json").is_file():  # there is none beside an adapter
-        used = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, *templates.CHAT_TOKENS)
-        vocabulary = tokenizer.get_vocab()
-        require_embedding_rows(folder, tokenizer, [vocabulary[token] for token in used if token in vocabulary])
-    return templates.with_template(tokenizer)
+        used = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
+        require_embedding_rows(folder, tokenizer, used)
+    return tokenizer, chat_formats.fit(tokenizer, template)
+
+
+def describe_format(folder: Path, template: str | None = None) -> tuple[ChatFormat, str]:
+    """Return the chat format of a base, without loading its weights, and one line that says why it was chosen and what it changes."""
+    files = [folder / name for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS)] + [Path(template or "")]
+    states = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file())
+    return _describe_format(folder, states, template)
+
+
+@lru_cache(maxsize=16)
+def _describe_format(folder: Path, states: tuple, template: str | None) -> tuple[ChatFormat, str]:
+    """Describe a format once for each state of the files that it depends on: a grid asks for it before every run."""
+    tokenizer, chosen = load_formatted(folder, template=template)
+    rows, needed = read_config(folder).get_text_config().vocab_size, embedding_rows.rows_needed(tokenizer)
+    grown = f"; the embedding grows from {rows:,} to {needed:,} rows, which start at the mean" if needed > rows else ""
+    return chosen, chosen.describe() + grown
 
 
 def require_embedding_rows(folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[int]) -> None:
@@ -144,7 +167,7 @@ def require_embedding_rows(folder: Path, tokenizer: transformers.PreTrainedToken
         InputError: an id without a row.
     """
     rows, highest = read_config(folder).get_text_config().vocab_size, max(ids, default=0)
-    if highest >= rows:
+    if highest >= rows and not (tokenizer.chat_template and highest < embedding_rows.rows_needed(tokenizer)):
         token = tokenizer.convert_ids_to_tokens(highest)
         raise InputError(
             f"{folder}: token {token[:40]!r} has the id {highest}, and the embedding has {rows} rows (vocab_size in config.json); "
@@ -159,6 +182,7 @@ def load_base(
     device: str | None = None,
     revision: str | None = None,
     dtype: torch.dtype | None = None,
+    tokenizer: transformers.PreTrainedTokenizerBase | None = None,
 ) -> transformers.PreTrainedModel:
     """Load a causal language model for use or training.
 
@@ -169,6 +193,7 @@ def load_base(
         device: "cpu" or "cuda"; None takes CUDA where there is one.
         revision: branch, tag or commit on the Hub.
         dtype: of the weights that are not quantised; None takes :func:`compute_dtype`.
+        tokenizer: as :func:`load_tokenizer` gives it; the embedding gets rows for the tokens that it added (:func:`workbench.models.embedding_rows.with_rows`).
 
     Raises:
         InputError: the folder has no readable config or weights.
@@ -195,12 +220,14 @@ def load_base(
         torch.cuda.empty_cache()
     try:
         if quantize and device == "cpu" and sum(file.stat().st_size for file in weights) < SMALL:
-            return copy.deepcopy(_rounded(folder, fingerprint(folder), dtype))
-        return _read(folder, quantize, device, dtype)
+            model = copy.deepcopy(_rounded(folder, fingerprint(folder), dtype))
+        else:
+            model = _read(folder, quantize, device, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{base}: the weights cannot be read ({first_line(error)}); copy or download them again"
         ) from error
+    return model if tokenizer is None else embedding_rows.with_rows(model, tokenizer)
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 import transformers
+from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import InputError
 
@@ -53,15 +54,16 @@ class ModelShape:
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
         head, text = model.get_output_embeddings(), config.get_text_config()
-        layers = [part for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not head]
-        linear = sum(layer.weight.numel() for layer in layers)
+        linears = (torch.nn.Linear, Conv1D)
+        shapes = [part.weight.shape for part in model.modules() if isinstance(part, linears) and part is not head]
+        linear = sum(a * b for a, b in shapes)
         return cls(
             linear=linear,
             other=model.num_parameters() - linear,
-            sides=sum(layer.in_features + layer.out_features for layer in layers),
+            sides=sum(a + b for a, b in shapes),
             layers=text.num_hidden_layers,
             hidden=text.hidden_size,
-            intermediate=text.intermediate_size,
+            intermediate=text.to_dict().get("intermediate_size") or max(map(max, shapes)),
         )
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers.pytorch_utils import Conv1D
 
 from workbench import hub, profiles
 from workbench.data import files
 from workbench.errors import InputError
 from workbench.models import cost, loading, memory
+from workbench.models.adapters import STATE_SPACE
 
 METHODS = ("qlora", "lora", "full")
 
@@ -30,11 +32,48 @@ USED = 0.25
 LINE = 100e6 / 8
 """Bytes a second of the line that downloads are reckoned with: 100 Mbit/s."""
 
+FOLDED = 0.5
+"""Least share of the weights beside the embeddings that QLoRA keeps in 4 bits."""
+
 ROOM = 2 * 10**9
 """Bytes of disk for runs and prepared data."""
 
 BENCHMARKS = {"ifeval": "google/IFEval"}
 """Data sets of lm-eval's tasks that are looked up on the Hub like those of the profile."""
+
+
+def require_method(folder: Path, method: str) -> float:
+    """Return the share of the weights beside the embeddings that a method trains or adapts, and check that it fits the architecture of a base.
+
+    Nothing of the base is loaded but its config.
+
+    NF4 takes linear layers. The experts of a mixture are one tensor for all, and some architectures compute with linear layers of a
+    class of their own: they would stay in full precision, and 4 bits would save nothing.
+
+    Raises:
+        InputError: the method cannot work on this architecture.
+    """
+    if method == "full":
+        return 1.0
+    config = loading.read_config(folder)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    head = model.get_output_embeddings()
+    layers = [part for part in model.modules() if isinstance(part, (torch.nn.Linear, Conv1D)) and part is not head]
+    where = f"{folder.name}: method {method} does not fit the architecture {type(model).__name__}"
+    if not layers:
+        raise InputError(f"{where}, which has no linear layers for an adapter; take method full")
+    if method == "qlora" and config.model_type in STATE_SPACE:
+        raise InputError(f"{where}: its kernels read weights that 4 bits would pack; take method lora or full")
+    tables = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding) or part is head}
+    weights = [weight for weight in model.parameters() if weight.dim() > 1 and id(weight) not in tables]
+    linear = [part for part in layers if method == "lora" or isinstance(part, Conv1D) or type(part) is torch.nn.Linear]
+    share = sum(part.weight.numel() for part in linear) / sum(weight.numel() for weight in weights)
+    if method == "qlora" and share < FOLDED:
+        raise InputError(
+            f"{where}: 4 bits are for plain linear layers, which hold {share:.0%} of its weights; take method lora or full"
+        )
+    return share
 
 
 def check_profile(profile: profiles.Profile) -> profiles.Profile:

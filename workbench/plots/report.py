@@ -11,8 +11,17 @@ from nbformat import NotebookNode
 
 from workbench import environment, outputs
 from workbench.errors import InputError
+from workbench.evaluate import stats
 from workbench.experiments import notebooks
-from workbench.experiments.claims import COLOURS, HOLDS, MARKS, effect_text, read_claims
+from workbench.experiments.claims import (
+    COLOURS,
+    HOLDS,
+    INCONCLUSIVE,
+    MARKS,
+    effect_text,
+    read_claims,
+    survives_correction,
+)
 
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
@@ -139,7 +148,11 @@ def readme_claims() -> str:
 
 
 def claims_page() -> str:
-    """Return the text of data/CLAIMS.md: every claim of the committed notebooks with its source, effect and verdict."""
+    """Return the text of data/CLAIMS.md: every claim of the committed notebooks with its source, effect and verdict.
+
+    Verdicts that survive the correction of :func:`workbench.experiments.claims.survives_correction` are marked, as are the claims without a
+    p-value; a paragraph says how many verdicts to expect by chance.
+    """
     found = _committed_claims()
     head = [
         "# All claims and what came out",
@@ -147,7 +160,9 @@ def claims_page() -> str:
         "Written by `workbench report --readme` from the outputs of the committed notebooks.",
         "",
     ]
-    return "\n".join([*head, _counts(found, "{} claims"), "", *_table(found, "../notebooks"), ""])
+    return "\n".join(
+        [*head, _counts(found, "{} claims"), "", _chance(found), "", *_table(found, "../notebooks", True), ""]
+    )
 
 
 def _committed_claims() -> dict[Path, list[dict]]:
@@ -156,18 +171,39 @@ def _committed_claims() -> dict[Path, list[dict]]:
 
 def _counts(found: dict[Path, list[dict]], words: str) -> str:
     """Return a line: how many claims there are, in the given words, and how many have each verdict."""
-    verdicts = [claim["verdict"] for listed in found.values() for claim in listed]
+    verdicts = [claim["verdict"] for claim in _all_claims(found)]
     counts = [f"{mark} {verdict}: {verdicts.count(verdict)}" for verdict, mark in MARKS.items()]
     return f"{words.format(len(verdicts))}. " + ", ".join(counts)
 
 
-def _table(found: dict[Path, list[dict]], folder: str) -> list[str]:
-    """Return the lines of a Markdown table, with links to the notebooks in `folder`."""
-    lines = ["| claim | who says so | measured | verdict | notebook |", "| --- | --- | --- | --- | --- |"]
+def _chance(found: dict[Path, list[dict]]) -> str:
+    """Return a paragraph: how many verdicts to expect by chance, and how many survive the correction for many tests."""
+    every = _all_claims(found)
+    tested = [claim for claim in every if claim.get("p") is not None]
+    decided = sum(claim["verdict"] != INCONCLUSIVE for claim in tested)
+    level = 1 - stats.LEVEL
+    return (
+        f"Each verdict is a test at {level:.0%}, half of it in either direction. If every effect lay exactly on its threshold, "
+        f"{level * len(tested):.1f} of {len(tested)} tests would decide by chance: that is the most to expect. {decided} decide, and "
+        f"{survives_correction(every).count(True)} of these verdicts survive a Benjamini–Hochberg correction at {level:.0%} over all tests "
+        f"(✓ in column BH): at most one in twenty of those is expected to be wrong. Claims without a p-value: {len(every) - len(tested)} (–)."
+    )
+
+
+def _all_claims(found: dict[Path, list[dict]]) -> list[dict]:
+    return [claim for listed in found.values() for claim in listed]
+
+
+def _table(found: dict[Path, list[dict]], folder: str, correction: bool = False) -> list[str]:
+    """Return the lines of a Markdown table, with links to the notebooks in `folder`; with `correction`, a column marks what survives it."""
+    heads = ["claim", "who says so", "measured", "verdict", *["BH"] * correction, "notebook"]
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    marks = iter(survives_correction(_all_claims(found)))
     for path, listed in found.items():
         for claim in listed:
             verdict = f"{MARKS[claim['verdict']]} {claim['verdict']}"
             cells = [cell.replace("|", "\\|") for cell in (claim["text"], claim["source"], effect_text(claim), verdict)]
+            cells += [{True: "✓", False: "", None: "–"}[next(marks)]] * correction
             lines.append(f"| {' | '.join(cells)} | [{path.stem[:2]}]({folder}/{path.name}) |")
     return lines
 

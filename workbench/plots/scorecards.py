@@ -142,5 +142,5 @@ def outcomes(tables: dict[str, pd.DataFrame], title: str) -> np.ndarray:
         }
         for kind, is_so in kinds.items():
             share = stats.estimate(table.assign(is_so=is_so), "is_so")
-            found.append({"outcome": kind, "model": model, **vars(share)})
+            found.append({"outcome": kind, "model": model, **share.columns()})
     return intervals(pd.DataFrame(found), title, row="outcome", series="model", unit="share of requests")

@@ -187,11 +187,11 @@ def rows_for_goal(table: pd.DataFrame, goal: str) -> tuple[pd.DataFrame, str]:
 def goal_summary(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return each goal of each model with its interval, tidy: model, goal, estimate, low, high, prompts, seeds."""
     found = [
-        {"model": model, "goal": goal, **vars(stats.estimate(*rows_for_goal(table, goal)))}
+        {"model": model, "goal": goal, **stats.estimate(*rows_for_goal(table, goal)).columns()}
         for model, table in tables.items()
         for goal in GOALS
     ]
-    return pd.DataFrame(found).drop(columns="unit")
+    return pd.DataFrame(found)
 
 
 def goal_difference(a: pd.DataFrame, b: pd.DataFrame, goal: str) -> stats.Interval:

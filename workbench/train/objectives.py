@@ -19,13 +19,13 @@ import transformers
 import trl
 from IPython.display import HTML
 
-from workbench import environment, hub
-from workbench.config import SFTSpec
+from workbench import environment, hub, recipes
+from workbench.config import SFTSpec, named_fields
 from workbench.data import content, decontamination, reading, templates
 from workbench.errors import InputError
-from workbench.models import adapters, generation, loading
+from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.store import Run, Store, digest
-from workbench.train import disk, schedule, supervised
+from workbench.train import disk, supervised
 from workbench.train.trainer import fix_trl_trainer, run_to_end, trainer_arguments
 
 OBJECTIVES = ("text", "label", "messages")
@@ -113,13 +113,12 @@ def train_objective(
         raise InputError('method "full" is for messages only; tune texts and labels with "lora" or "qlora"')
     read = [[row["text"], row["label"]] if objective.format == "label" else [row, ""] for row in objective.rows]
     asked = [[row if isinstance(row, str) else row.get("text") or content.plain_prompt(row), ""] for row in evaluation]
-    store.cached([digest(read), digest(asked)], "gate-texts", lambda: _require_no_leaks(read, asked))
+    store.cached([digest(read), digest(asked)], "leak-check-texts", lambda: _require_no_leaks(read, asked))
     folder = hub.fetch(spec.base, spec.revision)
     key = {
-        "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
+        "spec": {**named_fields(spec), "base": loading.fingerprint(folder), "revision": None},
         "rows": read,
-        "recipe": schedule.recipe(spec, schedule.planned_steps(spec, len(read))),
-        "versions": environment.versions(),
+        "recipe": recipes.TRAINING,
     }
     return store.obtain(objective.format, key, lambda work: _train(work, folder, spec, objective))
 
@@ -139,7 +138,8 @@ def _train(work, folder, spec, objective) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train import callbacks
 
-    tokenizer, callback = loading.load_tokenizer(folder), callbacks.CheckpointCallback(20.0)
+    requirements.require_method(folder, spec.method)
+    tokenizer, callback = loading.load_tokenizer(folder, template=spec.template), callbacks.CheckpointCallback(20.0)
     transformers.set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
     encoded = [encode_objective(objective.format, tokenizer, row)[0][: spec.max_length] for row in objective.rows]
     trainer = {"text": _on_texts, "label": _on_labels}[objective.format](
@@ -151,7 +151,7 @@ def _train(work, folder, spec, objective) -> dict:
     trainer.model.save_pretrained(work / "adapter")
     tokenizer.save_pretrained(work / "adapter")
     return {
-        "spec": dataclasses.asdict(spec),
+        "spec": named_fields(spec),
         "labels": list(trainer.model.config.id2label.values()) if objective.format == "label" else None,
         "environment": {**environment.describe(), "seconds": trainer.state.log_history[-1]["train_runtime"]},
         "scores": {
@@ -163,13 +163,13 @@ def _train(work, folder, spec, objective) -> dict:
 
 def _on_texts(work, folder, spec, objective, encoded, tokenizer, callback) -> trl.SFTTrainer:
     """TRL's trainer on token ids: every token of a text is learned, and where it ends."""
-    model = adapters.unpacked(loading.load_base(folder, spec.method == "qlora"))
-    tied = model.config.get_text_config().tie_word_embeddings
+    model = adapters.unpacked(loading.load_base(folder, spec.method == "qlora", tokenizer=tokenizer))
     arguments = trainer_arguments(spec, model, len(encoded), work / "checkpoints", True)
+    apart = logprobs.keeps_rows_apart(model)
     return trl.SFTTrainer(
-        model=model, args=trl.SFTConfig(**arguments, padding_free=True, max_length=None), processing_class=tokenizer,
+        model=model, args=trl.SFTConfig(**arguments, padding_free=apart, max_length=None), processing_class=tokenizer,
         train_dataset=datasets.Dataset.from_list([{"input_ids": ids} for ids in encoded]), callbacks=[callback],
-        peft_config=adapters.lora_config(spec.rank, tokenizer, spec.alpha, tied),
+        peft_config=adapters.lora_config(model, tokenizer, spec.rank, spec.alpha),
     )  # fmt: skip
 
 
@@ -195,10 +195,11 @@ def _on_labels(work, folder, spec, objective, encoded, tokenizer, callback) -> t
 
 def _with_head(folder, tokenizer, labels: list[str]) -> transformers.PreTrainedModel:
     with environment.library_errors_only():  # else it reports that the head is new, as a classifier's always is
-        return loading.read_pretrained(
+        model = loading.read_pretrained(
             transformers.AutoModelForSequenceClassification, folder, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
             pad_token_id=tokenizer.pad_token_id, dtype=torch.float32, device_map={"": loading.default_device()},
         )  # fmt: skip
+    return embedding_rows.with_rows(model, tokenizer)
 
 
 @environment.few_progress_bars()
@@ -217,7 +218,7 @@ def load_model(run: Run) -> tuple[transformers.PreTrainedModel, transformers.Pre
     if run.record.get("labels") is None:
         return adapters.load_tuned(run, unfolded=True)
     classifier, tokenizer = load_classifier(run)
-    model = loading.load_base(run.spec["base"], revision=run.spec["revision"])
+    model = loading.load_base(run.spec["base"], revision=run.spec["revision"], tokenizer=tokenizer)
     setattr(model, model.base_model_prefix, classifier.base_model.to(model.dtype))
     return model.eval(), tokenizer
 

@@ -16,13 +16,13 @@ import torch
 import transformers
 import trl
 
-from workbench import environment
+from workbench import environment, recipes
 from workbench.config import DPOSpec
 from workbench.data import content, preference_validation, templates, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.store import Run, Store
-from workbench.train import disk, schedule
+from workbench.train import disk
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
@@ -64,7 +64,7 @@ def dpo(
         RuntimeError: the first loss shows that the reference is not the model of the SFT run.
         KeyboardInterrupt: stopped; the same call continues.
     """
-    if not isinstance(sft_run, Run) or not sft_run.adapter.is_dir():
+    if not isinstance(sft_run, Run):
         raise InputError(
             f"DPO starts from a finished SFT run, which is its reference as well; {sft_run!r} is not one: pass what train.sft "
             "returns as sft_run"
@@ -77,8 +77,7 @@ def dpo(
         "spec": dataclasses.asdict(spec),
         "sft": sft_run.id,
         "rows": content.content_hash(rows),
-        "recipe": schedule.recipe(spec, schedule.dpo_steps(spec, rows, sft_run, schedule.SHORT)),
-        "versions": environment.versions(),
+        "recipe": recipes.TRAINING,
     }
     return store.obtain(
         "dpo", key, lambda work: _train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
@@ -139,6 +138,9 @@ def fix_dpo_trainer(trainer: trl.DPOTrainer, start: dict[str, torch.Tensor]) -> 
     end = templates.end_of_turn(trainer.processing_class)
     trainer.train_dataset = trainer.train_dataset.map(_cut_after_end, fn_kwargs={"end": end})
     fix_trl_trainer(trainer)
+    trainer.aux_loss_enabled = False  # of a mixture's router: no part of the loss on pairs
+    for model in filter(None, (trainer.model, trainer.ref_model)):
+        _switch_off_dropout(model)
     _restore_reference(trainer.model, start)
 
 
@@ -157,6 +159,14 @@ def _cut_after_end(pair: dict, end: int) -> dict:
     """Cut both answers behind their end token: the newline after it is the template's, and no model is asked to write it."""
     sides = {side: pair[side] for side in ("chosen_ids", "rejected_ids")}
     return {side: ids[: len(ids) - ids[::-1].index(end)] for side, ids in sides.items()}
+
+
+def _switch_off_dropout(model: torch.nn.Module) -> None:
+    """Set the rates of dropout that modules keep as numbers to 0: TRL sees to those of nn.Dropout alone, and OPT has others."""
+    for part in model.modules():
+        for name, value in vars(part).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
 
 
 def _restore_reference(model: torch.nn.Module, start: dict[str, torch.Tensor]) -> None:

@@ -16,8 +16,6 @@ from workbench.data import content, templates, validation
 from workbench.models import loading, logprobs
 from workbench.store import Run
 
-RECIPE = 2  # part of every run's name; raise it when a change in this room changes what a spec means
-
 SHORT = 20
 """Steps below which a share of them is no warm-up. Its first step has the rate 0: of 11 steps that is a tenth of the training, and of one
 step all of it."""
@@ -26,12 +24,6 @@ step all of it."""
 def warmup(given: float, steps: int) -> float:
     """Return the warm-up of a training of so many steps, as TrainingArguments takes it: below 1 a share of the steps, else their number."""
     return 0.0 if given < 1 and steps < SHORT else given
-
-
-def recipe(spec: SFTSpec | DPOSpec, steps: int) -> int:
-    """Return the recipe number of a training: short ones have had no warm-up since recipe 3, and all others are still those of 2."""
-    changed = warmup(spec.warmup, steps) != spec.warmup and spec.scheduler != "constant"  # which has no warm-up at all
-    return 3 if changed else RECIPE
 
 
 def planned_steps(spec: SFTSpec | DPOSpec, rows: int) -> int:
@@ -46,7 +38,7 @@ def trainer_steps(trainer: transformers.Trainer) -> int:
     return args.max_steps if args.max_steps > 0 else math.ceil(per_pass * args.num_train_epochs)
 
 
-def sft_steps(spec: SFTSpec, rows: datasets.Dataset, base: str | Path, packed: bool, enough: float = math.inf) -> int:
+def sft_steps(spec: SFTSpec, rows: datasets.Dataset, base: str | Path, packed: bool) -> int:
     """Return the steps that TRL's trainer will take, before it is made: it leaves out rows whose answer is lost altogether to the cut.
 
     Rows are tokenized only where the number depends on it.
@@ -54,12 +46,11 @@ def sft_steps(spec: SFTSpec, rows: datasets.Dataset, base: str | Path, packed: b
     Args:
         base: folder or Hub id of the base, for its tokenizer.
         packed: several rows stand in one sequence, as on a GPU.
-        enough: stop counting at so many steps; a number from there on may be too low.
     """
     most = planned_steps(spec, len(rows))
-    if spec.max_steps or not len(rows) or (not spec.max_tokens and not packed and most < enough < math.inf):
+    if spec.max_steps or not len(rows):
         return most
-    tokenizer = loading.load_tokenizer(base)
+    tokenizer = loading.load_tokenizer(base, template=spec.template)
     try:
         if spec.max_tokens or packed:
             lengths = [len(ids) for ids, _ in logprobs.encode_rows(tokenizer, rows)]
@@ -68,14 +59,12 @@ def sft_steps(spec: SFTSpec, rows: datasets.Dataset, base: str | Path, packed: b
         for ids, mask in (templates.encode(tokenizer, row["messages"], content.row_tools(row)) for row in rows):
             cut = cut or len(ids) > spec.max_length
             kept += spec.loss_on == "everything" or any(mask[: spec.max_length])
-            if planned_steps(spec, kept) >= enough:
-                break
     except validation.REFUSALS:  # validation says so before the training begins
         return most
     return planned_steps(spec, kept) if cut else most
 
 
-def dpo_steps(spec: DPOSpec, rows: Iterable[dict], sft: Run, enough: float = math.inf) -> int:
+def dpo_steps(spec: DPOSpec, rows: Iterable[dict], sft: Run) -> int:
     """Return the steps that TRL's trainer will take on pairs: it leaves out those whose prompt fills `max_length`. See :func:`sft_steps`.
 
     Args:
@@ -83,14 +72,12 @@ def dpo_steps(spec: DPOSpec, rows: Iterable[dict], sft: Run, enough: float = mat
     """
     rows = list(rows)
     most, kept = planned_steps(spec, len(rows)), 0
-    if spec.max_steps or most < enough < math.inf:
+    if spec.max_steps:
         return most
     tokenizer = loading.load_tokenizer(sft.adapter)
     try:
         for row in rows:
             kept += len(templates.prompt_ids(tokenizer, row["prompt"], content.row_tools(row))) < spec.max_length
-            if planned_steps(spec, kept) >= enough:
-                break
     except validation.REFUSALS:  # validation says so before the training begins
         return most
     return planned_steps(spec, kept)

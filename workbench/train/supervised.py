@@ -16,16 +16,17 @@ import torch
 import transformers
 import trl
 
-from workbench import distributed, environment, hub
-from workbench.config import SFTSpec
-from workbench.data import content, templates, validation
+from workbench import distributed, environment, hub, recipes
+from workbench.config import SFTSpec, named_fields
+from workbench.data import content, validation
 from workbench.errors import InputError
-from workbench.models import adapters, loading, logprobs
+from workbench.models import adapters, embedding_rows, loading, logprobs, requirements
 from workbench.store import Run, Store
 from workbench.train import disk, schedule, trl_yaml
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
+    memory_arguments,
     packing_arguments,
     require_context,
     require_no_leaks_once,
@@ -84,17 +85,20 @@ def sft(
     store = store or Store()
     folder = hub.fetch(spec.base, spec.revision)
     require_no_leaks_once(rows, evaluation, store)
-    packed = loading.default_device() == "cuda"
-    steps = schedule.sft_steps(spec, rows, folder, packed, schedule.SHORT)
+    chosen, line = loading.describe_format(folder, spec.template)
+    if not (chosen.plain or quiet):
+        environment.print_once(f"{'template':<12}{line}")
     key = {
-        "spec": {**dataclasses.asdict(spec), "base": loading.fingerprint(folder), "revision": None},
+        "spec": {
+            **named_fields(dataclasses.replace(spec, template=None, revision=None)),
+            "base": loading.fingerprint(folder),
+        },
         "rows": content.content_hash(rows),
         "held_out": content.content_hash(held_out) if held_out is not None else None,
-        "template": templates.CHATML,
-        "recipe": schedule.recipe(spec, steps),
-        "versions": environment.versions(),
+        "template": chosen.key(),
+        "recipe": recipes.TRAINING,
     }
-    if packed:
+    if loading.default_device() == "cuda":
         key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
     return store.obtain(
         spec.method, key, lambda work: _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report_to)
@@ -113,15 +117,19 @@ def _train_on_rows(
     report_to: str,
 ) -> dict:
     """Train in the folder ``work`` and return the run's record."""
+    requirements.require_method(folder, spec.method)
     require_context(loading.context_length(folder), spec.base, spec.max_length)
-    tokenizer = loading.load_tokenizer(folder)
+    tokenizer, chat_format = loading.load_formatted(folder, template=spec.template)
     trained = None if spec.method == "full" else adapters.chat_token_ids(tokenizer)
     encoded, findings = validation.encode_and_validate(rows, tokenizer, spec.max_length, trainable=trained)
     validation.require_valid(findings)
     loading.require_embedding_rows(folder, tokenizer, {token for each in encoded for token in each.ids})
     from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
 
-    model = loading.load_base(folder, spec.method == "qlora", dtype=torch.float32 if spec.method == "full" else None)
+    dtype = torch.float32 if spec.method == "full" else None
+    model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
+    if chat_format.added:  # some bases have rows to spare that they never trained
+        embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
     model = adapters.unpacked(model)
     dataset = to_trl(rows)
     disk.require_disk(work, disk.weights_to_train(model, spec.method, spec.rank), folder, dataset.data.nbytes)
@@ -137,7 +145,7 @@ def _train_on_rows(
     last = log.iloc[-1]
     return {
         # the commit of the default branch now: it may have moved when the run is opened again
-        "spec": {**dataclasses.asdict(spec), "revision": hub.snapshot_commit(folder) or spec.revision},
+        "spec": {**named_fields(spec), "revision": hub.snapshot_commit(folder) or spec.revision},
         "environment": {**environment.describe(), "seconds": float(last["seconds"])},
         "scores": {
             "rows": rows_trained(trainer.train_dataset),
@@ -147,6 +155,7 @@ def _train_on_rows(
             "held_out_before": before,
             "held_out_after": after,
         },
+        "template": dataclasses.asdict(chat_format),
         "trl": trl_yaml.plain_arguments(trainer.args),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
@@ -177,11 +186,12 @@ def make_trainer(
 
     Args:
         dataset: tokenized rows as :func:`with_tokens` returns them.
-        packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU. On a CPU it
-            is slower than rows concatenated without padding (data/LOG.md).
+        packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU, if the
+            model keeps rows apart. On a CPU it is slower than rows concatenated without padding (data/LOG.md).
     """
     lengths = [len(ids) for ids in dataset["input_ids"]]
-    packed = model.device.type == "cuda" if packed is None else packed
+    apart, on_gpu = logprobs.keeps_rows_apart(model), model.device.type == "cuda"
+    packed = on_gpu and apart if packed is None else packed
     settings = trainer_arguments(schedule.with_token_budget(spec, lengths), model, len(dataset), out, quiet)
     if packed:
         settings |= packing_arguments(spec, model, lengths)
@@ -190,16 +200,17 @@ def make_trainer(
         # time on a CPU. TRL does not cut rows then, so a batch with rows to cut is padded.
         fits = max(lengths) <= spec.max_length
         settings["max_length"] = None if fits else spec.max_length
-        if not spec.micro_batch_size:
+        if on_gpu:
+            settings |= memory_arguments(spec, model, spec.method, spec.rank, spec.max_length, spec.batch_size)
+        elif not spec.micro_batch_size:
             read = [min(length, spec.max_length) for length in lengths]
             settings |= micro_batches(distributed.per_process(spec.batch_size), sum(read) / len(read))
-        settings["padding_free"] = fits and settings["per_device_train_batch_size"] > 1
+        settings["padding_free"] = apart and fits and settings["per_device_train_batch_size"] > 1
     on_answers = spec.loss_on == "answers"
     arguments = trl.SFTConfig(**settings, assistant_only_loss=on_answers, train_sampling_strategy=spec.sampling)
     adapter = None
     if spec.method != "full":
-        tied = model.config.get_text_config().tie_word_embeddings
-        adapter = adapters.lora_config(spec.rank, tokenizer, spec.alpha, tied)
+        adapter = adapters.lora_config(model, tokenizer, spec.rank, spec.alpha)
     trainer = trl.SFTTrainer(
         model=model,
         args=arguments,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -41,7 +42,7 @@ def require_no_leaks_once(rows: datasets.Dataset, evaluation: datasets.Dataset |
         return pd.DataFrame({"passed": [True]})
 
     if evaluation is not None:
-        store.cached([content.content_hash(rows), content.content_hash(evaluation)], "gate", passed)
+        store.cached([content.content_hash(rows), content.content_hash(evaluation)], "leak-check", passed)
 
 
 def trainer_arguments(
@@ -133,7 +134,8 @@ def to_trl(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def fix_trl_trainer(trainer: transformers.Trainer) -> None:
-    """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4, to short trainings and to a notebook's output."""
+    """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
+    from peft import PeftModel
     from peft.utils import TrainableTokensWrapper
 
     from workbench.train import callbacks
@@ -142,6 +144,13 @@ def fix_trl_trainer(trainer: transformers.Trainer) -> None:
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
         head.bias = head.original_module.bias
+    if isinstance(trainer.model, PeftModel):
+        # PEFT would write the whole embedding beside the adapter where tokens were added; the added rows come from the base's mean.
+        trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
+    config = trainer.model.config.get_text_config()
+    if "output_router_logits" in config.to_dict():
+        # TRL asks for them by an argument as well; in a saved config they break generation.
+        config.output_router_logits = False
     trainer.args.warmup_steps = schedule.warmup(trainer.args.warmup_steps, schedule.trainer_steps(trainer))
     trainer.remove_callback(transformers.PrinterCallback)
     if trainer.pop_callback(transformers.trainer.DEFAULT_PROGRESS_CALLBACK):  # another one in a notebook

@@ -12,7 +12,7 @@ import yaml
 from workbench import environment, outputs
 from workbench.errors import InputError
 from workbench.models import adapters, loading
-from workbench.runs import ROWS_FILE, Run
+from workbench.runs import Run
 
 # The arguments of SFTConfig that describe a run, which records the values that TRL was given.
 ARGUMENTS = (
@@ -49,11 +49,16 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
         raise InputError(
             f"{run.id}: a training on preferences; `trl sft` repeats supervised runs: give {run.spec['sft']}"
         )
-    if "trl" not in run.record or not (run.path / ROWS_FILE).is_file():
+    if "trl" not in run.record or not (run.rows_file).is_file():
         raise InputError(f"{run.id}: its rows were not kept (an older version); remove the run and train it again")
+    if added := run.record.get("template", {}).get("added"):
+        raise InputError(
+            f"{run.id}: its chat template needs tokens that the base lacks ({', '.join(added)}), and `trl sft` adds none; "
+            "export the run and start from that model"
+        )
     name = "sft.yaml"
     with outputs.new_folder(folder) as working:
-        rows = datasets.Dataset.from_parquet(str(run.path / ROWS_FILE))
+        rows = datasets.Dataset.from_parquet(str(run.rows_file))
         rows.to_parquet(working / "rows.parquet")
         tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
         (working / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")

@@ -1,0 +1,257 @@
+"""Published results are read to the letter, refused when stale, and found out when they are wrong."""
+
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from typer.testing import CliRunner
+
+from workbench import environment, published, recipes
+from workbench.cli.app import app
+from workbench.config import DPOSpec, SFTSpec
+from workbench.errors import InputError
+from workbench.experiments import replication, results, workload
+from workbench.runs import damage
+from workbench.store import Store, only_stored
+
+RECORD = {
+    "spec": {"base": "somewhere", "seed": 0, "epochs": 1.0, "max_steps": None},
+    "environment": {**environment.describe(), "seconds": 3.0},
+    "scores": {"rows": 8, "steps": 2, "tokens": 100},
+}
+ABOUT = {"notebook": "01_first", "profile": "pocket", "recipes": recipes.ALL, "environment": environment.describe(),
+         "date": "2026-01-01", "commit": "abc"}  # fmt: skip
+
+
+def make(folder):
+    (folder / "adapter").mkdir()
+    (folder / "log.csv").write_text("step,loss\n1,2.0\n2,1.0\n")
+    return RECORD
+
+
+def chat(*replies: str) -> pd.DataFrame:
+    right = [reply == "yes" for reply in replies]
+    return pd.DataFrame(
+        {"index": range(len(replies)), "prompt": "?", "response": replies, "follows": right, "correct": right}
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of published results, which stores of this test read once :func:`publish` has filled it."""
+    monkeypatch.delenv(published.USED, raising=False)
+    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
+    yield tmp_path / "results"
+    published.use(None)
+
+
+def publish(folder, asked, store, **about):
+    folder.mkdir(exist_ok=True)
+    path = folder / "01_first-pocket.zip"
+    path.write_bytes(published.pack({**ABOUT, **about}, *results.collect(asked, store)))
+    for each in (published._about, published._index, published._member, published._parts):
+        each.cache_clear()
+    return path
+
+
+def made(root):
+    """A store with one run and a table of it and one of a base model; and what a recording of their use says."""
+    store = Store(root)
+    run = store.obtain("lora", {"a": 1}, make)
+    store.cached([run, "rows"], "chat", lambda: chat("yes", "no"))
+    store.cached(["base", "rows"], "base-plain", lambda: chat("no", "no").drop(columns="correct"))
+    (table,) = (path.stem for path in (run.path / "tables").iterdir())
+    (base,) = (path.stem for path in (store.root / "tables").iterdir())
+    cell = {"cell": run.id, "seed": 0, "labels": {"size": 25}}
+    return store, run, [{"run": run.id}, {"run": run.id, "table": table}, {"run": "", "table": base}, cell]
+
+
+def refuse(*_):
+    raise AssertionError("this was to be read from the published results")
+
+
+def test_a_store_reads_published_runs_and_tables_as_they_were(folder, tmp_path):
+    store, run, asked = made(tmp_path / "theirs")
+    publish(folder, asked, store)
+    published.use(folder)
+    here = Store()
+    read = here.obtain("lora", {"a": 1}, refuse)
+    assert read.id == run.id and read.scores == RECORD["scores"] and read.environment["seconds"] == 3.0
+    pd.testing.assert_frame_equal(read.log, run.log)
+    pd.testing.assert_frame_equal(here.cached([read, "rows"], "chat", refuse), chat("yes", "no"))
+    found = here.cached(["base", "rows"], "base-plain", refuse)
+    pd.testing.assert_frame_equal(found, chat("no", "no").drop(columns="correct"))
+    assert here.runs() == [] and here.run(run.id).published  # nothing was written here
+
+
+def test_what_needs_the_weights_of_a_published_run_trains_it_here(folder, tmp_path):
+    store, run, asked = made(tmp_path / "theirs")
+    publish(folder, asked, store)
+    published.use(folder)
+    read = Store().obtain("lora", {"a": 1}, make)
+    assert damage(read.path) is not None
+    assert read.adapter.is_dir() and damage(read.path) is None
+    with only_stored():  # it is there now
+        assert Store().run(run.id).adapter == read.adapter
+
+
+def test_a_run_that_is_to_be_made_again_counts_as_not_published(folder, tmp_path, monkeypatch):
+    store, run, asked = made(tmp_path / "theirs")
+    publish(folder, asked, store)
+    published.use(folder)
+    monkeypatch.setenv(published.RETRAIN, run.id)
+    with pytest.raises(AssertionError, match="to be read"):
+        Store().obtain("lora", {"a": 1}, refuse)
+
+
+def test_tables_of_one_name_keep_their_own_columns_and_types(folder, tmp_path):
+    store = Store(tmp_path / "theirs")
+    frames = [chat("yes"), chat("yes").assign(more=[1]), chat("yes").assign(correct=[0.5])]
+    for number, frame in enumerate(frames):
+        store.cached([number], "base-plain", lambda frame=frame: frame)
+    asked = [{"run": "", "table": path.stem} for path in (store.root / "tables").iterdir()]
+    publish(folder, asked, store)
+    published.use(folder)
+    for number, frame in enumerate(frames):
+        pd.testing.assert_frame_equal(Store().cached([number], "base-plain", refuse), frame)
+
+
+def test_a_notebook_that_trains_nothing_can_be_published(folder, tmp_path):
+    store, _, asked = made(tmp_path / "theirs")
+    publish(folder, [each for each in asked if not each.get("run") and "cell" not in each], store)
+    (archive,) = published.in_folder(folder)
+    assert archive.runs.empty and results.summary(folder)["minutes"].tolist() == [0]
+    assert [*results._draw([archive], 3, "seed")[archive]] == archive.tables_of("")
+
+
+def test_one_line_of_pandas_reads_a_table(folder, tmp_path):
+    store, run, asked = made(tmp_path / "theirs")
+    path = publish(folder, asked, store)
+    table = pd.read_parquet(f"zip://chat.parquet::{path}")
+    assert table["run"].tolist() == [run.id] * 2 and table["response"].tolist() == ["yes", "no"]
+    assert pd.read_parquet(f"zip://cells.parquet::{path}")["size"].tolist() == [25]
+
+
+def test_stale_and_damaged_results_are_refused_with_the_command_that_makes_them(folder, tmp_path):
+    store, _, asked = made(tmp_path / "theirs")
+    path = publish(folder, asked, store, recipes={**recipes.ALL, "training": 0})
+    with pytest.raises(InputError, match=r"training 0, now \d+.*workbench results publish 01_first"):
+        published.use(folder)
+    path.write_bytes(b"PK")
+    published._about.cache_clear()
+    with pytest.raises(InputError, match="01_first-pocket.zip: not a file of published results"):
+        published.use(folder)
+
+
+CODE = """
+import os
+from pathlib import Path
+import sys
+sys.path.insert(0, {tests!r})
+from conftest import make_rows
+from test_grid import EVALUATION, spec
+from workbench import experiments, published
+published.use(None if os.environ.get("WORKBENCH_FRESH") == "1" else Path({folder!r}))
+cells = [experiments.Cell(spec({base!r}, seed=seed, max_steps=2), make_rows(8), {{"size": 8}}) for seed in (0, 1, 2)]
+table = experiments.run_grid(cells, EVALUATION, quiet=True)
+"""
+
+
+@pytest.fixture
+def series(tiny_base, folder, tmp_path, monkeypatch):
+    """A series of one notebook that trains three seeds, with its published results."""
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(published, "FOLDER", folder)
+    (tmp_path / "notebooks").mkdir()
+    tests = str(environment.Path(__file__).parent)
+    cells = [
+        new_code_cell('profile = "pocket"', metadata={"tags": ["parameters"]}),
+        new_code_cell(CODE.format(tests=tests, folder=str(folder), base=tiny_base)),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_first.ipynb")
+    results.publish("01", folder=folder)
+    return folder
+
+
+def test_published_runs_come_out_again_and_a_wrong_number_is_found(series, monkeypatch, tmp_path):
+    archive = results.find_archive("01", series)
+    assert len(archive.runs) == 3 and archive.cells["size"].tolist() == [8] * 3
+    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "other"))
+    found = results.verify(1, "a", folder=series)
+    assert found["agrees"].all() and set(found["column"]) == {"follows", "correct"} and (found["same"] == 1).all()
+
+    store = Store(tmp_path / "runs")  # with what was published
+    asked = [{"run": run.id} for run in store.runs()]
+    for run in store.runs():
+        (path,) = (run.path / "tables").iterdir()
+        pd.read_parquet(path).assign(response="made up", follows=True).to_parquet(path, index=False)
+        asked += [
+            {"run": run.id, "table": path.stem},
+            {"cell": run.id, "seed": run.spec["seed"], "labels": {"size": 8}},
+        ]
+    publish(series, asked, store)
+    result = CliRunner().invoke(app, ["results", "verify", "--cells", "1"], env={"COLUMNS": "300"})
+    assert result.exit_code == 1 and "disagree: lora-" in result.output
+
+
+def test_elsewhere_a_score_must_lie_among_the_published_seeds():
+    seeds = [chat(*["yes"] * right, *["no"] * (100 - right)) for right in (70, 72, 74, 71)]
+    near, far = (chat(*["yes"] * right, *["no"] * (100 - right)) for right in (76, 30))
+    (follows, _) = replication._columns(seeds[0], near, seeds, exactly=False)
+    assert follows[6] == "interval" and follows[7]
+    assert not replication._columns(seeds[0], far, seeds, exactly=False)[0][7]
+    assert not replication._columns(seeds[0], near, seeds, exactly=True)[0][7]  # 6% of the replies differ
+
+
+def test_a_cell_of_one_seed_is_compared_prompt_by_prompt():
+    theirs = chat(*["yes"] * 50, *["no"] * 50)
+    few, many = (chat(*["yes"] * 50, *["yes"] * count, *["no"] * (50 - count)) for count in (3, 20))
+    assert replication._columns(theirs, few, [theirs], exactly=False)[0][6:] == ["prompts", True]
+    assert replication._columns(theirs, many, [theirs], exactly=False)[0][6:] == ["prompts", False]
+
+
+def test_what_is_left_to_train_is_said_with_the_time_that_published_trainings_took(folder, tmp_path):
+    left = [(SFTSpec(base="b", method="lora", max_tokens=6_000), 100)]
+    assert workload.describe_left(left, 3, 2) == "1 of 3 trainings left to do"
+    store = Store(tmp_path / "theirs")
+    run = store.obtain("lora", {"a": 1}, make)
+    publish(folder, [{"run": run.id}], store)
+    published.use(folder)
+    # 100 tokens took 3 s, and scoring takes about a third more
+    assert (
+        workload.describe_left(left, 3, 2)
+        == "1 of 3 trainings left to do, about 4 min at the speed of those in data/results"
+    )
+    many = [(SFTSpec(base="b", method="lora", epochs=2), 800)] * 4  # 8 rows took 3 s
+    assert "4 of 9 trainings left to do, about 26 min" in workload.describe_left(many, 9, 2)
+    assert workload.describe_left([(DPOSpec(), 8)], 1, 1) == "1 of 1 trainings left to do"
+
+
+def test_an_unknown_file_of_results_is_answered_with_the_known(folder, tmp_path):
+    store, _, asked = made(tmp_path / "theirs")
+    publish(folder, asked, store)
+    with pytest.raises(InputError, match="0 files of published results begin with '05'.*01_first-pocket"):
+        results.find_archive("05", folder)
+    assert results.summary(folder)[["file", "runs", "tables"]].values.tolist() == [["01_first-pocket", 1, 2]]
+
+
+@pytest.mark.parametrize("path", sorted(published.FOLDER.glob("*.zip")), ids=lambda path: path.stem)
+def test_what_is_shipped_is_current_and_every_column_is_described(path):
+    archive, words = published.Archive(path), (published.FOLDER / "README.md").read_text()
+    published.require_current(archive)
+    for name in [published.RUNS, published.CELLS, *archive.about["tables"]]:
+        plain = re.sub(r"-\d+$", "", name)
+        title = re.sub(
+            "^(log|base|task)-.*",
+            lambda kind: {"log": "log-METHOD", "base": "base-MODE", "task": "task-MODE"}[kind[1]],
+            plain,
+        )
+        columns = {re.sub(r"^e\d+$", "e0", column) for column in published._member(path, name)}
+        missing = [word for word in (title, *columns) if f"`{word}`" not in words]
+        assert not missing, f"{name}: not in data/results/README.md: {missing}"
+
+
+def test_all_published_results_of_the_pocket_profile_take_under_25_mb():
+    assert sum(path.stat().st_size for path in published.FOLDER.glob("*-pocket.zip")) < 25e6

@@ -1,0 +1,63 @@
+"""Commands on published results: results list, show, verify, publish."""
+
+from typing import Annotated
+
+import typer
+
+from workbench.cli.runs import print_table
+
+results_app = typer.Typer(help="Look at published results, verify and make them.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="FILE", help="File of results, or the beginning of its name: 04.")]
+
+
+@results_app.command("list")
+def list_results() -> None:
+    """List the files of published results."""
+    from workbench import published
+    from workbench.experiments import results
+
+    print_table(str(published.FOLDER), results.summary())
+
+
+@results_app.command("show")
+def show_results(name: Name) -> None:
+    """Print the trainings in a file of published results, and its tables."""
+    from workbench.experiments import results
+
+    archive = results.find_archive(name)
+    columns = ["run", "seed", "rows", "steps", "tokens", "seconds", "cpu", "date"]
+    print_table(str(archive.path), archive.runs[columns])
+    for table, parts in archive.about["tables"].items():
+        typer.echo(f'{table}: {len(parts)} tables; pandas.read_parquet("zip://{table}.parquet::{archive.path}")')
+
+
+@results_app.command("verify")
+def verify_results(
+    names: Annotated[list[str] | None, typer.Argument(help="Files to draw from; default: all.")] = None,
+    cells: Annotated[int, typer.Option(min=1, help="How many trainings to make again.")] = 4,
+    seed: Annotated[str, typer.Option(help="Seed of the draw; any text.")] = "0",
+) -> None:
+    """Train published runs again, compare replies and scores, and exit with 1 where one disagrees."""
+    from workbench.experiments import results
+
+    found = results.verify(cells, seed, names or ())
+    shown = found.assign(table=found["table"].str.rpartition("-")[0])
+    print_table(f"{found['run'].nunique()} trainings made again", shown)
+    wrong = found.loc[~found["agrees"], "run"].unique()
+    typer.echo(f"disagree: {', '.join(wrong) or 'none'}")
+    if len(wrong):
+        raise typer.Exit(1)
+
+
+@results_app.command("publish")
+def publish_results(
+    notebook: Annotated[str, typer.Argument(help="Notebook of the series, e.g. 04.")],
+    profile: Annotated[str | None, typer.Option(help="Profile to run it with; default: the notebook's own.")] = None,
+) -> None:
+    """Execute a notebook with trainings made here, and write what it measured to data/results."""
+    from workbench.experiments import results
+
+    target, executed = results.publish(notebook, profile)
+    typer.echo(f"{target}: written, {target.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"{executed}: the executed notebook; `make notebooks` updates the committed ones")

@@ -1,0 +1,193 @@
+"""Publish what a notebook measured, and train published runs again to see whether they come out the same.
+
+Publishing executes the notebook without the published results, notes what it asks the run store for, and writes all of it but the
+weights to `data/results/` (:mod:`workbench.published`). Replicating executes it with some of the runs counted as not published.
+"""
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+
+from workbench import environment, outputs, published, recipes
+from workbench.errors import InputError
+from workbench.experiments import notebooks, parameters, replication
+from workbench.published import LOG, RETRAIN, Archive
+from workbench.store import RECORDING, Store
+
+RUN_COLUMNS = ["run", "method", "seed", "epochs", "rows", "steps", "tokens", "seconds", "cpu", "date", "record"]
+
+
+def publish(name: str, profile: str | None = None, folder: Path | None = None) -> tuple[Path, Path]:
+    """Execute a notebook with runs of this store alone, and publish what it measured.
+
+    Args:
+        name: notebook, as :func:`workbench.experiments.notebooks.find_notebook` takes it.
+        profile: None leaves it to the notebook.
+
+    Returns:
+        The file of results, and the executed notebook.
+
+    Raises:
+        InputError: the notebook is unknown or a fork, or a cell failed; what was trained is kept, and a second call goes on from there.
+    """
+    path = notebooks.find_notebook(name)
+    if path.parent != environment.ROOT / "notebooks":
+        raise InputError(f"{path}: only notebooks of the series are published, and this one is a fork or another file")
+    settings = parameters.read_parameters(notebooks.read_notebook(path))
+    profile = profile or settings.get("profile", "pocket")
+    with tempfile.TemporaryDirectory() as temporary:
+        recording = Path(temporary) / "recording"
+        with _variables(WORKBENCH_FRESH="1", **{RECORDING: str(recording)}):
+            (outcome,) = notebooks.run_notebooks([str(path)], profile)
+        if outcome.error:
+            raise InputError(f"{path.stem}: {outcome.error}; what was trained is kept")
+        asked = [json.loads(line) for line in recording.read_text(encoding="utf-8").splitlines()]
+    folder = folder or published.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"notebook": path.stem, "profile": profile, "commit": notebooks.commit(), "date": date.today().isoformat(),
+             "recipes": recipes.ALL, "environment": environment.describe()}  # fmt: skip
+    target = folder / f"{path.stem}-{profile}.zip"
+    content = published.pack(about, *collect(asked, Store()))
+    return outputs.write_file(target, content, replace=True), outcome.path
+
+
+def collect(asked: Sequence[dict], store: Store) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, list]]:
+    """Return runs, cells and tables (see :func:`workbench.published.pack`) of what was asked for, from a run store."""
+    used = list(dict.fromkeys(each["run"] for each in asked if each.get("run")))
+    runs, tables = [], {}
+    for each in used:
+        run = store.run(each)
+        record = {key: value for key, value in run.record.items() if key not in ("files", "findings")}
+        of, spec = record["environment"], record["spec"]
+        measured = {name: record["scores"].get(name) for name in ("rows", "steps", "tokens")}
+        runs.append({"run": each, "method": each.split("-")[0], "seed": spec["seed"], "epochs": _passes(spec), **measured,
+                     "seconds": of["seconds"], "cpu": of["cpu"], "date": record["date"], "record": json.dumps(record)})  # fmt: skip
+        tables.setdefault(f"{LOG}-{runs[-1]['method']}", []).append((each, LOG, run.log))
+    for run, table in dict.fromkeys((each["run"], each["table"]) for each in asked if "table" in each):
+        folder = store.root / run / "tables"  # "" is no folder
+        tables.setdefault(table.rpartition("-")[0], []).append(
+            (run, table, pd.read_parquet(folder / f"{table}.parquet"))
+        )
+    cells = {json.dumps(each, sort_keys=True): each for each in asked if "cell" in each}.values()
+    cells = [{"run": each["cell"], "seed": each["seed"], **each["labels"]} for each in cells]
+    return (
+        pd.DataFrame(runs, columns=RUN_COLUMNS),
+        _plain(pd.DataFrame(cells, columns=None if cells else ["run", "seed"])),
+        tables,
+    )
+
+
+def _passes(spec: dict) -> float | None:
+    """Return the passes over the rows that a spec plans; None where a budget of steps or tokens ends the training."""
+    return None if spec["max_steps"] or spec.get("max_tokens") else float(spec["epochs"])
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with columns that Parquet takes: one that mixes types becomes text."""
+    mixed = [name for name in table if len({type(value) for value in table[name].dropna()}) > 1]
+    return table.astype(dict.fromkeys(mixed, "string"))
+
+
+def summary(folder: Path | None = None) -> pd.DataFrame:
+    """Return one row per file of published results: file, date, commit, runs, tables, minutes of training, MB."""
+    rows = []
+    for archive in published.in_folder(folder):
+        about, size = archive.about, archive.path.stat().st_size
+        tables = sum(map(len, about["tables"].values())) - len(archive.runs)
+        minutes = archive.runs["seconds"].sum() / 60 if len(archive.runs) else 0.0
+        rows.append([archive.path.stem, about["date"], about["commit"], len(archive.runs), tables, minutes, size / 1e6])
+    return pd.DataFrame(rows, columns=["file", "date", "commit", "runs", "tables", "minutes", "MB"])
+
+
+def find_archive(name: str, folder: Path | None = None) -> Archive:
+    """Return the archive whose file name begins with `name`. Raises InputError for none or several."""
+    known = {archive.path.stem: archive for archive in published.in_folder(folder)}
+    found = [archive for stem, archive in known.items() if stem.startswith(name)]
+    if len(found) != 1 or not name:
+        raise InputError(
+            f"{len(found)} files of published results begin with {name!r}{parameters.nearest(name, known)}"
+        )
+    return found[0]
+
+
+def verify(cells: int, seed: str, names: Iterable[str] = (), folder: Path | None = None) -> pd.DataFrame:
+    """Train published runs again, score them, and compare: one row per run and table (see :mod:`workbench.experiments.replication`).
+
+    The notebooks that hold them are executed once more, so that data, training and scoring are those of the reader.
+
+    Args:
+        cells: how many to draw; tables of base models, which have no run, are drawn like runs.
+        seed: of the draw; any text, in CI the commit.
+        names: beginnings of file names to draw from; none means all.
+
+    Raises:
+        InputError: there are no published results, results are stale, or a notebook failed.
+    """
+    archives = [find_archive(name, folder) for name in names] or published.in_folder(folder)
+    for archive in archives:
+        published.require_current(archive)
+    drawn = _draw(archives, cells, seed)
+    if not drawn:
+        raise InputError(
+            f"{folder or published.FOLDER}: no published results; make them with `workbench results publish NOTEBOOK`"
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        store = _store_without(Path(temporary) / "runs", {each for chosen in drawn.values() for each in chosen})
+        for archive, chosen in drawn.items():
+            # one notebook at a time: each has cells of its own to train, which run side by side
+            with _variables(WORKBENCH_RUNS=str(store.root), **{RETRAIN: ",".join(chosen)}, WORKBENCH_FRESH=None):
+                (outcome,) = notebooks.run_notebooks(
+                    [archive.about["notebook"]], archive.about["profile"], out=temporary
+                )
+            if outcome.error:
+                raise InputError(f"{outcome.name}: {outcome.error}")
+        found = [replication.compare(archive, each, store) for archive, chosen in drawn.items() for each in chosen]
+    return pd.concat(found, ignore_index=True)
+
+
+def _draw(archives: Sequence[Archive], cells: int, seed: str) -> dict[Archive, list[str]]:
+    """Return archive → drawn ids: runs, and tables that belong to no run; each id is drawn from one archive."""
+    owners = {}
+    for archive in archives:
+        for each in [*archive.runs["run"], *(table for table in archive.tables_of("") if table.startswith("base-"))]:
+            owners.setdefault(each, archive)
+    drawn = {}
+    for each in random.Random(seed).sample(sorted(owners), min(cells, len(owners))):
+        drawn.setdefault(owners[each], []).append(each)
+    return drawn
+
+
+def _store_without(root: Path, left_out: set[str]) -> Store:
+    """Return a new store that links the runs of the default one, but those left out."""
+    store = Store(root)
+    for run in Store().runs():
+        if run.id not in left_out:
+            with suppress(FileExistsError):
+                (root / run.id).symlink_to(run.path)
+    return store
+
+
+@contextmanager
+def _variables(**values: str | None) -> Iterator[None]:
+    """Set environment variables, which notebooks and workers inherit; None removes one."""
+    before = {name: os.environ.get(name) for name in values}
+    _set(values)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

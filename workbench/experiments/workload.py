@@ -1,0 +1,49 @@
+"""Say how much is left to train, before a grid starts to train it."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from workbench import published
+from workbench.config import DPOSpec, SFTSpec
+
+SCORING = 1.3  # a training with its scoring takes about this much longer than the training alone
+
+
+def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec, int]], total: int, at_once: int) -> str:
+    """Return one line: how many trainings are left, and about how long they take at the speed of the published ones.
+
+    Args:
+        left: spec and number of rows of each.
+        total: trainings of the grid.
+        at_once: trainings that run side by side.
+    """
+    left = list(left)
+    seconds = [_seconds(spec, rows, _published_trainings()) for spec, rows in left]
+    line = f"{len(left)} of {total} trainings left to do"
+    if any(each is None for each in seconds):
+        return line
+    minutes = SCORING * sum(seconds) / min(at_once, len(left)) / 60
+    about = "less than a minute" if minutes < 1 else f"about {minutes:.0f} min"
+    return f"{line}, {about} at the speed of those in data/results"
+
+
+def _published_trainings() -> pd.DataFrame:
+    tables = [archive.runs for archive in published.in_use() if len(archive.runs)]
+    return pd.concat(tables) if tables else pd.DataFrame(columns=["method", "seconds", "tokens", "rows", "epochs"])
+
+
+def _seconds(spec: SFTSpec | DPOSpec, rows: int, known: pd.DataFrame) -> float | None:
+    """Return the seconds of one training, from the published ones of its method; None where there are none."""
+    like = known[known["method"] == ("dpo" if isinstance(spec, DPOSpec) else spec.method)]
+    if like.empty:
+        return None
+    budget = getattr(spec, "max_tokens", None)
+    if budget:
+        return budget * like["seconds"].sum() / like["tokens"].sum()
+    per_row = (like["seconds"] / (like["rows"] * like["epochs"])).median()
+    return (
+        None
+        if pd.isna(per_row)
+        else per_row * (spec.max_steps * spec.batch_size if spec.max_steps else rows * spec.epochs)
+    )

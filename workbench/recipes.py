@@ -1,0 +1,11 @@
+"""Number the code that results depend on, so that results of older code are recognised.
+
+Raise a number when a change makes the same inputs give another result. It is part of every key in the run store, and published results
+carry it: those of another number are stale.
+"""
+
+TRAINING = 3  # supervised fine-tuning, preference optimisation, other objectives: what a spec means
+SCORING = 2  # replies and scores: evaluate.scoring, evaluate.cross_evaluation, models.generation
+PAIRS = 1  # synthetic preference pairs, and the checks of given ones
+
+ALL = {"training": TRAINING, "scoring": SCORING, "pairs": PAIRS}
