@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from workbench.data import reading, templates, validation
+from workbench.data import formats, reading, templates, validation
 from workbench.errors import InputError
 
 COUNT = 6
@@ -45,6 +45,7 @@ READ = {
         {"messages": [SYSTEM, USER, ANSWER]},
     ),
     "Capybara": ({"conversation": [{"input": "Say red.", "output": "RED"}] * 2}, TWICE),
+    "one list per field of the turns": ({"conversations": {"from": ["human", "gpt"], "value": ["Say red.", "RED"]}}, TALK),
     "a switch for reasoning": ({"input": [USER], "output": "RED", "reasoning": "on"}, TALK),
     "reasoning by other names": ({"messages": [USER, ANSWER | {"thought": "Red?"}]}, {"messages": [USER, ANSWER | {"content": "<think>\nRed?\n</think>\n\nRED"}]}),
     "a chain of thought": ({"question": "Say red.", "cot": "Red?", "answer": "RED"}, {"messages": [USER, ANSWER | {"content": "<think>\nRed?\n</think>\n\nRED"}]}),
@@ -74,6 +75,7 @@ REFUSED = {
     "train_on_prompt": ({"prompt": "a", "completion": "b", "train_on_prompt": True}, "field train_on_prompt: True says what is learned"),
     "sample_weights": ({"prompt": "a", "completion": "b", "sample_weights": 0.5}, "field sample_weights: 0.5 as the weight of a row"),
     "choices": ({"question": "Which?", "choices": ["red", "blue"], "answer": "red"}, "field choices: may belong to the prompt.* --columns input=choices"),
+    "options in columns": ({"question": "Which?", "A": "red", "B": "blue", "answer": "A"}, "field A: may belong to the prompt"),
     "an article": ({"question": "Which?", "article": "Long.", "answer": "red"}, "field article: may belong to the prompt"),
     "a text": ({"prompt": "Which?", "text": "Long.", "chosen": "a", "rejected": "b"}, "field text: may belong to the prompt"),
     "a picture's file": ({"question": "Which?", "image_file": "a.png", "answer": "red"}, "field image_file: a picture, video or sound"),
@@ -92,6 +94,11 @@ def test_what_cannot_be_honoured_is_refused_with_its_field(tmp_path, name):
     with pytest.raises(InputError, match=says) as caught:
         load(tmp_path, row)
     assert "\n" not in str(caught.value)
+
+
+def test_a_role_that_is_named_twice_is_refused():
+    with pytest.raises(InputError, match="prompt is named twice"):
+        formats.parse_columns("prompt=a, prompt=b")
 
 
 def test_an_unclear_column_is_read_or_left_out_as_the_user_says(tmp_path):

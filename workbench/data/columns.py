@@ -45,6 +45,7 @@ UNCLEAR = (  # may hold half of the task, or a copy of it
     "text", "document", "documents", "article", "paragraph", "paragraphs", "story", "choices", "options", "schema", "table",
     "evidence", "facts", "background", "premise",
 )  # fmt: skip
+OPTIONS = re.compile(r"[a-e]|op[a-e]|(option|choice|ending)_?[a-e0-9]")  # of a question, one column each
 ROLE_OF = {name: role for role, names in COLUMNS.items() for name in names} | dict.fromkeys(UNCLEAR, "unclear")
 # Trainers take these for training data whatever else is there, so they are not kept beside messages.
 READ_BY_TRAINERS = {"messages", "prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "tools"}
@@ -66,4 +67,6 @@ MARKS = {  # of good and bad answers; 1 and 0 may as well be classes
 def role_of(name: str) -> str | None:
     """Return the role of a column by its name, whatever its case: "Chosen-Rating" is score_chosen."""
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
-    return "media" if MEDIA.fullmatch(plain) else ROLE_OF.get(plain)
+    if MEDIA.fullmatch(plain):
+        return "media"
+    return "unclear" if OPTIONS.fullmatch(plain) else ROLE_OF.get(plain)

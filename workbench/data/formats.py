@@ -38,7 +38,10 @@ def parse_columns(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if not all(sign for _, sign, _ in pairs):
         raise InputError(f'columns "{text}": write them as prompt=question,response=answer')
-    return {role.strip(): column.strip() for role, _, column in pairs}
+    roles = [role.strip() for role, _, _ in pairs]
+    if doubled := next((role for role in roles if roles.count(role) > 1), None):
+        raise InputError(f'columns "{text}": {doubled} is named twice; name it once')
+    return {role: column.strip() for role, (_, _, column) in zip(roles, pairs, strict=True)}
 
 
 def named_roles(columns: Mapping[str, str] | None) -> dict[str, str]:

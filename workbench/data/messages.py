@@ -27,7 +27,7 @@ def read_turns(value, field: str, tools: list[dict] | None, ignored: Counter) ->
         tools: schemas of the row's tools.
         ignored: counts the fields that are left out.
     """
-    turns = parse_json(value, field)
+    turns = _by_turn(parse_json(value, field))
     if not isinstance(turns, list) or not turns:
         raise BadRow(field, "not a list of messages" if turns else "empty", "give at least a question and its answer")
     if all(isinstance(turn, str) for turn in turns):
@@ -44,6 +44,15 @@ def read_turns(value, field: str, tools: list[dict] | None, ignored: Counter) ->
     tool_calls.check(messages, places, tools)
     messages = [{k: v for k, v in m.items() if k != "weight" or v == 0} for m in messages]
     return join_system(tool_calls.in_call_order(messages), field)
+
+
+def _by_turn(value):
+    """Return one object per turn where datasets stores one list per field: {"from": […], "value": […]}."""
+    if isinstance(value, dict) and value and all(isinstance(each, list) for each in value.values()):
+        lengths = {len(each) for each in value.values()}
+        if len(lengths) == 1:
+            return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+    return value
 
 
 def _exchange(turn) -> list:
