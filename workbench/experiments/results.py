@@ -17,7 +17,7 @@ import pandas as pd
 
 from workbench import environment, outputs, published, recipes
 from workbench.errors import InputError, known_names
-from workbench.experiments import notebooks, replication
+from workbench.experiments import notebooks, parameters, replication
 from workbench.published import LOG, RETRAIN, Archive
 from workbench.store import RECORDING, Store
 
