@@ -354,7 +354,7 @@ def bases() -> list[Case]:
         case("sft {ok} --base {root}/nowhere", "nowhere"),
         case("sft {ok} --base {ok}", "folder"),
         case("sft {ok} --base nobody/no-such-model", "nobody/no-such-model"),
-        case("sft {ok} --base {root}", "tokenizer"),
+        case("sft {ok} --base {root}", "config.json"),
         case("sft {ok} --base {base} --set revision=nope --base x/y", "x/y"),
         case("select {ok} --by perplexity --size 1 --base ''", "--base"),
         case("show {ok} --base ''", "--base"),

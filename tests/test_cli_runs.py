@@ -32,6 +32,12 @@ def test_a_damaged_run_hides_no_other_and_each_command_names_it(runs):
     assert json.loads(call("runs", "show", whole.id).stdout)["id"] == whole.id
 
 
+def test_ids_are_whole_in_a_narrow_terminal(runs, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    listed = call("runs", "list").stdout
+    assert all(run.id in listed for run in runs)
+
+
 def test_a_damaged_run_is_moved_aside_and_removed(runs):
     broken, whole = runs
     (broken.path / "log.csv").write_text("")

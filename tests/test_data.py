@@ -18,9 +18,10 @@ real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real data files are no
 USER = {"role": "user", "content": "Say hello.\n\nto Ann"}
 ANSWER = {"role": "assistant", "content": "Hello, Ann!"}
 WORSE = {"role": "assistant", "content": "No."}
+ALPACA = "Below is … ### Instruction:\nSay hello.\n\n### Input:\nto Ann\n\n### Response:\nHello, Ann!"
 FORMATS = {
     "messages": {"messages": [USER, ANSWER]},
-    "Alpaca": {"instruction": "Say hello.", "input": "to Ann", "output": "Hello, Ann!", "text": "### Instruction: …"},
+    "Alpaca": {"instruction": "Say hello.", "input": "to Ann", "output": "Hello, Ann!", "text": ALPACA},
     "Dolly": {"instruction": "Say hello.", "context": "to Ann", "response": "Hello, Ann!"},
     "ShareGPT": {
         "conversations": [{"from": "human", "value": USER["content"]}, {"from": "gpt", "value": "Hello, Ann!"}]

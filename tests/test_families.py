@@ -13,7 +13,7 @@ from test_preference import make_pairs
 from test_supervised import interrupt_at, weights
 
 from workbench.config import DPOSpec, SFTSpec
-from workbench.data import reading, templates
+from workbench.data import chat_templates, reading, templates
 from workbench.errors import InputError
 from workbench.experiments import export
 from workbench.models import adapters, embedding_rows, generation, loading, logprobs, memory
@@ -151,6 +151,17 @@ def test_a_training_with_new_tokens_goes_on_from_a_checkpoint_to_the_same_end(ba
         with pytest.raises(KeyboardInterrupt, match="after step 2 of 4"):
             train(bases["gpt2"], Store(tmp_path / "cut"), max_steps=4)
     assert weights(train(bases["gpt2"], Store(tmp_path / "cut"), max_steps=4)) == weights(whole)
+
+
+def test_a_template_that_was_edited_makes_another_run(bases, store, tmp_path):
+    path = tmp_path / "mine.jinja"
+    found = []
+    for text in (chat_templates.CHATML, chat_templates.CHATML.replace("assistant\\n", "helper\\n")):
+        path.write_text(text)
+        found.append(train(bases["smollm"], store, max_steps=1, template=str(path)))
+    assert (
+        found[0].id != found[1].id and found[0].id == train(bases["smollm"], store, max_steps=1, template="chatml").id
+    )
 
 
 def test_the_choice_is_printed_once_and_a_named_template_is_another_run(bases, store, capsys):

@@ -35,7 +35,7 @@ CALLED = {"role": "assistant", "content": "", "tool_calls": [CALL]}
 SETS = {
     "tatsu-lab/alpaca": (
         dict.fromkeys(("instruction", "input", "output", "text"), TEXT),
-        {"instruction": "Say hello.", "input": "", "output": "Hello!", "text": "Below is an instruction …"},
+        {"instruction": "Say hello.", "input": "", "output": "Hello!", "text": "### Instruction:\nSay hello.\n\n### Response:\nHello!"},
         {"messages": TALK},
     ),
     "yahma/alpaca-cleaned": (

@@ -332,6 +332,25 @@ def test_a_training_that_diverges_stops_with_a_line_and_keeps_its_last_checkpoin
     assert store.runs() == [] and all(value.isfinite().all() for value in saved.values())
 
 
+@pytest.mark.parametrize("harm", ["empty", "no optimizer", "empty weights"])
+def test_a_checkpoint_that_lost_its_files_does_not_stop_the_next_call(tiny_base, tmp_path, monkeypatch, harm):
+    spec, rows = spec_for(tiny_base), make_rows(24)
+    whole = supervised.sft(spec, rows, store=Store(tmp_path / "whole"), quiet=True)
+    store = Store(tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            supervised.sft(spec, rows, store=store, quiet=True)
+    (checkpoint,) = store.root.glob("*.partial/checkpoints/checkpoint-3")
+    for path in checkpoint.iterdir():
+        if path.name != "complete" and (harm == "empty" or path.name == "optimizer.pt" and harm == "no optimizer"):
+            path.unlink()
+        elif harm == "empty weights" and path.suffix == ".safetensors":
+            path.write_bytes(b"")
+    run = supervised.sft(spec, rows, store=store, quiet=True)
+    assert weights(run) == weights(whole)
+
+
 def test_ctrl_c_in_the_last_step_leaves_a_finished_run(tiny_base, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 6, lambda: signal.raise_signal(signal.SIGINT))

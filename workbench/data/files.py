@@ -15,14 +15,16 @@ from workbench import hub
 from workbench.data import parsing
 from workbench.errors import InputError
 
-HELD_OUT = {"test", "dev", "valid", "validation", "eval", "evaluation"}
-METADATA = {
-    "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "metadata.json", "config.json", "trainer_state.json",
-    "tokenizer.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json", "special_tokens_map.json",
-}  # fmt: skip
+HELD_OUT = {"test", "dev", "val", "valid", "validation", "eval", "evaluation", "holdout", "heldout"}
+METADATA = re.compile(  # beside models and data sets: configs, indices, results
+    r".*(_|\.)?(config|configs|index|info|infos|results|args|state|metadata|schema)\.json"
+    r"|(dataset_dict|tokenizer|vocab|added_tokens|special_tokens_map|chat_template|package|package-lock|trainer_log)\.jsonl?"
+)
+UNUSED = ("node_modules", "venv", "site-packages")  # folders of programs
 HUB_ID = re.compile(
     r"(?P<path>[\w.-]+/[\w.-]+)(:(?P<name>[\w.-]+))?(@(?P<revision>[\w.-]+))?(#(?P<split>\w+)(:(?P<rows>\d+))?)?"
 )
+SAVED = ("dataset_dict.json", "state.json")  # in a folder that save_to_disk wrote
 COMMIT = re.compile(r"/([0-9a-f]{40})/")
 LISTED = 10  # files named in a note; of more, the number is given
 
@@ -69,19 +71,27 @@ def tables(source: str, split: str | None, notes: list[str]) -> list[Table]:
         return [Table(source, lambda: parsing.dataset_rows(rows), True, source.partition("#")[0])]
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return [_saved(source, split)]
-    return [_file(file, split, notes) for file in _data_files(path, split, notes)]
+    return [_file(file, split, notes, path) for file in _data_files(path, split, notes)]
 
 
-def _file(path: Path, split: str | None, notes: list[str]) -> Table:
-    return Table(str(path), lambda: parsing.read_file(path, notes), split is None or _names(path, split))
+def _file(path: Path, split: str | None, notes: list[str], folder: Path | None = None) -> Table:
+    if folder is None and (path.name in SAVED or path.suffix == ".arrow"):
+        raise InputError(f"{path}: a part of a data set that was saved to disk; give its folder, {path.parent}")
+    name = path.relative_to(folder or path.parent)
+    return Table(str(path), lambda: parsing.read_file(path, notes), split is None or _names(name, split))
 
 
 def _names(path: Path, split: str) -> bool:
-    """Return whether a file's name says that it is of the split: train_sft-00000.parquet is of "train_sft" and of "train"."""
+    """Return whether a file's name or one of its folders' says that it is of the split: train_sft/0.parquet is of "train_sft" and of "train"."""
+    names = str(path.with_suffix("")).lower()
     return (
-        split in words(path)
-        or re.search(rf"(?<![a-z0-9]){re.escape(split.lower())}(?![a-z0-9])", path.stem.lower()) is not None
+        split in _words(path) or re.search(rf"(?<![a-z0-9]){re.escape(split.lower())}(?![a-z0-9])", names) is not None
     )
+
+
+def _words(path: Path) -> set[str]:
+    """Return the words in the names of a file and of its folders, as far as `path` names them."""
+    return set().union(*map(words, (*path.parts[:-1], path.name)))
 
 
 def _data_files(folder: Path, split: str | None, notes: list[str]) -> list[Path]:
@@ -90,29 +100,35 @@ def _data_files(folder: Path, split: str | None, notes: list[str]) -> list[Path]
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         name = "/".join(parts)
-        if any(part.startswith(".") for part in parts):
+        if any(part.startswith(".") or part in UNUSED for part in parts) or any(
+            part.startswith("_") for part in parts[:-1]
+        ):
             left += [f"{name} (hidden)"] * (path.is_file() and parsing.is_data(path))
         elif path.is_dir():
             left += [f"{name} (an empty folder)"] * (parsing.is_data(path) and not any(path.iterdir()))
         elif not path.is_file():
             left.append(f"{name} (a broken link)")
-        elif path.name in METADATA or any(part.startswith("checkpoint-") for part in parts[:-1]):
+        elif METADATA.fullmatch(path.name.lower()) or any(part.startswith("checkpoint-") for part in parts[:-1]):
             left.append(f"{name} (metadata)")
         elif not parsing.is_data(path):
             left.append(f"{name} (no data file)")
+        elif not path.stat().st_size:
+            left.append(f"{name} (empty)")
         else:
             found.append(path)
     if left:
         more = f" and {len(left) - LISTED:,} more" if len(left) > LISTED else ""
         notes.append(f"{folder}: left out {', '.join(left[:LISTED])}{more}")
+    if not found and (saved := next((path.parent for name in SAVED for path in folder.rglob(name)), None)):
+        raise InputError(f"{folder}: no data file, but a data set that was saved to disk; give its folder, {saved}")
     if not found:
         raise InputError(
             f"{folder}: no {', '.join(parsing.SUFFIXES)} file in this folder; give one that has data files"
         )
     if split:
-        return [file for file in found if _names(file, split)] or found
-    kept = [file for file in found if not words(file) & HELD_OUT] or found
-    if held := ", ".join(file.name for file in found if file not in kept):
+        return [file for file in found if _names(file.relative_to(folder), split)] or found
+    kept = [file for file in found if not _words(file.relative_to(folder)) & HELD_OUT] or found
+    if held := ", ".join(str(file.relative_to(folder)) for file in found if file not in kept):
         notes.insert(0, f"{folder}: left out {held}, held out by name; ask for it with split, --split")
     return kept
 

@@ -1,48 +1,16 @@
-"""Say which column of a row means what, and turn a row of any common format into messages or a preference pair.
+"""Turn a row of any common format into messages or a preference pair, by what :mod:`workbench.data.columns` says that its columns mean.
 
-One table, COLUMNS, lists for each role (the prompt, a text that belongs to it, the answer, …) the column names that public data sets
-use. A row that cannot be used raises BadRow. What the fields of a turn mean is in :mod:`workbench.data.messages`.
+A row that cannot be used raises BadRow. What the fields of a turn mean is in :mod:`workbench.data.turns`.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from workbench.data import messages, preference_pairs, tool_calls, turns
-from workbench.data.values import check_texts, is_empty, parse_json, storable, text_of
+from workbench.data.columns import COLUMNS, MARKS, NAMES, READ_BY_TRAINERS, ROLE_OF, role_of
+from workbench.data.values import check_texts, is_empty, leaves, parse_json, storable, text_of
 from workbench.errors import BadRow, InputError, known_names, shortened
-
-COLUMNS = {
-    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
-    "prompt": ("prompt", "instruction", "question", "query", "problem"),
-    "input": ("input", "inputs", "context", "passage"),  # belongs to the prompt; input or inputs alone is the prompt
-    "system": ("system", "system_prompt", "system_message"),
-    "history": ("history",),
-    "response": ("output", "outputs", "response", "completion", "answer", "target", "targets", "solution"),
-    "reasoning": ("reasoning_content", "reasoning", "thinking", "complex_cot"),  # before the response, as <think>…</think>
-    "chosen": ("chosen", "chosen_response", "response_chosen", "preferred", "response_j"),
-    "rejected": ("rejected", "rejected_response", "response_rejected", "dispreferred", "response_k"),
-    "score_chosen": ("score_chosen", "chosen_score", "rating_chosen", "chosen_rating", "reward_chosen", "chosen_reward"),
-    "score_rejected": (
-        "score_rejected", "rejected_score", "rating_rejected", "rejected_rating", "reward_rejected", "rejected_reward",
-    ),
-    "label": ("label", "kto_tag", "desirable", "is_desirable"),  # true or false: a good or a bad answer (KTO)
-    "tools": ("tools", "functions"),
-    "weight": ("weight", "weights", "sample_weight", "loss_weight", "loss_mask", "loss_scale"),  # of the whole row, refused
-}  # fmt: skip
-MEDIA = ("image", "images", "image_path", "image_url", "video", "videos", "audio", "audios", "pixel_values")
-ROLE_OF = {name: role for role, names in COLUMNS.items() for name in names} | dict.fromkeys(MEDIA, "media")
-# Trainers take these for training data whatever else is there, so they are not kept beside messages.
-READ_BY_TRAINERS = {"messages", "prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "tools"}
-NAMES = {
-    ("messages", None): "messages", ("conversations", None): "ShareGPT", ("instruction", "output"): "Alpaca",
-    ("instruction", "response"): "Dolly",
-}  # fmt: skip
-KNOWN = (
-    "messages or conversations (lists of turns), a prompt (prompt, instruction, question, …) with its answer (output, response, "
-    "completion, answer, …), self-instruct (instruction, instances), xLAM (query, answers, tools), pairs (chosen, rejected)"
-)
 
 
 @dataclass
@@ -70,7 +38,10 @@ def parse_columns(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if not all(sign for _, sign, _ in pairs):
         raise InputError(f'columns "{text}": write them as prompt=question,response=answer')
-    return {role.strip(): column.strip() for role, _, column in pairs}
+    roles = [role.strip() for role, _, _ in pairs]
+    if doubled := next((role for role in roles if roles.count(role) > 1), None):
+        raise InputError(f'columns "{text}": {doubled} is named twice; name it once')
+    return {role: column.strip() for role, (_, _, column) in zip(roles, pairs, strict=True)}
 
 
 def named_roles(columns: Mapping[str, str] | None) -> dict[str, str]:
@@ -106,9 +77,11 @@ def recognise(rows: list[dict], columns: Mapping[str, str]) -> Layout | None:
     ):
         columns = {**columns, "label": ""}  # a class or a grade, no mark of good and bad answers
     answered = columns.get("response")  # named by the user, it counts for more than messages or pairs beside it
-    if {"chosen", "rejected"} <= has and not answered:
+    if "rejected" in has and {"chosen", "messages"} & has and not answered:
         repeated = 2 * sum(preference_pairs.repeats_prompt(row, first) for row in rows) > len(rows)
-        return Layout("chosen/rejected", "preference", first, columns, repeated)
+        return Layout(
+            "chosen/rejected" if "chosen" in has else "messages/rejected", "preference", first, columns, repeated
+        )
     if "messages" in has and not answered:
         return Layout(NAMES.get((first["messages"], None), first["messages"]), "messages", first, columns)
     if often("query", "answers", "tools") and "response" not in has:
@@ -133,6 +106,7 @@ def convert(layout: Layout, row: dict) -> dict | None:
         BadRow: the row cannot be used.
     """
     check_texts(row)
+    row = _opened(row)
     _check_refused(layout, row)
     if layout.shape != "preference" and not _desirable(layout, row):
         return None
@@ -141,6 +115,8 @@ def convert(layout: Layout, row: dict) -> dict | None:
     tools = tool_calls.check_schemas(parse_json(_pick(layout, row, "tools")[1], "tools"))
     if layout.shape == "preference":
         data = preference_pairs.convert(row, lambda role: _pick(layout, row, role), layout, tools)
+        if data:
+            _check_unclear(layout, row, data["prompt"])
     else:
         data = {"messages": _conversation(layout, row, tools)}
     if data is None:
@@ -154,6 +130,14 @@ def convert(layout: Layout, row: dict) -> dict | None:
         if name not in READ_BY_TRAINERS and storable(value):
             data[name] = value
     return data
+
+
+def _opened(row: dict) -> dict:
+    """Return the row with the messages and tools that OpenAI's preference format keeps in one object, `input`."""
+    inner = row.get("input")
+    if not isinstance(inner, dict) or not isinstance(inner.get("messages"), list):
+        return row
+    return {**row, "input": inner["messages"], **({"tools": inner["tools"]} if inner.get("tools") else {})}
 
 
 def _pick(layout: Layout, row: dict, role: str) -> tuple[str, object]:
@@ -186,12 +170,6 @@ def _candidates(row: dict, role: str, columns: Mapping[str, str]) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=10_000)
-def role_of(name: str) -> str | None:
-    """Return the role of a column by its name, whatever its case: "Chosen-Rating" is score_chosen."""
-    return ROLE_OF.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
-
-
 def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[dict]:
     """Return the messages of a row with one answer, system turn and history included."""
     if layout.shape == "messages":
@@ -213,15 +191,32 @@ def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[d
             answered, value = _pick(layout, row, "response")
             answer = messages.listed(value, answered, "assistant", layout.ignored, tools)
             talk = [*talk, *_reasoned(layout, row, answer)]
+        _check_unclear(layout, row, talk)
     talk = messages.with_opening(talk, _pick(layout, row, "history"), _pick(layout, row, "system"))
     messages.check_conversation(talk, asked, answered)
     return talk
+
+
+def _check_unclear(layout: Layout, row: dict, talk: list[dict]) -> None:
+    """Raise BadRow for a column that may be half of the task: the turns do not contain its text, nor is it the text of all turns."""
+    for name in row if "input" not in layout.columns else ():
+        if role_of(name) == "unclear" and name not in layout.columns.values():
+            texts = [text for text in leaves(row[name]) if text.strip()]
+            written = "\n".join(texts)
+            said = all(messages.mentioned(text, talk) for text in texts)
+            asked = [part for turn in talk if turn["role"] == "user" for part in turn["content"].split("\n\n")]
+            if not said and not all(part.strip() in written for part in asked):
+                fix = f"say so: columns, --columns input={name}, or --columns input= to leave it out"
+                raise BadRow(name, "may belong to the prompt, which does not contain it", fix)
 
 
 def _reasoned(layout: Layout, row: dict, answer: list[dict]) -> list[dict]:
     """Return the answer with the reasoning of its own column."""
     column, value = _pick(layout, row, "reasoning")
     if is_empty(value):
+        return answer
+    if str(value).strip().lower() in ("on", "off", "true", "false"):  # a switch and no reasoning
+        layout.ignored[column] += 1
         return answer
     content = turns.with_reasoning(answer[-1]["content"], text_of(value, column), column, layout.ignored)
     return [*answer[:-1], answer[-1] | {"content": content}]
@@ -237,16 +232,16 @@ def _check_said(layout: Layout, row: dict, talk: list[dict]) -> None:
 
 
 def _is_mark(value) -> bool:
-    """Return whether a label can be the mark of a good or bad answer: true or false, 0 or 1, or nothing."""
-    return is_empty(value) or str(value).strip().lower() in ("true", "false", "0", "1", "0.0", "1.0")
+    """Return whether a label can be the mark of a good or bad answer: one of MARKS, 0 or 1, or nothing."""
+    return is_empty(value) or str(value).strip().lower() in (*MARKS, "0", "1", "0.0", "1.0")
 
 
 def _desirable(layout: Layout, row: dict) -> bool:
     """Return False for an answer that unpaired preference data (KTO) mark as bad."""
     name, value = _pick(layout, row, "label")
     said = str(value).strip().lower()
-    if is_empty(value) or said in ("true", "false"):
-        return said != "false"
+    if is_empty(value) or said in MARKS:
+        return is_empty(value) or MARKS[said]
     if "label" not in layout.columns:
         fix = f"say what it is: columns, --columns label={name} if 0 marks a bad answer, --columns label= if not"
         raise BadRow(name, f"{value!r} may mark good and bad answers", fix)
@@ -270,6 +265,18 @@ def _check_refused(layout: Layout, row: dict) -> None:
             name,
             f"{value!r} as the weight of a row",
             "rows cannot be weighted; remove it, or columns, --columns weight=",
+        )
+    name, value = _pick(layout, row, "masking")
+    if not is_empty(value) and str(value).lower() not in (
+        "false",
+        "0",
+        "user",
+        "human",
+    ):  # NeMo: the user's turns are masked
+        raise BadRow(
+            name,
+            f"{value!r} says what is learned",
+            "give turns a weight of 0 or 1 instead; remove it, or columns, --columns masking=",
         )
 
 

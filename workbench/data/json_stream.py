@@ -12,6 +12,21 @@ NEAR_END = 16
 piece."""
 
 
+class DoubledField(ValueError):
+    """An object has a field twice, of which Python would keep the last one without a word."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DoubledField(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
 class JSONStream:
     """The JSON values in pieces of text."""
 
@@ -39,12 +54,12 @@ class JSONStream:
 
         Raises:
             json.JSONDecodeError: broken JSON, with the line and the column in the whole text.
-            ValueError, RecursionError: a number of too many digits, too many levels.
+            ValueError, RecursionError: a field that is there twice, a number of too many digits, too many levels.
         """
         self.peek()
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(self._text, self._at)
+                value, end = DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 unfinished = error.msg.startswith("Unterminated string") or error.pos > len(self._text) - NEAR_END
                 if not unfinished or self._ended:

@@ -5,9 +5,14 @@ from collections import Counter
 from itertools import takewhile
 
 from workbench.data import tool_calls
-from workbench.data.turns import read_turn
-from workbench.data.values import is_empty, parse_json, text_of
+from workbench.data.turns import ROLE_FIELDS, plain_text, read_turn
+from workbench.data.values import is_empty, parse_json, says_nothing, text_of
 from workbench.errors import BadRow
+
+EXCHANGES = (  # fields of an object that is a question with its answer
+    ("input", "output"), ("instruction", "output"), ("human", "assistant"), ("user", "assistant"), ("question", "answer"),
+    ("prompt", "response"), ("query", "response"),
+)  # fmt: skip
 
 
 def read_turns(value, field: str, tools: list[dict] | None, ignored: Counter) -> list[dict]:
@@ -22,11 +27,12 @@ def read_turns(value, field: str, tools: list[dict] | None, ignored: Counter) ->
         tools: schemas of the row's tools.
         ignored: counts the fields that are left out.
     """
-    turns = parse_json(value, field)
+    turns = _by_turn(parse_json(value, field))
     if not isinstance(turns, list) or not turns:
         raise BadRow(field, "not a list of messages" if turns else "empty", "give at least a question and its answer")
     if all(isinstance(turn, str) for turn in turns):
         turns = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+    turns = [each for turn in turns for each in _exchange(turn)]
     places, messages = [], []
     for i, turn in enumerate(turns):
         message = read_turn(turn, f"{field}[{i}]", ignored)
@@ -38,6 +44,24 @@ def read_turns(value, field: str, tools: list[dict] | None, ignored: Counter) ->
     tool_calls.check(messages, places, tools)
     messages = [{k: v for k, v in m.items() if k != "weight" or v == 0} for m in messages]
     return join_system(tool_calls.in_call_order(messages), field)
+
+
+def _by_turn(value):
+    """Return one object per turn where datasets stores one list per field: {"from": […], "value": […]}."""
+    if isinstance(value, dict) and value and all(isinstance(each, list) for each in value.values()):
+        lengths = {len(each) for each in value.values()}
+        if len(lengths) == 1:
+            return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+    return value
+
+
+def _exchange(turn) -> list:
+    """Return the two turns of an object that holds a question and its answer (Capybara), else the turn itself."""
+    if isinstance(turn, dict) and not any(name in turn for name in ROLE_FIELDS):
+        for asked, answered in EXCHANGES:
+            if asked in turn and answered in turn:
+                return [{"role": "user", "content": turn[asked]}, {"role": "assistant", "content": turn[answered]}]
+    return [turn]
 
 
 def join_system(messages: list[dict], field: str) -> list[dict]:
@@ -59,7 +83,7 @@ def check_conversation(messages: list[dict], asked: str, answered: str) -> None:
     """
     for i, message in enumerate(messages):
         field, what = {"user": (asked, "prompt"), "assistant": (answered, "response")}.get(message["role"], ("", ""))
-        if field and not message["content"].strip() and "tool_calls" not in message:
+        if field and says_nothing(message["content"]) and "tool_calls" not in message:
             place = f"{field}[{i}]" if asked == answered else field
             raise BadRow(place, f"empty {what}", "write it or remove the row")
     if messages[-1]["role"] != "assistant":
@@ -131,7 +155,7 @@ def with_opening(turns: list[dict], history: tuple[str, object], system: tuple[s
     column, value = system
     if is_empty(value):
         return turns
-    text = text_of(value, column)
+    text = plain_text(value, column)
     if turns[0]["role"] != "system":
         return [{"role": "system", "content": text}, *turns]
     if text.strip() != turns[0]["content"].strip():

@@ -15,7 +15,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 
-from workbench.data.json_stream import JSONStream
+from workbench.data.json_stream import DECODER, DoubledField, JSONStream
 from workbench.data.text_files import COMPRESSIONS, TextFile, reading_bar
 from workbench.errors import BadRow, InputError, first_line
 
@@ -50,15 +50,33 @@ def read_file(path: Path, notes: list[str]) -> Rows:
     if not is_data(path):
         known = ", ".join(SUFFIXES)
         raise InputError(
-            f"{path}: files ending in {path.suffix or 'nothing'} are not read; give {known} (or with {', '.join(COMPRESSIONS)})"
+            f"{path}: files ending in {''.join(suffixes(path)) or 'nothing'} are not read; give {known} (or with {', '.join(COMPRESSIONS)})"
         )
     if kind == ".parquet":
         yield from _parquet(path, notes)
         return
+    _require_text(path, compression)
     try:
         yield from (_csv if kind == ".csv" else _json)(path, TextFile(path, compression))
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}); write it again") from None
+
+
+MAGIC = {  # the first bytes of what people rename to .json
+    b"\x1f\x8b": "gzip; let its name end in .gz", b"BZh": "bzip2; let its name end in .bz2", b"\xfd7zXZ": "xz; let its name end in .xz",
+    b"(\xb5/\xfd": "zstd; let its name end in .zst", b"PAR1": "Parquet; let its name end in .parquet", b"PK\x03\x04": "zip; unpack it",
+    b"version https://git-lfs": "a Git LFS pointer; fetch the file it stands for: git lfs pull",
+    b"<!DOCTYPE": "a web page; download the file itself", b"<html": "a web page; download the file itself",
+}  # fmt: skip
+
+
+def _require_text(path: Path, compression: str) -> None:
+    """Raise InputError for a file whose first bytes say that it is something else than its name."""
+    with path.open("rb") as file:
+        start = file.read(24)
+    found = next((what for magic, what in MAGIC.items() if start.startswith(magic)), None)
+    if found and not compression:
+        raise InputError(f"{path}: this is {found}")
 
 
 def dataset_rows(table: datasets.Dataset) -> Rows:
@@ -107,6 +125,10 @@ def _parquet(path: Path, notes: list[str]) -> Rows:
                 f"{path}: left out {', '.join(odd)}, columns of a type that cannot be read ({schema.field(odd[0]).type})"
             )
         kept = [field.name for field in schema if field.name not in odd]
+        if not kept:
+            raise InputError(
+                f"{path}: no column of a type that can be read ({schema.field(odd[0])}); write maps as structs or as JSON"
+            )
         with reading_bar(file.metadata.num_rows, path, " rows", file.metadata.num_rows > 100_000) as bar:
             start = 0
             for batch in file.iter_batches(BATCH, columns=kept):
@@ -126,13 +148,18 @@ def _plain_field(field: pyarrow.Field) -> pyarrow.Field:
 def _plain_table(batch: pyarrow.RecordBatch) -> pyarrow.Table:
     """Return a batch as a table, with the categories of pandas as their values."""
     fields = [_plain_field(field) for field in batch.schema]
-    columns = [column.cast(field.type) for column, field in zip(batch.columns, fields, strict=True)]
+    pairs = zip(batch.columns, fields, strict=True)
+    # only where there is something to change: pyarrow cannot cast lists of objects with a field that is null throughout
+    columns = [column if column.type == field.type else column.cast(field.type) for column, field in pairs]
     return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
 
 
 def _csv(path: Path, text: TextFile) -> Rows:
     try:
-        reader = csv.DictReader((line for _, line in text.lines()), strict=True)
+        header = next((line for _, line in text.lines()), "")
+        # Excel writes semicolons where the comma is for decimals
+        delimiter = next((sign for sign in ",;\t|" if sign in header), ",")
+        reader = csv.DictReader((line for _, line in text.lines()), strict=True, delimiter=delimiter)
         names = reader.fieldnames or []
         if doubled := {name for name in names if names.count(name) > 1}:
             raise InputError(f"{path}: two columns are called {', '.join(sorted(doubled))}; give each its own name")
@@ -198,7 +225,7 @@ def _value_over_lines(path: Path, text: TextFile):
 def _parsed(text: str):
     """Return what JSON text says, or the error that parsing it gives."""
     try:
-        return json.loads(text)
+        return DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         return error
 
@@ -214,11 +241,15 @@ def _broken(error: Exception) -> tuple[str, str]:
     """Return (what is wrong, the fix) for text that is no JSON, from the error that parsing it gave."""
     if isinstance(error, RecursionError):
         return "JSON nested too deeply", "write it with fewer levels"
+    if isinstance(error, DoubledField):
+        return f"the field {str(error)[:40]!r} is there twice", "keep one of the two"
     if not isinstance(error, json.JSONDecodeError):
         return f"broken JSON ({first_line(error)})", "write this value as text"
     rest = error.doc[error.pos :].lstrip()
     if rest.startswith(("//", "/*", "#")):
         return "a comment, and JSON has none", "remove the comments"
+    if error.msg.startswith("Expecting property name") and rest.startswith("'"):
+        return "single quotes, as Python prints objects; JSON has double ones", "write it with json.dump"
     if error.msg == "Extra data" and rest.startswith(("{", "[")):
         return "several JSON values in a row", "write one object per line"
     return f"broken JSON ({error.msg})", f"correct it at column {error.colno} or just before"

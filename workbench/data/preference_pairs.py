@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from workbench.data import messages
+from workbench.data.values import is_empty, parse_json
 from workbench.errors import BadRow
 
 ANSWERS = ("chosen", "rejected")
@@ -21,7 +22,8 @@ def repeats_prompt(row: dict, first: dict[str, str]) -> bool:
 def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] | None) -> dict | None:
     """Return the pair as {"prompt", "chosen", "rejected"}; None where the chosen answer has no higher score.
 
-    The prompt is a column of its own, a conversation, or the turns with which both message lists begin.
+    The prompt is a column of its own, a conversation, or the turns with which both message lists begin. Without a chosen answer, it is the
+    last turn of a conversation.
 
     Args:
         pick: role → (column, value) of this row.
@@ -31,6 +33,8 @@ def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] |
         BadRow: the row cannot be used.
     """
     columns, values = zip(*(pick(role) for role in ANSWERS), strict=True)
+    if is_empty(values[0]) and not is_empty(values[1]):
+        columns, values = _beside_messages(pick, columns, values)
     kinds = ["text" if isinstance(value, str) and not value.startswith('[{"') else "messages" for value in values]
     if None not in values and kinds[0] != kinds[1]:
         wrong = f"{columns[0]} is {kinds[0]} and {columns[1]} is {kinds[1]}"
@@ -67,6 +71,17 @@ def convert(row: dict, pick: Callable[[str], tuple], layout, tools: list[dict] |
         messages.check_conversation(prompt + answer, asked, column)
         _check_answer(answer, column)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected} if _better(pick) else None
+
+
+def _beside_messages(pick: Callable[[str], tuple], columns: tuple, values: tuple) -> tuple[tuple, tuple]:
+    """Return (columns, values) of a conversation, whose last turn is the chosen answer, and a rejected one beside it (ms-swift)."""
+    column, value = pick("messages")
+    talk = parse_json(value, column)
+    if not isinstance(talk, list) or not talk:
+        return columns, values
+    answer = {"role": "assistant", "content": values[1]} if isinstance(values[1], str) else values[1]
+    rejected = answer if isinstance(answer, list) else [answer]
+    return (column, columns[1]), (talk, rejected if rejected[0] == talk[0] else [*talk[:-1], *rejected])
 
 
 def _split_shared(chosen: list[dict], rejected: list[dict], column: str) -> tuple[list[dict], list[dict], list[dict]]:

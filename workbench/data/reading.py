@@ -18,6 +18,7 @@ import datasets
 
 from workbench import environment
 from workbench.data import files, formats
+from workbench.data.columns import KNOWN
 from workbench.errors import BadRow, InputError
 
 VALUES = {str: "string", bool: "bool", float: "float64"}  # whole numbers stay JSON: Arrow's end at 2**63
@@ -54,7 +55,7 @@ def load(
             this word in their names; by default all but those named like held-out data. Else the rows with this in column `split`.
         drop_bad: leave out rows that cannot be used, and count them in the notes, instead of stopping at the first.
         columns: role → column, {"prompt": "question", "response": "answer"}, where the names do not say it; "" for a role that no
-            column has. Roles are the keys of formats.COLUMNS.
+            column has. Roles are the keys of workbench.data.columns.COLUMNS.
 
     Raises:
         InputError: nothing there, unreadable, no known format, or a row that cannot be used.
@@ -219,6 +220,14 @@ class _Reading:
         layout = formats.recognise(rows, self.roles)
         if rows and layout is None:
             fix = "or name the columns: columns, --columns prompt=…,response=…"
+            if (
+                count == 1
+                and rows[0]
+                and all(isinstance(value, list | dict) and len(value) > 1 for value in rows[0].values())
+            ):
+                fix += (
+                    "; if this is a table by columns: pandas.read_json(FILE).to_json(NEW, orient='records', lines=True)"
+                )
             inner = [
                 name
                 for name, value in rows[0].items()
@@ -226,7 +235,7 @@ class _Reading:
             ]
             if count == 1 and inner:
                 fix += f"; if the rows are the list in {inner[0]}, write that list as the file"
-            raise InputError(f"{self.table.name}: unknown format, columns {there}; known are {formats.KNOWN}; {fix}")
+            raise InputError(f"{self.table.name}: unknown format, columns {there}; known are {KNOWN}; {fix}")
         return layout or formats.Layout("messages", "messages", {}, self.roles)
 
     def _is_asked_for(self, data: dict) -> bool:
@@ -246,7 +255,9 @@ class _Reading:
 def _unread_notes(source: str, unread: Counter) -> list[str]:
     """Return one note that names all columns and fields that are not trained on, and one on reasoning that became text."""
     reasoning = {name: count for name, count in unread.items() if name.startswith("reasoning: ")}
-    names = [name for name, count in unread.items() if count and name not in reasoning]
+    names = [
+        name.strip() or "a column without a name" for name, count in unread.items() if count and name not in reasoning
+    ]
     notes = [f"{source}: not trained on: {', '.join(names)}"] if names else []
     for name, count in reasoning.items():
         said = name.removeprefix("reasoning: ")

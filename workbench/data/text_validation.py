@@ -11,6 +11,7 @@ import transformers
 
 from workbench.data import content, duplicates
 from workbench.data.findings import Finding, finding
+from workbench.data.values import says_nothing
 
 # What common chat templates write around turns. A text that contains it was rendered by such a template before, or quotes one.
 MARKERS = {
@@ -36,15 +37,23 @@ MARKERS = {
     "Granite": ("<|start_of_role|>", "<|end_of_role|>"),
     "GLM": ("[gMASK]", "<sop>", "<|observation|>"),
     "InternLM": ("<|User|>", "<|Bot|>", "<eoh>", "<eoa>"),
+    "MiniCPM": ("<用户>", "<AI>"),
+    "EXAONE": ("[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"),
+    "RedPajama": ("<human>:", "<bot>:"),
+    "ChatGLM": ("[Round 1]", "[Round 2]"),
+    "pictures": ("<image>", "<video>", "<audio>"),  # their place in the text; the pictures are elsewhere
     "OpenAssistant": ("<|prompter|>",),
-    "Alpaca": ("### Instruction:", "### Response:"),
-    "Guanaco": ("### Human:", "### User:", "### Assistant:"),
+    "Alpaca": ("### Instruction:", "### Input:", "### Response:"),
+    "Guanaco": ("### Human:", "### User:", "### Assistant:", "### System:"),
     "Vicuna": ("USER:", "ASSISTANT:"),
     "Anthropic HH": ("Human:", "Assistant:"),
+    "dialogue": ("User:", "Assistant:"),
 }  # fmt: skip
+REPEATED = 0.02  # share of rows; in fewer the task may be to repeat or to continue a text
 WORDS = (
     "Vicuna",
     "Anthropic HH",
+    "dialogue",
 )  # their markers are plain words, which count only together and at the beginning of a line
 TEMPLATE_OF = {marker: name for name, markers in MARKERS.items() for marker in markers}
 
@@ -55,6 +64,7 @@ def _pattern(marker: str) -> str:
 
 MARKER = re.compile(
     "|".join(_pattern(marker) for marker, name in TEMPLATE_OF.items() if name not in WORDS)
+    + r"|<extra_id_\d+>|<reserved_\d+>|\[UNUSED_TOKEN_\d+\]|\[\|[A-Za-z]{1,20}\|\]"  # Nemotron, Baichuan, InternLM 2, EXAONE
     + r"|<[|｜][^\s|｜<>]{1,40}[|｜]>"  # looks like a marker, though of a template that is not in the table
 )
 DIALOGUES = {
@@ -76,11 +86,12 @@ def check_texts(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenize
     """Find empty and very short answers, markers of chat templates in the text, and turns out of order."""
     answers = [content.conversation(row)[-1] for row in rows]
     turns = [[turn for each in content.conversations(row) for turn in each["messages"]] for row in rows]
+    repeated = [i for i, row in enumerate(rows) if any(map(_repeats_prompt, content.conversations(row)))]
     return [
         *finding(
             "error",
             "empty-answer",
-            (i for i, turn in enumerate(answers) if not (turn["content"] or "").strip() and not turn.get("tool_calls")),
+            (i for i, turn in enumerate(answers) if says_nothing(turn["content"] or "") and not turn.get("tool_calls")),
             "the answer of {n} rows is empty; write it or remove the row",
         ),
         *_markers([[turn["content"] or "" for turn in each] for each in turns], tokenizer),
@@ -91,12 +102,25 @@ def check_texts(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenize
             "in {n} rows two turns in a row have the same role; join them",
         ),
         *finding(
+            "warning",
+            "prompt-in-answer",
+            repeated if len(repeated) > REPEATED * len(rows) else (),
+            "the answer of {n} rows begins with the whole prompt, which the model would learn to repeat; remove it from the answer",
+        ),
+        *finding(
             "note",
             "short-answers",
             (i for i, turn in enumerate(answers) if len((turn["content"] or "").split()) == 1),
             "the answer of {n} rows is a single word, so the model learns to answer as briefly",
         ),
     ]
+
+
+def _repeats_prompt(row: dict) -> bool:
+    """Return whether the last answer begins with the text of the turn before it, of three words or more, and continues."""
+    *_, asked, answer = ({"role": ""}, *row["messages"])
+    prompt, text = (asked.get("content") or "").strip(), (answer["content"] or "").strip()
+    return asked["role"] == "user" and len(prompt.split()) >= 3 and text.startswith(prompt) and len(text) > len(prompt)
 
 
 def _markers(texts: Sequence[list[str]], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:

@@ -1,5 +1,6 @@
 """Read tool calls in the shapes of OpenAI (old and new), LLaMA-Factory and Hermes, and check them turn by turn."""
 
+import json
 import re
 
 from workbench.data.values import parse_text
@@ -90,6 +91,9 @@ def check_schemas(tools) -> list[dict] | None:
             "not a list of JSON schemas",
             "write each tool as one JSON object, or leave the column out: columns, --columns tools=",
         )
+    for i, tool in enumerate(tools):
+        if not isinstance(name := _schema(tool).get("name"), str) or not name.strip():
+            raise BadRow(f"tools[{i}].name", "a tool without a name", "write its name, as calls have it")
     return tools
 
 
@@ -116,10 +120,19 @@ def _call(call: dict, field: str) -> dict:
         raise BadRow(f"{field}.name", "a call without a name", SHAPE)
     given = next((body[key] for key in ("arguments", "parameters") if body.get(key) is not None), None)
     arguments = parse_text(given or "{}") if isinstance(given, str) or given is None else given
-    if not isinstance(arguments, dict):
+    if not isinstance(arguments, dict) or not _is_json(arguments):
         raise BadRow(f"{field}.arguments", f"the arguments of {name} are not a JSON object", SHAPE)
     head = {"id": str(call["id"])} if call.get("id") not in (None, "") else {}
     return {**head, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _is_json(value) -> bool:
+    """Return whether a value can be written as JSON: NaN and infinity cannot."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _schema(tool: dict) -> dict:

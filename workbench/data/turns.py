@@ -11,23 +11,39 @@ ROLES = {
     "system": ("system", "developer"),
     "user": ("user", "human", "prompter"),
     "assistant": ("assistant", "gpt", "bot", "model", "ai", "chatgpt", "chatbot", "bing", "bard"),
-    "call": ("function_call", "tool_call"),  # the assistant's turn that calls tools, its content the calls as JSON
-    "tool": ("tool", "function", "observation", "ipython", "environment", "function_response", "tool_response"),
+    "call": (
+        "function_call",
+        "tool_call",
+        "tool_calls",
+    ),  # the assistant's turn that calls tools, its content the calls as JSON
+    "tool": (
+        "tool",
+        "function",
+        "observation",
+        "ipython",
+        "environment",
+        "function_response",
+        "tool_response",
+        "tool_result",
+        "tool_results",
+    ),
 }
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 
 # What the fields of a turn mean. A field in no list is left out and named once.
 ROLE_FIELDS = ("role", "from")
-CONTENT_FIELDS = ("content", "value")
-REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+CONTENT_FIELDS = ("content", "value", "parts")
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts", "cot")
 WEIGHT_FIELDS = (  # 0 or false: not learned
-    "weight", "train", "loss", "trainable", "loss_mask", "loss_weight", "loss_scale", "learn", "supervised", "train_on_turn",
+    "weight", "train", "training", "trainable", "trained", "train_on_turn", "train_mask", "loss", "loss_mask", "loss_weight", "loss_scale",
+    "compute_loss", "learn", "learnable", "supervised",
 )  # fmt: skip
 INVERSE_WEIGHT_FIELDS = ("masked", "is_masked", "ignore", "ignore_loss", "no_loss")  # true: not learned
 REFUSED_FIELDS = {
     "mask": "mask can mean learned or not learned; name it train (true: learned) or masked (true: not learned)",
     "train_detail": "parts of a turn cannot be weighted; split the turn or remove the field",
     "training_detail": "parts of a turn cannot be weighted; split the turn or remove the field",
+    "reasoning_details": "write it as one text in reasoning_content",
     "tools": "tools are offered to a whole row; move them to the row's column tools",
     **dict.fromkeys(
         ("image", "images", "video", "videos", "audio", "audios"), "only text is trained on; leave out rows with media"
@@ -42,7 +58,7 @@ def read_turn(turn, place: str, ignored: Counter) -> dict:
     """Return one turn as a message with the keys role and content, and tool_calls, name, tool_call_id or weight where it has them."""
     if not isinstance(turn, dict):
         raise BadRow(place, f"{type(turn).__name__} where a message is needed", "write role and content")
-    turn = {key: value for key, value in turn.items() if value is not None}
+    turn = {_plain(key): value for key, value in turn.items() if value is not None}
     for name, fix in REFUSED_FIELDS.items():
         if turn.get(name):
             raise BadRow(f"{place}.{name}", "this field cannot be used", fix)
@@ -55,8 +71,8 @@ def read_turn(turn, place: str, ignored: Counter) -> dict:
             f"{place}.{role_field}", f"unknown role {spoken!r}" if spoken else "missing", f"use one of {known}"
         )
     # "value" beside "content" belongs to the ShareGPT form, and so does "from"
-    fields = reversed(CONTENT_FIELDS) if role_field == "from" else CONTENT_FIELDS
-    content_field = next((name for name in fields if name in turn), CONTENT_FIELDS[role_field == "from"])
+    fields = ("value", "content", "parts") if role_field == "from" else CONTENT_FIELDS
+    content_field = next((name for name in fields if name in turn), fields[0])
     calls = tool_calls.of_turn(turn, place)
     said = turn.get(content_field, turn.get("refusal"))  # OpenAI: what the assistant says when it refuses
     content, reasoning = _content(said, f"{place}.{content_field}", role, bool(calls))
@@ -79,10 +95,23 @@ def read_turn(turn, place: str, ignored: Counter) -> dict:
     return message
 
 
+def _plain(name: str) -> str:
+    """Return a field's name in lower case with underscores: "Tool-Calls" is tool_calls."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def plain_text(value, field: str) -> str:
+    """Return a text that may be written as the content of a turn: a text, its parts, or an object with either (Bedrock, Gemini)."""
+    if isinstance(value, dict):
+        value = next((value[name] for name in CONTENT_FIELDS if name in value), value)
+    return _content(value, field, "system", False)[0]
+
+
 def _content(value, field: str, role: str, called: bool) -> tuple[str, str]:
     """Return (text, reasoning) of a turn's content: text, a list of parts, or for a tool any JSON value."""
     if isinstance(value, list) and all(
-        isinstance(part, str) or isinstance(part, dict) and isinstance(part.get("type"), str) for part in value
+        isinstance(part, str) or isinstance(part, dict) and isinstance(part.get("type", part.get("text")), str)
+        for part in value
     ):
         return _parts(value, field)
     if isinstance(value, dict) and role != "call" and isinstance(value.get("text"), str):
@@ -101,6 +130,8 @@ def _parts(parts: list, field: str) -> tuple[str, str]:
         place = f"{field}[{i}]"
         if isinstance(part, str):
             texts.append(part)
+        elif "type" not in part:  # Bedrock, Gemini
+            texts.append(part["text"])
         elif part["type"] in TEXT_PARTS:
             texts.append(text_of(part.get(TEXT_PARTS[part["type"]]), f"{place}.{TEXT_PARTS[part['type']]}"))
         elif part["type"] in REASONING_PARTS:

@@ -20,6 +20,18 @@ def text_of(value, field: str) -> str:
     return value
 
 
+def leaves(value) -> list[str]:
+    """Return the texts in a value: itself, or those in its lists and objects."""
+    if isinstance(value, dict | list):
+        return [text for item in (value.values() if isinstance(value, dict) else value) for text in leaves(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def says_nothing(text: str) -> bool:
+    """Return whether a text is empty to a reader: spaces, and characters that nobody sees."""
+    return not any(character.isprintable() and not character.isspace() for character in text)
+
+
 def parse_json(value, field: str):
     """Return the list or object that a CSV cell or a Hub column holds as JSON text (or as a Python literal); other values as they are."""
     if not isinstance(value, str):

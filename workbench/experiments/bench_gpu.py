@@ -134,11 +134,16 @@ def _sft(base: str, method: str, rows: datasets.Dataset, size: Size, at: Path, w
 
     def ours() -> Trainer:
         return supervised.make_trainer(
-            spec, loading.load_base(base, method == "qlora"), tokenizer, supervised.tokenized(tokenizer, rows), at, []
+            spec,
+            loading.load_base(base, method == "qlora", tokenizer=tokenizer),
+            tokenizer,
+            supervised.tokenized(tokenizer, rows),
+            at,
+            [],
         )
 
     def theirs() -> Trainer:
-        model = loading.load_base(base, method == "qlora")
+        model = loading.load_base(base, method == "qlora", tokenizer=tokenizer)
         arguments = SFTConfig(str(at), max_length=size.max_length, **_notebook(model.device.type))
         return SFTTrainer(
             model, arguments, train_dataset=to_trl(rows), processing_class=tokenizer, peft_config=_adapter()
@@ -160,7 +165,7 @@ def _dpo(base: str, pairs: datasets.Dataset, size: Size, at: Path) -> dict:
         )
 
     def theirs() -> Trainer:
-        model = loading.load_base(base, quantize=True)
+        model = loading.load_base(base, quantize=True, tokenizer=tokenizer)
         arguments = DPOConfig(str(at), max_length=size.max_length, **_notebook(model.device.type))
         return DPOTrainer(model, args=arguments, train_dataset=to_trl(pairs), processing_class=tokenizer,
                           peft_config=_adapter())  # fmt: skip

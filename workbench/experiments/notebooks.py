@@ -200,13 +200,15 @@ def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
 
 
 def commit() -> str:
-    """Return the short hash of the checked-out commit, and whether files have changed since; "unknown" without git."""
+    """Return the short hash of the checked-out commit, and whether files but published results have changed since; "unknown" without git."""
     git = ["git", "-C", str(environment.ROOT)]
     try:
         commit = subprocess.run(
             [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
         ).stdout
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno", "--", ":!data/results"], capture_output=True, text=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit.strip() + (" with changes" if changed.strip() else "")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from workbench import environment, outputs, published, recipes
-from workbench.errors import InputError
+from workbench.errors import InputError, known_names
 from workbench.experiments import notebooks, parameters, replication
 from workbench.published import LOG, RETRAIN, Archive
 from workbench.store import RECORDING, Store
@@ -111,9 +111,7 @@ def find_archive(name: str, folder: Path | None = None) -> Archive:
     known = {archive.path.stem: archive for archive in published.in_folder(folder)}
     found = [archive for stem, archive in known.items() if stem.startswith(name)]
     if len(found) != 1 or not name:
-        raise InputError(
-            f"{len(found)} files of published results begin with {name!r}{parameters.nearest(name, known)}"
-        )
+        raise InputError(f"{len(found)} files of published results begin with {name!r}{known_names(name, known)}")
     return found[0]
 
 

@@ -26,6 +26,9 @@ SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"
 CONTEXT_NAMES = ("max_position_embeddings", "seq_length", "max_seq_len")
 NO_LIMIT = 2**31 - 1  # tokens
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZER_SETTINGS = (
+    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", templates.TRAINING_TEMPLATE, "config.json",
+)  # fmt: skip
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -89,12 +92,6 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def tokenizer_settings(folder: Path) -> str:
-    """Return the text of the files in a model folder that say how its tokenizer is used: template and special tokens."""
-    names = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", templates.TRAINING_TEMPLATE)
-    return "\0".join((folder / name).read_text(encoding="utf-8") for name in names if (folder / name).is_file())
-
-
 def context_length(source: Path | torch.nn.Module) -> int:
     """Return the number of tokens that a model, in a folder or loaded, was made to read at once; some architectures have no limit."""
     config = (read_config(source) if isinstance(source, Path) else source.config).get_text_config()
@@ -147,11 +144,14 @@ def load_formatted(
 
 def describe_format(folder: Path, template: str | None = None) -> tuple[ChatFormat, str]:
     """Return the chat format of a base, without loading its weights, and one line that says why it was chosen and what it changes."""
-    return _describe_format(folder, tokenizer_settings(folder), template)
+    files = [folder / name for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS)] + [Path(template or "")]
+    states = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file())
+    return _describe_format(folder, states, template)
 
 
 @lru_cache(maxsize=16)
-def _describe_format(folder: Path, settings: str, template: str | None) -> tuple[ChatFormat, str]:
+def _describe_format(folder: Path, states: tuple, template: str | None) -> tuple[ChatFormat, str]:
+    """Describe a format once for each state of the files that it depends on: a grid asks for it before every run."""
     tokenizer, chosen = load_formatted(folder, template=template)
     rows, needed = read_config(folder).get_text_config().vocab_size, embedding_rows.rows_needed(tokenizer)
     grown = f"; the embedding grows from {rows:,} to {needed:,} rows, which start at the mean" if needed > rows else ""

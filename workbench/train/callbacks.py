@@ -4,6 +4,7 @@ Imported where a training begins and not at the top of other modules: the class 
 import, which notebooks and worker processes that read finished runs need not pay.
 """
 
+import json
 import math
 import signal
 import threading
@@ -25,7 +26,8 @@ from workbench.parallel import progress_bar
 class CheckpointCallback(TrainerCallback):
     """Save a checkpoint every few seconds or when asked to stop, and count time and tokens across interruptions."""
 
-    COMPLETE = "complete"  # a file in each checkpoint, written last: one without it was cut off while it was written
+    # A file in each checkpoint, written last, with the sizes of the others: without it, or with others, the checkpoint is not used.
+    COMPLETE = "complete"
 
     def __init__(self, seconds: float):
         self.seconds = seconds
@@ -76,7 +78,8 @@ class CheckpointCallback(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         """Mark the checkpoint that has just been written as complete."""
-        distributed.on_main_process((Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch)
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        distributed.on_main_process(lambda: (folder / self.COMPLETE).write_text(json.dumps(self._sizes(folder))))
         self.saved = time.monotonic()
 
     @contextmanager
@@ -100,8 +103,22 @@ class CheckpointCallback(TrainerCallback):
     @classmethod
     def last(cls, folder: Path) -> str | None:
         """Return the newest complete checkpoint in a folder."""
-        found = [path.parent for path in folder.glob(f"checkpoint-*/{cls.COMPLETE}")]
+        found = [path.parent for path in folder.glob(f"checkpoint-*/{cls.COMPLETE}") if cls._is_whole(path)]
         return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+    @classmethod
+    def _is_whole(cls, mark: Path) -> bool:
+        """Return whether a checkpoint has the files, in the sizes, that it was marked with."""
+        try:
+            return json.loads(mark.read_text()) == cls._sizes(mark.parent)
+        except ValueError:
+            return False
+
+    @classmethod
+    def _sizes(cls, folder: Path) -> dict[str, int]:
+        # without the random states of other processes, which may still be writing them
+        files = (path for path in folder.rglob("*") if path.is_file() and not path.match("rng_state_*"))
+        return {str(path.relative_to(folder)): path.stat().st_size for path in files if path.name != cls.COMPLETE}
 
 
 class LossBarCallback(ProgressCallback):

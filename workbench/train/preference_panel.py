@@ -8,7 +8,6 @@ import pyarrow.parquet
 
 from workbench.data import content, preference_validation, templates
 from workbench.models import adapters, logprobs
-from workbench.runs import ROWS_FILE
 from workbench.store import Run, Store
 from workbench.train.preference import TOLERANCE, is_near
 
@@ -60,11 +59,11 @@ def answer_changes(run: Run, sft_run: Run | None = None) -> pd.DataFrame:
     answer were not trained on and are left out.
     """
     store = Store(run.path.parent)
-    return store.cached([run, PAIRS], "answers", lambda: _measured(run, sft_run or Run(store.root / run.spec["sft"])))
+    return store.cached([run, PAIRS], "answer-changes", lambda: _measured(run, sft_run or store.run(run.spec["sft"])))
 
 
 def _measured(run: Run, sft: Run) -> pd.DataFrame:
-    rows = datasets.Dataset(pyarrow.parquet.read_table(run.path / ROWS_FILE))
+    rows = datasets.Dataset(pyarrow.parquet.read_table(run.rows_file))
     rows = rows.select(range(0, len(rows), -(-len(rows) // PAIRS)))
     likelihoods = []
     for each in (run, sft):

@@ -50,7 +50,7 @@ def sft_steps(spec: SFTSpec, rows: datasets.Dataset, base: str | Path, packed: b
     most = planned_steps(spec, len(rows))
     if spec.max_steps or not len(rows):
         return most
-    tokenizer = loading.load_tokenizer(base)
+    tokenizer = loading.load_tokenizer(base, template=spec.template)
     try:
         if spec.max_tokens or packed:
             lengths = [len(ids) for ids, _ in logprobs.encode_rows(tokenizer, rows)]
