@@ -141,7 +141,7 @@ def test_a_tool_call_and_the_tools_on_offer_are_part_of_the_text():
 @pytest.mark.parametrize(
     ("rows", "mode", "words"),
     [
-        (ROWS, "shout", 'mode "shout"'),
+        (ROWS, "shout", "mode 'shout'"),
         ([ROWS[0], {"messages": ROWS[0]["messages"]}], "chat", 'row 1: "check" is missing'),
         ([ROWS[0]], "few_shot", "no solved example"),
     ],
