@@ -125,7 +125,7 @@ def ultrafeedback(tmp_path):
 def test_given_pairs_stand_for_what_is_helpful_and_the_model_answers_careful_prompts_alone(
     store, start, ultrafeedback, monkeypatch, capsys
 ):
-    rows = [{**row, "split": "train"} for row in preferences.prompts(2, 6)]
+    rows = [{**row, "split": "train"} for row in preferences.prompts(8, 2)]
     tokenizer, asked = adapters.load_tuned(start)[1], []
     talker = Speaker(tokenizer, lambda prompt: asked.append(prompt) or ("la " * 20 + "la",))
     with monkeypatch.context() as patch:
@@ -134,7 +134,7 @@ def test_given_pairs_stand_for_what_is_helpful_and_the_model_answers_careful_pro
             {1: start}, rows, *JUDGES, 2, source=ultrafeedback, evaluation=EVALUATION, max_length=300, store=store
         )
     careful = {row["messages"][0]["content"] for row in rows if row["skill"] in preferences.PAIR_TYPES}
-    assert len(careful) == 6 and all(any(text in prompt for text in careful) for prompt in asked)
+    assert len(careful) == 8 and all(any(text in prompt for text in careful) for prompt in asked)
     kinds = [(pair["kind"], pair["fault"]) for pair in made[1]]
     assert kinds[:10] == [("helpful", "dispreferred")] * 10
     assert len(kinds) > 10 and {kind for kind, _ in kinds[10:]} <= {"harmless", "honest"}
