@@ -86,7 +86,7 @@ def test_a_store_reads_published_runs_and_tables_as_they_were(folder, tmp_path):
     assert here.runs() == [] and here.run(run.id).published  # nothing was written here
 
 
-def test_what_needs_the_weights_of_a_published_run_trains_it_here(folder, tmp_path):
+def test_what_needs_the_weights_of_a_published_run_trains_it_here(folder, tmp_path, capsys):
     store, run, asked = made(tmp_path / "theirs")
     publish(folder, asked, store)
     published.use(folder)
@@ -95,6 +95,7 @@ def test_what_needs_the_weights_of_a_published_run_trains_it_here(folder, tmp_pa
     assert read.adapter.is_dir() and damage(read.path) is None
     with only_stored():  # it is there now
         assert Store().run(run.id).adapter == read.adapter
+    assert capsys.readouterr().out == f"{run.id}: published without its weights, so it is trained here\n"
 
 
 def test_a_run_that_is_to_be_made_again_counts_as_not_published(folder, tmp_path, monkeypatch):

@@ -91,6 +91,7 @@ class Run:
     def folder(self) -> Path:
         """Return the folder with the files of the run; a published run is trained here first."""
         if self.published and damage(self.path):
+            print(f"{self.id}: published without its weights, so it is trained here")
             self.train()
         self.verify()
         return self.path
