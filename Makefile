@@ -78,7 +78,7 @@ gpu-check: environment  ## on a machine with a CUDA GPU: the tests that need one
 unit: extras  ## unit tests only
 	$(UNIT)
 
-break: extras  ## 640 bad inputs and 100 kills, in four processes (tests take a sample of 40 and 5)
+break: extras  ## 667 bad inputs and 100 kills, in four processes (tests take a sample of 40 and 5)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/break_inputs.py tests/break_kills.py --numprocesses 4 -q
 
 notebooks: environment  ## execute the committed notebooks in place and fill README's table of claims, for publishing
