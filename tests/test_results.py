@@ -1,6 +1,7 @@
 """Published results are read to the letter, refused when stale, and found out when they are wrong."""
 
 import re
+import zipfile
 
 import nbformat
 import pandas as pd
@@ -256,3 +257,21 @@ def test_what_is_shipped_is_current_and_every_column_is_described(path):
 
 def test_all_published_results_of_the_pocket_profile_take_under_25_mb():
     assert sum(path.stat().st_size for path in published.FOLDER.glob("*-pocket.zip")) < 25e6
+
+
+def test_a_published_run_that_was_not_trained_here_is_named_with_its_file(folder, tmp_path, monkeypatch):
+    store, run, asked = made(tmp_path / "theirs")
+    publish(folder, asked, store)
+    monkeypatch.setattr(published, "FOLDER", folder)
+    result = CliRunner().invoke(app, ["runs", "show", run.id])
+    assert result.exit_code == 2 and "published in 01_first-pocket.zip without its weights" in result.stderr
+
+
+def test_a_file_that_says_too_little_of_itself_is_one_line(folder):
+    folder.mkdir()
+    for text in ("{}", "[1]"):
+        with zipfile.ZipFile(folder / "01_first-pocket.zip", "w") as file:
+            file.writestr(published.ABOUT, text)
+        published._about.cache_clear()
+        with pytest.raises(InputError, match="01_first-pocket.zip: not a file of published results"):
+            results.summary(folder)

@@ -118,8 +118,11 @@ def _retrained() -> set[str]:
 def _about(path: Path) -> dict:
     try:
         with zipfile.ZipFile(path) as file:
-            return json.loads(file.read(ABOUT))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            about = json.loads(file.read(ABOUT))
+        if missing := {"notebook", "profile", "recipes", "tables", "environment", "date", "commit"} - {*about}:
+            raise ValueError(f"{ABOUT} lacks {', '.join(sorted(missing))}")
+        return about
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a file of published results ({first_line(error)}); git restores it") from error
 
 

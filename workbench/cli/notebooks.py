@@ -83,7 +83,7 @@ def diff(
     from workbench.experiments import comparison
 
     found = comparison.diff(a, b)
-    print_table(f"parameters: {a} (a) and {b} (b)", found.parameters)
+    print_table(f"parameters: {a} (a) and {b} (b)", found.parameters, "no difference")
     print_table("claims", found.claims.drop(columns="flipped"))
     flipped = found.claims.loc[found.claims["flipped"], "claim"].tolist()
     typer.echo(f"flipped verdicts: {', '.join(flipped) or 'none'}")

@@ -12,8 +12,8 @@ runs_app = typer.Typer(help="Manage the store of training runs.", no_args_is_hel
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of its id.")]
 
 
-def print_table(title: str, frame) -> None:
-    """Print a data frame as a table, or that it has no rows; its first column is never cut."""
+def print_table(title: str, frame, empty: str = "none") -> None:
+    """Print a data frame as a table, or `empty` where it has no rows; its first column is never cut."""
     from rich.console import Console
     from rich.table import Table
 
@@ -26,7 +26,7 @@ def print_table(title: str, frame) -> None:
     # The first column is what other commands ask for, so it is never cut, however narrow the terminal is.
     first = max((len(str(value)) for value in frame.iloc[:, 0]), default=0)
     console.width = max(console.width, first + 10 * len(frame.columns))
-    console.print(shown if len(frame) else f"{title}: no difference")
+    console.print(shown if len(frame) else f"{title}: {empty}")
 
 
 def evaluate(
@@ -128,7 +128,21 @@ def find_run(beginning: str):
     many = (
         f"several ids start like this: {', '.join(run.id for run in found)}" if found else f"no such run in {runs.root}"
     )
+    if not found and (file := _published_in(beginning)):
+        raise InputError(
+            f"{beginning}: published in {file} without its weights, and not trained here; run that notebook with fresh = True"
+        )
     raise InputError(f"{beginning}: {many}; `workbench runs list` lists them")
+
+
+def _published_in(beginning: str) -> str | None:
+    """Return the name of the file of published results with a run whose id begins so."""
+    from workbench import published
+
+    for archive in published.in_folder():
+        if archive.runs["run"].str.startswith(beginning).any():
+            return archive.path.name
+    return None
 
 
 @runs_app.command("repair")

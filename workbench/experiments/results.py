@@ -109,7 +109,7 @@ def summary(folder: Path | None = None) -> pd.DataFrame:
 def find_archive(name: str, folder: Path | None = None) -> Archive:
     """Return the archive whose file name begins with `name`. Raises InputError for none or several."""
     known = {archive.path.stem: archive for archive in published.in_folder(folder)}
-    found = [archive for stem, archive in known.items() if stem.startswith(name)]
+    found = [known[name]] if name in known else [archive for stem, archive in known.items() if stem.startswith(name)]
     if len(found) != 1 or not name:
         raise InputError(f"{len(found)} files of published results begin with {name!r}{known_names(name, known)}")
     return found[0]
