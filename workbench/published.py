@@ -155,14 +155,13 @@ def pack(about: dict, runs: pd.DataFrame, cells: pd.DataFrame, tables: dict[str,
     members, index = {RUNS: runs, CELLS: cells}, {}
     for name, frames in tables.items():
         like: dict[str, list] = {}
-        for run, table, frame in frames:
-            like.setdefault(str(frame.dtypes.to_dict()), []).append(frame.assign(run=run, table=table))
-            number = [*like].index(str(frame.dtypes.to_dict())) + 1
-            index.setdefault(name if number == 1 else f"{name}-{number}", []).append([run, table])
-        for number, parts in enumerate(like.values(), 1):
-            stacked = pd.concat(parts, ignore_index=True)
-            own = [column for column in stacked if column not in OWN]
-            members[name if number == 1 else f"{name}-{number}"] = stacked[[*OWN, *own]]
+        for each in frames:
+            like.setdefault(str(each[2].dtypes.to_dict()), []).append(each)
+        for number, alike in enumerate(like.values(), 1):
+            member = name if number == 1 else f"{name}-{number}"
+            index[member] = [[run, table] for run, table, _ in alike]
+            stacked = pd.concat([frame.assign(run=run, table=table) for run, table, frame in alike], ignore_index=True)
+            members[member] = stacked[[*OWN, *(column for column in stacked if column not in OWN)]]
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
         _add(file, ABOUT, json.dumps({**about, "tables": index}, indent=1).encode())

@@ -1,6 +1,8 @@
 """Store runs and tables: each training is identified by all of its inputs, done once, and found again.
 
-In a notebook, the published results are looked up first (:mod:`workbench.published`), then this store; what neither holds is made. A run is a folder named by a hash of its inputs. It is written under the name ``ID.partial``, under a file lock, and gets its final name
+In a notebook, the published results are looked up first (:mod:`workbench.published`), then this store; what neither holds is made.
+
+A run is a folder named by a hash of its inputs. It is written under the name ``ID.partial``, under a file lock, and gets its final name
 by one rename when everything is written: a folder without ``.partial`` is complete. Its ``run.json`` lists every file with its hash, so
 that damage is noticed.
 """
@@ -40,9 +42,8 @@ class Damaged(UserWarning):
     """A run or table in the store was damaged and has been moved aside."""
 
 
-RECORDING = (
-    "WORKBENCH_RECORDING"  # environment variable: a file that lists what was asked for, for `workbench results publish`
-)
+RECORDING = "WORKBENCH_RECORDING"
+"""Environment variable: a file that lists what was asked for, for `workbench results publish`."""
 
 _making = ContextVar("whether results that are not stored are made", default=True)
 _published: dict[Path, Run] = {}  # those that this process has been given

@@ -33,6 +33,12 @@ SHARE = 0.9
 """Of the free memory; the rest is lost to fragments."""
 
 
+def linear_layers(model: transformers.PreTrainedModel) -> list[torch.nn.Module]:
+    """Return the linear layers of a model but its head; GPT-2 has a class of its own for them."""
+    head = model.get_output_embeddings()
+    return [part for part in model.modules() if isinstance(part, torch.nn.Linear | Conv1D) and part is not head]
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """Hold what memory depends on."""
@@ -53,9 +59,7 @@ class ModelShape:
         config = model if isinstance(model, transformers.PretrainedConfig) else model.config
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
-        head, text = model.get_output_embeddings(), config.get_text_config()
-        linears = (torch.nn.Linear, Conv1D)
-        shapes = [part.weight.shape for part in model.modules() if isinstance(part, linears) and part is not head]
+        text, shapes = config.get_text_config(), [layer.weight.shape for layer in linear_layers(model)]
         linear = sum(a * b for a, b in shapes)
         return cls(
             linear=linear,

@@ -58,8 +58,7 @@ def require_method(folder: Path, method: str) -> float:
     config = loading.read_config(folder)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-    head = model.get_output_embeddings()
-    layers = [part for part in model.modules() if isinstance(part, (torch.nn.Linear, Conv1D)) and part is not head]
+    head, layers = model.get_output_embeddings(), memory.linear_layers(model)
     where = f"{folder.name}: method {method} does not fit the architecture {type(model).__name__}"
     if not layers:
         raise InputError(f"{where}, which has no linear layers for an adapter; take method full")

@@ -49,7 +49,7 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
         raise InputError(
             f"{run.id}: a training on preferences; `trl sft` repeats supervised runs: give {run.spec['sft']}"
         )
-    if "trl" not in run.record or not (run.rows_file).is_file():
+    if "trl" not in run.record or not run.rows_file.is_file():
         raise InputError(f"{run.id}: its rows were not kept (an older version); remove the run and train it again")
     if added := run.record.get("template", {}).get("added"):
         raise InputError(
