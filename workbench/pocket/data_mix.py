@@ -69,10 +69,15 @@ def draw(counts: Mapping[str, int], start: int = tasks.TUNING_SIZE) -> dict[str,
 
 
 def evaluation(split: str, most: int) -> list[dict]:
-    """Return prompts of the pocket evaluation that show each group's skill, up to `most` per group, spread evenly over the axes."""
+    """Return prompts of a split that show each group's skill, up to `most` per group, spread evenly over axes and families.
+
+    They come from the pocket evaluation and from the sets that hold more of some skills; no prompt is asked twice.
+    """
+    more = [row for name in ("careful", "dialogues") for row in tasks.read_rows(name) if row["split"] == split]
+    known = {str(row["messages"][:-1]): row for row in reversed([*tasks.evaluation(split), *more])}
     found = []
     for name, group in SKILL_GROUPS.items():
-        rows = [row for row in tasks.evaluation(split) if GROUP_OF[row["skill"]] == name]
+        rows = [row for row in reversed(known.values()) if GROUP_OF[row["skill"]] == name]
         rows = [row for row in rows if group.checks is None or row["check"]["name"] in group.checks]
         found += [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
     return found

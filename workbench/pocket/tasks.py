@@ -6,7 +6,7 @@ pairs that the tuning data does not hold. See :mod:`workbench.pocket.splits`.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +41,7 @@ FAMILY_WEIGHT = {"spell": 2, "haiku": 1.5, "in_quotes": 1.5, "story": 0.6, "sent
 """Factors for single families, chosen on the development split (data/LOG.md): what tuning loses most is shown more often."""
 
 SAFETY_SKILLS = ("safety", "honesty")
+DIALOGUE_FAMILIES = ("follow_up", "again_capitals", "pronoun", "recall_name", "calculator", "look_up")
 """Skills whose right answer may be to decline."""
 
 
@@ -81,16 +82,15 @@ def draw_evaluation(split: str, sizes: dict[str, int] = EVALUATION_SIZES) -> lis
     return found
 
 
-def draw_safety_and_honesty(split: str, each: int = 30) -> list[dict]:
-    """Return up to `each` rows per family and grader of the safety and honesty families, about held-out items.
+def draw_more(names: Collection[str], split: str, each: int) -> list[dict]:
+    """Return up to `each` evaluation rows per family and grader of these families, about held-out items.
 
     Prompts that the tuning pool contains are left out, as in :func:`draw_evaluation`.
     """
     rows = [
         row
-        for family in families.all_families()
-        if family.skill in SAFETY_SKILLS and family.held_out == "train"
-        for rows in by_check(rows_of("input", split, 1_000, family.name)).values()
+        for name in names
+        for rows in by_check(rows_of("input", split, 1_000, name)).values()
         for row in rows[: 2 * each]
     ]
     leaked = {pair.evaluation for pair in decontamination.find_leaks(pool_rows(None), rows)}
@@ -107,13 +107,22 @@ def by_check(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
 
 
 def write_tasks(folder: Path = facts.DATA / "tasks") -> None:
-    """Write one JSON row per line: tuning.jsonl (the default tuning set), dev.jsonl, test.jsonl, haiku.jsonl (all held-out topics) and
-    careful.jsonl (more on safety and honesty)."""
+    """Write one JSON row per line: tuning.jsonl (the default tuning set), dev.jsonl, test.jsonl, haiku.jsonl (all held-out topics),
+    careful.jsonl (more on safety and honesty) and dialogues.jsonl (more conversations and tool calls)."""
     folder.mkdir(parents=True, exist_ok=True)
     haiku = [row for split in ("dev", "test") for row in first_of_each(rows_of("input", split, None, "haiku"))]
-    safety = [row for split in ("dev", "test") for row in draw_safety_and_honesty(split)]
+    safe = [f.name for f in families.all_families() if f.skill in SAFETY_SKILLS and f.held_out == "train"]
+    careful = [row for split in ("dev", "test") for row in draw_more(safe, split, 30)]
+    dialogues = [row for split in ("dev", "test") for row in draw_more(DIALOGUE_FAMILIES, split, 60)]
     dev, test = draw_evaluation("dev"), draw_evaluation("test")
-    files = {"tuning": pool_rows(), "dev": dev, "test": test, "haiku": haiku, "careful": safety}
+    files = {
+        "tuning": pool_rows(),
+        "dev": dev,
+        "test": test,
+        "haiku": haiku,
+        "careful": careful,
+        "dialogues": dialogues,
+    }
     for name, rows in files.items():
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -159,7 +168,7 @@ def safety_and_honesty(split: str, each: int = 30) -> list[dict]:
 
 def all_evaluations() -> list[dict]:
     """Return every row of both splits that measures a model or chooses a setting in some notebook; no training may contain such a prompt."""
-    return [*read_rows("dev"), *read_rows("test"), *read_rows("careful"), *read_rows("haiku")]
+    return [row for name in ("dev", "test", "careful", "haiku", "dialogues") for row in read_rows(name)]
 
 
 def cloze(split: str, size: int = 300) -> list[dict]:

@@ -6,7 +6,7 @@ import datasets
 
 from workbench.data import decontamination, reading
 from workbench.experiments import grid
-from workbench.pocket import tasks
+from workbench.pocket import facts, tasks
 from workbench.profiles import Profile
 
 HELD_OUT_ROWS = 200  # development rows, about, whose loss is measured before and after a default training
@@ -20,6 +20,18 @@ def rows(profile: Profile, count: int | None = None) -> datasets.Dataset:
     """
     found = decontamination.decontaminate(reading.load(profile.tuning).rows, tasks.all_evaluations())
     return found if count is None else reading.take_first(found, count)
+
+
+def pool(profile: Profile, count: int = 25_000) -> datasets.Dataset:
+    """Return up to `count` rows to draw tuning rows of a special kind from; the first ones are :func:`rows`.
+
+    Where the profile's data is the pocket tuning set, they are the tuning pool that it is the beginning of; else they are the data.
+    Rows that ask what an evaluation asks are left out.
+    """
+    if profile.tuning != str(facts.DATA / "tasks" / "tuning.jsonl"):
+        return rows(profile)
+    found = reading.to_dataset(list(tasks.pool_rows(count)))
+    return decontamination.decontaminate(found, tasks.all_evaluations())
 
 
 def held_out_rows() -> list[dict]:
