@@ -42,8 +42,9 @@ def test_the_prompts_of_a_group_are_those_that_only_its_rows_teach():
     }
     assert checks["tools"] == {"tool_call"} and checks["safety and honesty"] == {"refusal", "unknown"}
     counts = pd.Series([data_mix.GROUP_OF[row["skill"]] for row in rows]).value_counts()
-    assert counts.to_dict() == {"single turns": 20, "conversations": 20, "safety and honesty": 20, "tools": 16}
+    assert counts.to_dict() == dict.fromkeys(COUNTS, 20)
     assert {row["axis"] for row in rows} == set(tasks.AXES)
+    assert len({str(row["messages"][:-1]) for row in rows}) == len(rows)
 
 
 def test_a_group_is_measured_by_its_own_score():

@@ -60,8 +60,8 @@ def test_there_are_many_families_and_many_ways_to_ask():
 
 @pytest.mark.parametrize(
     "rows",
-    [TUNING, DEV, TEST, tasks.read_rows("haiku"), tasks.read_rows("careful")],
-    ids=["tuning", "dev", "test", "haiku", "careful"],
+    [TUNING, DEV, TEST, *map(tasks.read_rows, ("haiku", "careful", "dialogues"))],
+    ids=["tuning", "dev", "test", "haiku", "careful", "dialogues"],
 )
 def test_every_reference_answer_passes_its_own_check(rows):
     for row in rows:
@@ -163,6 +163,8 @@ def test_the_leakage_gate_lets_tuning_and_evaluation_pass(split):
 def test_no_development_row_asks_what_a_test_row_asks():
     decontamination.require_no_leaks(DEV, TEST)
     decontamination.require_no_leaks(tasks.safety_and_honesty("dev"), tasks.safety_and_honesty("test"))
+    dialogues = {split: [row for row in tasks.read_rows("dialogues") if row["split"] == split] for split in EVALUATION}
+    decontamination.require_no_leaks(dialogues["dev"], [*dialogues["test"], *TEST])
 
 
 @pytest.mark.parametrize("split", EVALUATION)
@@ -178,6 +180,15 @@ def test_careful_prompts_are_thirty_of_every_kind_and_about_held_out_items(split
         0: 30,
         1: 15,
     }
+
+
+@pytest.mark.parametrize("split", EVALUATION)
+def test_dialogues_are_sixty_of_every_family_and_about_held_out_items(split):
+    rows = [row for row in tasks.read_rows("dialogues") if row["split"] == split]
+    assert Counter(row["family"] for row in rows) == dict.fromkeys(tasks.DIALOGUE_FAMILIES, 60)
+    assert len({str(row["messages"]) for row in rows}) == len(rows)
+    assert not {row["item"] for row in rows} & {row["item"] for row in TUNING if row["skill"] in ("converse", "tools")}
+    decontamination.require_no_leaks(TUNING, rows)
 
 
 @pytest.mark.parametrize("split", EVALUATION)
