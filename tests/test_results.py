@@ -108,6 +108,15 @@ def test_a_run_that_is_to_be_made_again_counts_as_not_published(folder, tmp_path
         Store().obtain("lora", {"a": 1}, refuse)
 
 
+def test_a_file_that_is_written_after_the_check_at_the_start_is_not_read(folder, tmp_path):
+    store, _, asked = made(tmp_path / "theirs")
+    folder.mkdir()
+    published.use(folder)
+    publish(folder, asked, store, recipes={**recipes.ALL, "training": 0})
+    with pytest.raises(AssertionError, match="to be read"):
+        Store().obtain("lora", {"a": 1}, refuse)
+
+
 def test_tables_of_one_name_keep_their_own_columns_and_types(folder, tmp_path):
     store = Store(tmp_path / "theirs")
     frames = [chat("yes"), chat("yes").assign(more=[1]), chat("yes").assign(correct=[0.5])]

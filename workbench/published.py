@@ -71,7 +71,13 @@ def in_folder(folder: Path | None = None) -> list[Archive]:
 def in_use() -> list[Archive]:
     """Return the archives that stores of this process read; none unless a notebook was begun by :func:`workbench.start`."""
     folder = os.environ.get(USED)
-    return in_folder(Path(folder)) if folder else []
+    return _listed(folder) if folder else []
+
+
+@cache
+def _listed(folder: str) -> list[Archive]:
+    """Return the archives of the folder in use, listed once: those that :func:`use` has checked."""
+    return in_folder(Path(folder))
 
 
 def use(folder: Path | None) -> None:
@@ -81,9 +87,10 @@ def use(folder: Path | None) -> None:
         InputError: a file is unreadable, or was made by code that gives other results.
     """
     os.environ.pop(USED, None)
+    _listed.cache_clear()
     if folder is None:
         return
-    for archive in in_folder(folder):
+    for archive in _listed(str(folder)):
         require_current(archive)
     os.environ[USED] = str(folder)
 
@@ -96,6 +103,11 @@ def require_current(archive: Archive) -> None:
             f"{archive.path}: stale, made by older code (recipe of {'; '.join(old)}); make it anew with "
             f"`workbench results publish {archive.about['notebook']}`, or set fresh = True in the notebook"
         )
+
+
+def table_name(table: str) -> str:
+    """Return the first word of the id of a stored table, without the key behind it: "base-plain" of "base-plain-0123456789abcdef"."""
+    return table.rpartition("-")[0]
 
 
 def find_run(run: str) -> Archive | None:

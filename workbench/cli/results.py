@@ -39,10 +39,11 @@ def verify_results(
     seed: Annotated[str, typer.Option(help="Seed of the draw; any text.")] = "0",
 ) -> None:
     """Train published runs again, compare replies and scores, and exit with 1 where one disagrees."""
+    from workbench import published
     from workbench.experiments import results
 
     found = results.verify(cells, seed, names or ())
-    shown = found.assign(table=found["table"].str.rpartition("-")[0])
+    shown = found.assign(table=found["table"].map(published.table_name))
     print_table(f"{found['run'].nunique()} trainings made again", shown)
     wrong = found.loc[~found["agrees"], "run"].unique()
     typer.echo(f"disagree: {', '.join(wrong) or 'none'}")

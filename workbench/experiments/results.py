@@ -72,9 +72,8 @@ def collect(asked: Sequence[dict], store: Store) -> tuple[pd.DataFrame, pd.DataF
         tables.setdefault(f"{LOG}-{runs[-1]['method']}", []).append((each, LOG, run.log))
     for run, table in dict.fromkeys((each["run"], each["table"]) for each in asked if "table" in each):
         folder = store.root / run / "tables"  # "" is no folder
-        tables.setdefault(table.rpartition("-")[0], []).append(
-            (run, table, pd.read_parquet(folder / f"{table}.parquet"))
-        )
+        frame = pd.read_parquet(folder / f"{table}.parquet")
+        tables.setdefault(published.table_name(table), []).append((run, table, frame))
     cells = {json.dumps(each, sort_keys=True): each for each in asked if "cell" in each}.values()
     cells = [{"run": each["cell"], "seed": each["seed"], **each["labels"]} for each in cells]
     return (
