@@ -13,23 +13,31 @@ Name = Annotated[str, typer.Argument(metavar="FILE", help="File of results, or t
 
 @results_app.command("list")
 def list_results() -> None:
-    """List the files of published results."""
+    """List the files of published results, and say which are stale or damaged."""
     from workbench import published
     from workbench.experiments import results
 
-    print_table(str(published.FOLDER), results.summary())
+    found = results.summary()
+    print_table(str(published.FOLDER), found.drop(columns="problem").astype(object).fillna(""))
+    for problem in found["problem"]:
+        if problem:
+            typer.echo(problem)
 
 
 @results_app.command("show")
 def show_results(name: Name) -> None:
     """Print the trainings in a file of published results, and its tables."""
+    from workbench import published
     from workbench.experiments import results
 
     archive = results.find_archive(name)
+    published.require_whole(archive)
     columns = ["run", "seed", "rows", "steps", "tokens", "seconds", "cpu", "date"]
     print_table(str(archive.path), archive.runs[columns])
     for table, parts in archive.about["tables"].items():
         typer.echo(f'{table}: {len(parts)} tables; pandas.read_parquet("zip://{table}.parquet::{archive.path}")')
+    if stale := published.why_stale(archive):
+        typer.echo(stale)
 
 
 @results_app.command("verify")

@@ -1,5 +1,6 @@
 """Commands on finished runs: runs list, show, remove and size, eval, export."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -140,8 +141,9 @@ def _published_in(beginning: str) -> str | None:
     from workbench import published
 
     for archive in published.in_folder():
-        if archive.runs["run"].str.startswith(beginning).any():
-            return archive.path.name
+        with suppress(InputError):  # a damaged file is named by `workbench results list`
+            if archive.runs["run"].str.startswith(beginning).any():
+                return archive.path.name
     return None
 
 

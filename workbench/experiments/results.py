@@ -95,14 +95,30 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(folder: Path | None = None) -> pd.DataFrame:
-    """Return one row per file of published results: file, date, commit, runs, tables, minutes of training, MB."""
+    """Return one row per file of published results, damaged ones included.
+
+    Returns:
+        Columns file, state ("current", "stale", "damaged"), date, commit, runs, tables, minutes of training, MB, and problem: what is wrong
+        with a file and the fix, "" where nothing is. Of a damaged file all but file, state and problem is missing.
+    """
     rows = []
     for archive in published.in_folder(folder):
-        about, size = archive.about, archive.path.stat().st_size
-        tables = sum(map(len, about["tables"].values())) - len(archive.runs)
-        minutes = archive.runs["seconds"].sum() / 60 if len(archive.runs) else 0.0
-        rows.append([archive.path.stem, about["date"], about["commit"], len(archive.runs), tables, minutes, size / 1e6])
-    return pd.DataFrame(rows, columns=["file", "date", "commit", "runs", "tables", "minutes", "MB"])
+        try:
+            published.require_whole(archive)
+            problem = published.why_stale(archive)
+            row = {"state": "stale" if problem else "current", **_measures(archive), "problem": problem}
+        except InputError as error:
+            row = {"state": "damaged", "problem": str(error)}
+        rows.append({"file": archive.path.stem, **row})
+    return pd.DataFrame(rows, columns=["file", "state", "date", "commit", "runs", "tables", "minutes", "MB", "problem"])
+
+
+def _measures(archive: Archive) -> dict:
+    about, runs = archive.about, archive.runs
+    tables = sum(map(len, about["tables"].values())) - len(runs)
+    minutes = runs["seconds"].sum() / 60 if len(runs) else 0.0
+    sizes = {"runs": len(runs), "tables": tables, "minutes": minutes, "MB": archive.path.stat().st_size / 1e6}
+    return {"date": about["date"], "commit": about["commit"], **sizes}
 
 
 def find_archive(name: str, folder: Path | None = None) -> Archive:
