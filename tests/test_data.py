@@ -67,7 +67,7 @@ def test_every_format_gives_the_same_messages_and_keeps_other_columns(tmp_path, 
 
 
 def test_self_instruct_says_that_it_takes_the_first_instance(tmp_path):
-    assert "1 of 1 tasks have more" in reading.load(write(tmp_path / "a.jsonl", [FORMATS["self-instruct"]])).notes[0]
+    assert "tasks with more: 1 of 1" in reading.load(write(tmp_path / "a.jsonl", [FORMATS["self-instruct"]])).notes[0]
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
@@ -261,7 +261,7 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
         FORMATS["Alpaca"],
     ]
     file = write(tmp_path / "rows.jsonl", rows)
-    with pytest.raises(InputError, match="line 2|row 2.*2 of 4 rows are bad; .*--drop-bad"):
+    with pytest.raises(InputError, match="line 2|row 2.*2 of 4 rows bad; .*--drop-bad"):
         reading.load(file)
     loaded = reading.load(file, drop_bad=True)
     assert len(loaded.rows) == 2

@@ -238,13 +238,13 @@ def test_what_is_left_to_train_is_said_with_the_time_that_published_trainings_to
     )
     many = [(SFTSpec(base="b", method="lora", epochs=2), 800)] * 4  # 8 rows took 3 s
     assert "4 of 9 trainings left to do, about 26 min" in workload.describe_left(many, 9, 2)
-    assert workload.describe_left([(DPOSpec(), 8)], 1, 1) == "1 of 1 trainings left to do"
+    assert workload.describe_left([(DPOSpec(), 8)], 1, 1) == "1 of 1 training left to do"
 
 
 def test_an_unknown_file_of_results_is_answered_with_the_known(folder, tmp_path):
     store, _, asked = made(tmp_path / "theirs")
     publish(folder, asked, store)
-    with pytest.raises(InputError, match="0 files of published results begin with '05'.*01_first-pocket"):
+    with pytest.raises(InputError, match="'05' begins the name of 0 files of published results.*01_first-pocket"):
         results.find_archive("05", folder)
     assert results.summary(folder)[["file", "runs", "tables"]].values.tolist() == [["01_first-pocket", 1, 2]]
 

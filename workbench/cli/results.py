@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.runs import print_table
+from workbench.errors import counted
 
 results_app = typer.Typer(help="Look at published results, verify and make them.", no_args_is_help=True)
 
@@ -35,7 +36,9 @@ def show_results(name: Name) -> None:
     columns = ["run", "seed", "rows", "steps", "tokens", "seconds", "cpu", "date"]
     print_table(str(archive.path), archive.runs[columns])
     for table, parts in archive.about["tables"].items():
-        typer.echo(f'{table}: {len(parts)} tables; pandas.read_parquet("zip://{table}.parquet::{archive.path}")')
+        typer.echo(
+            f'{table}: {counted(len(parts), "table")}; pandas.read_parquet("zip://{table}.parquet::{archive.path}")'
+        )
     if stale := published.why_stale(archive):
         typer.echo(stale)
 
@@ -52,7 +55,7 @@ def verify_results(
 
     found = results.verify(cells, seed, names or ())
     shown = found.assign(table=found["table"].map(published.table_name))
-    print_table(f"{found['run'].nunique()} trainings made again", shown)
+    print_table(f"{counted(found['run'].nunique(), 'training')} made again", shown)
     wrong = found.loc[~found["agrees"], "run"].unique()
     typer.echo(f"disagree: {', '.join(wrong) or 'none'}")
     if len(wrong):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 
 runs_app = typer.Typer(help="Manage the store of training runs.", no_args_is_help=True)
 
@@ -171,4 +171,4 @@ def store_size() -> None:
     """Print how much disk space the store takes."""
     runs = _store()
     total = sum(path.stat().st_size for path in runs.root.rglob("*") if path.is_file())
-    typer.echo(f"{runs.root}: {len(runs.runs())} runs, {total / 2**20:.1f} MiB")
+    typer.echo(f"{runs.root}: {counted(len(runs.runs()), 'run')}, {total / 2**20:.1f} MiB")

@@ -19,7 +19,7 @@ import datasets
 from workbench import environment
 from workbench.data import files, formats
 from workbench.data.columns import KNOWN
-from workbench.errors import BadRow, InputError
+from workbench.errors import BadRow, InputError, counted
 
 VALUES = {str: "string", bool: "bool", float: "float64"}  # whole numbers stay JSON: Arrow's end at 2**63
 HEAD = 10_000  # rows from which the format is recognised
@@ -88,7 +88,9 @@ def load(
 def take_first(rows: datasets.Dataset, size: int) -> datasets.Dataset:
     """Return the first `size` rows, so that smaller sets are nested in larger ones. Raises InputError if there are fewer rows."""
     if not 0 < size <= len(rows):
-        raise InputError(f"size asks for {size:,} rows; the data hold {len(rows):,}; ask for 1 to {len(rows):,}")
+        raise InputError(
+            f"size asks for {counted(size, 'row')}; the data hold {len(rows):,}; ask for 1 to {len(rows):,}"
+        )
     return rows.select(range(size))
 
 
@@ -187,7 +189,7 @@ class _Reading:
         """Raise InputError where a row is bad and is not to be left out, or none is good."""
         if self.first_bad and (not drop_bad or not self.used):
             place, error = self.first_bad
-            bad = f"{sum(self.bad.values()):,} of {self.count:,} rows are bad"
+            bad = f"{sum(self.bad.values()):,} of {counted(self.count, 'row')} bad"
             more = f" ({bad}; drop_bad, --drop-bad leaves them out)" if self.used else ""
             raise InputError(f"{self.table.name}, {place}, {error}{more}")
 
@@ -202,10 +204,12 @@ class _Reading:
             said = ", ".join(f"{count} × {wrong}" for wrong, count in self.bad.most_common(3))
             place = self.first_bad[0]
             bad = sum(self.bad.values())
-            notes.append(f"{name}: left out {bad:,} of {self.count:,} rows ({said}; the first is {place})")
+            notes.append(f"{name}: left out {bad:,} of {counted(self.count, 'row')} ({said}; the first is {place})")
         if self.layout.shape == "self-instruct":
             more = self.layout.ignored.pop("instances after the first", 0)
-            notes.append(f"{name}: the first instance of each task is taken; {more} of {self.count} tasks have more")
+            notes.append(
+                f"{name}: the first instance of each task is taken; tasks with more: {more:,} of {self.count:,}"
+            )
         if self.layout.prompt_repeated:
             notes.append(f"{name}: chosen and rejected begin with the prompt, which is removed from them")
         return notes

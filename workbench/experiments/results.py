@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from workbench import environment, outputs, published, recipes
-from workbench.errors import InputError, known_names
+from workbench.errors import InputError, counted, known_names
 from workbench.experiments import notebooks, parameters, replication
 from workbench.published import LOG, RETRAIN, Archive
 from workbench.store import RECORDING, Store
@@ -126,7 +126,9 @@ def find_archive(name: str, folder: Path | None = None) -> Archive:
     known = {archive.path.stem: archive for archive in published.in_folder(folder)}
     found = [known[name]] if name in known else [archive for stem, archive in known.items() if stem.startswith(name)]
     if len(found) != 1 or not name:
-        raise InputError(f"{len(found)} files of published results begin with {name!r}{known_names(name, known)}")
+        raise InputError(
+            f"{name!r} begins the name of {counted(len(found), 'file')} of published results{known_names(name, known)}"
+        )
     return found[0]
 
 
