@@ -52,7 +52,8 @@ def load(
         source: a path, or a Hub id "owner/name", in full "owner/name:config@revision#split:rows", where `rows` is the number of rows
             to draw from the split with a fixed seed.
         split: on the Hub the split ("train", "train[:1000]"; default what the source says, else "train"). In a folder the files with
-            this word in their names; by default all but those named like held-out data. Else the rows with this in column `split`.
+            this word in their names; by default all but those named like held-out data. Else the rows with this in column `split`; by
+            default all but those of test, validation and the like.
         drop_bad: leave out rows that cannot be used, and count them in the notes, instead of stopping at the first.
         columns: role → column, {"prompt": "question", "response": "answer"}, where the names do not say it; "" for a role that no
             column has. Roles are the keys of workbench.data.columns.COLUMNS.
@@ -161,11 +162,13 @@ class _Reading:
         self.splits: set[str] = set()
         self.count, self.used, self.marked_bad = 0, 0, 0
         self.bad: Counter = Counter()
+        self.held_out: Counter = Counter()
         self.first_bad: tuple[str, BadRow] | None = None
 
     def converted(self) -> Iterator[dict]:
         """Yield the rows in the one shape, and count the others."""
-        self.count, self.used, self.marked_bad, self.bad, self.first_bad = 0, 0, 0, Counter(), None
+        self.count, self.used, self.marked_bad, self.first_bad = 0, 0, 0, None
+        self.bad, self.held_out = Counter(), Counter()
         rows = self.table.rows()
         head = list(islice(rows, HEAD))
         self.layout = self._recognise([row for _, row in head if isinstance(row, dict)], len(head))
@@ -196,6 +199,12 @@ class _Reading:
     def notes(self) -> list[str]:
         """Return what became of the rows that were not used."""
         name, notes = self.table.name, []
+        if self.held_out:
+            parts = ", ".join(f"{count:,} {split}" for split, count in self.held_out.most_common())
+            rows = f"{self.held_out.total():,} of {counted(self.count, 'row')}"
+            notes.append(
+                f"{name}: left out {rows}, held out by column split ({parts}); ask for them with split, --split"
+            )
         if self.marked_bad:
             pairs = self.layout.shape == "preference"
             why = "pairs, whose chosen answer has no higher score" if pairs else "rows, whose answers are marked as bad"
@@ -243,6 +252,12 @@ class _Reading:
         return layout or formats.Layout("messages", "messages", {}, self.roles)
 
     def _is_asked_for(self, data: dict) -> bool:
+        """Return whether the column `split` says that a row is of the split asked for; where none is, that it is not held out."""
+        if self.split is None and self.table.family is None:  # of a set of the Hub one split was chosen
+            named = data.get("split")
+            held_out = isinstance(named, str) and not files.HELD_OUT.isdisjoint(files.words(named))
+            self.held_out.update([named] * held_out)
+            return not held_out
         if self.table.in_split:
             return True
         self.splits |= {str(data["split"])} if "split" in data else set()
