@@ -501,7 +501,7 @@ def words() -> list[Case]:
         case("results list extra", "extra"),
         case("results show", "FILE"),
         case("results show 99", "99"),
-        case("results show ''", "begin with"),
+        case("results show ''", "begins the name"),
         case("results verify --cells 0", "cells"),
         case("results verify --cells x", "cells"),
         case("results verify nine", "nine"),

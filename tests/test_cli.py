@@ -129,6 +129,6 @@ def test_runs_are_listed_shown_measured_and_removed(root):
     run = Store().obtain("qlora", {"a": 1}, make)
     assert run.id in call("runs", "list").stdout
     assert '"seed": 4' in call("runs", "show", run.id[:8]).stdout
-    assert "1 runs, 1.0 MiB" in call("runs", "size").stdout
+    assert "1 run, 1.0 MiB" in call("runs", "size").stdout
     call("runs", "remove", run.id)
     assert not run.path.exists()

@@ -55,7 +55,22 @@ def test_data_worse_than_the_smallest_clean_set_have_the_least_price_that_can_be
 
 
 def test_two_sizes_make_no_curve_and_other_prompts_no_price():
-    with pytest.raises(InputError, match="three sizes or more, there are 2"):
+    with pytest.raises(InputError, match="3 sizes or more, there are 2"):
         curves.fit_curve(table(saturating, sizes=(25, 50)), "follows")
     with pytest.raises(InputError, match="score both on the same"):
         curves.exchange_rate(table(saturating), table(saturating, sizes=(200,), prompts=100), "follows")
+
+
+def test_a_notebook_learns_before_it_trains_that_its_sizes_make_no_curve(capsys):
+    assert curves.can_fit_curve([25, 100, 400]) and capsys.readouterr().out == ""
+    assert not curves.can_fit_curve([25, 400])
+    assert (
+        capsys.readouterr().out
+        == "sizes: 2 are given, and a curve needs 3 or more; what is read off a curve is left out\n"
+    )
+
+
+@pytest.mark.parametrize("sizes", [[400], [400, 25], [25, 25, 400], []])
+def test_sizes_that_cannot_be_compared_from_first_to_last_are_refused(sizes):
+    with pytest.raises(InputError, match="sizes .*; give two or more, each larger than the one before"):
+        curves.can_fit_curve(sizes)

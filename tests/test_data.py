@@ -67,7 +67,7 @@ def test_every_format_gives_the_same_messages_and_keeps_other_columns(tmp_path, 
 
 
 def test_self_instruct_says_that_it_takes_the_first_instance(tmp_path):
-    assert "1 of 1 tasks have more" in reading.load(write(tmp_path / "a.jsonl", [FORMATS["self-instruct"]])).notes[0]
+    assert "tasks with more: 1 of 1" in reading.load(write(tmp_path / "a.jsonl", [FORMATS["self-instruct"]])).notes[0]
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
@@ -177,6 +177,22 @@ def test_split_can_be_a_column_and_one_that_is_not_there_is_refused(tmp_path):
         reading.load(file, split="test")
 
 
+def test_rows_that_a_column_holds_out_are_not_read_unless_they_are_asked_for_and_that_is_said(tmp_path):
+    said = ["train", "test", None, "validation", "test_sft", "fold 1", "test"]
+    file = write(tmp_path / "rows.jsonl", [ask(str(n)) | {"split": split} for n, split in enumerate(said)])
+    loaded = reading.load(file)
+    assert [row["messages"][0]["content"] for row in loaded.rows] == [ask(n)["messages"][0]["content"] for n in "025"]
+    note = "left out 4 of 7 rows, held out by column split (2 test, 1 validation, 1 test_sft); ask for them with split, --split"
+    assert f"{file}: {note}" in loaded.notes
+    loaded = reading.load(file, split="test")
+    assert len(loaded.rows) == 2 and not any("held out" in note for note in loaded.notes)
+    only = write(tmp_path / "only.jsonl", [ask("a") | {"split": "dev"}])
+    with pytest.raises(
+        InputError, match=r"no row is left \(.*left out 1 of 1 row, .* \(1 dev\); ask for them with split, --split\)"
+    ):
+        reading.load(only)
+
+
 GOOD = json.dumps(ask("Who?"))
 BAD_FILES = {
     "empty file": (b"", "empty"),
@@ -261,7 +277,7 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
         FORMATS["Alpaca"],
     ]
     file = write(tmp_path / "rows.jsonl", rows)
-    with pytest.raises(InputError, match="line 2|row 2.*2 of 4 rows are bad; .*--drop-bad"):
+    with pytest.raises(InputError, match="line 2|row 2.*2 of 4 rows bad; .*--drop-bad"):
         reading.load(file)
     loaded = reading.load(file, drop_bad=True)
     assert len(loaded.rows) == 2

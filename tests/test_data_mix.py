@@ -74,9 +74,9 @@ def test_a_teachers_answers_take_the_place_of_the_rows_own(tokenizer):
 
 def test_answers_of_other_rows_or_none_that_can_be_trained_on_are_refused():
     rows = data_mix.draw(COUNTS)["safety and honesty"][:2]
-    with pytest.raises(InputError, match="1 answers for 2 rows"):
+    with pytest.raises(InputError, match="1 answer for 2 rows"):
         synthetic.distil(rows, answers(("Sorry.", True, True)))
-    with pytest.raises(InputError, match="none of the teacher's 2 answers"):
+    with pytest.raises(InputError, match="none of the teacher's answers"):
         synthetic.distil(rows, answers(("Sorry.", True, False), ("a", False, True)), right_only=True)
 
 

@@ -70,7 +70,7 @@ def test_a_row_for_each_run_and_prompt_and_no_second_training(grid, monkeypatch)
 def test_a_grid_of_nothing_is_refused(tiny_base, grid):
     with pytest.raises(InputError, match="0 cells, 3 evaluation rows"):
         grid()
-    with pytest.raises(InputError, match="1 cells, 0 evaluation rows"):
+    with pytest.raises(InputError, match="1 cell, 0 evaluation rows"):
         run_grid([Cell(spec(tiny_base), make_rows(8))], [], quiet=True)
 
 
@@ -129,13 +129,13 @@ def test_a_cell_that_fails_is_a_row_with_its_error_and_no_seed_is_missed_unnotic
     assert table["seed"].tolist() == [0] + [1] * 3 + [2] * 3
     failed = table[table["error"].notna()]
     assert len(failed) == 1 and failed[["run", "follows", "correct", "loss"]].isna().all(axis=None)
-    assert "are in the training data, first train[8] 'Name a river in Asia!'" in failed["error"].item()
+    assert "found in the training data, first train[8] 'Name a river in Asia!'" in failed["error"].item()
     for judge in (
         lambda table: stats.estimate(table, "follows"),
         lambda table: stats.difference(table, table[table["seed"] == 1], "follows"),
         lambda table: stats.intervals(table, "follows", by="method"),
     ):
-        with pytest.raises(InputError, match=r"1 trainings .* failed, the first \(seed 0\): 1 of 3 evaluation rows"):
+        with pytest.raises(InputError, match=r"1 training .* failed, the first \(seed 0\): 1 of 3 evaluation rows"):
             judge(table)
     assert stats.estimate(table[table["error"].isna()], "follows").seeds == 2
 
@@ -144,7 +144,7 @@ def test_where_all_fail_the_grid_says_why(tiny_base, tmp_path):
     cells = [Cell(spec(tiny_base, seed=seed, max_length=1024), make_rows(8)) for seed in (0, 1)]
     with pytest.raises(InputError, match="all 2 trainings failed, the first: max_length 1024 is more than the 512"):
         run_grid(cells, EVALUATION, store=Store(tmp_path), quiet=True)
-    with pytest.raises(InputError, match="^1 of 1 evaluation rows are in the training data"):
+    with pytest.raises(InputError, match="^1 of 1 evaluation row found in the training data"):
         run_grid([Cell(spec(tiny_base), make_rows(8))], list(make_rows(8))[:1], store=Store(tmp_path), quiet=True)
 
 

@@ -252,3 +252,20 @@ def test_a_difference_needs_outputs():
     notebooks.fork_notebook("01", "mine", {})
     with pytest.raises(InputError, match="run it first: workbench run mine"):
         comparison.diff("01", "mine")
+
+
+LEFT = """
+print("reading")
+from workbench import experiments
+from workbench.config import DPOSpec
+from workbench.experiments import workload
+print(workload.describe_left([(DPOSpec(), 100)] * 3, 24, 2))
+print("2 of 3 answers are right")
+"""
+
+
+def test_the_terminal_says_what_a_notebook_has_left_to_train(root, capfd):
+    write(root, a=LEFT)
+    (done,) = notebooks.run_notebooks("a")
+    assert not done.error
+    assert [line for line in capfd.readouterr().out.splitlines() if line] == ["a: 3 of 24 trainings left to do"]

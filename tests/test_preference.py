@@ -240,7 +240,7 @@ def test_a_change_that_is_shown_as_zero_is_no_change(tuned, store):
 
 
 def test_rows_that_judge_the_model_never_train_it(tuned, store):
-    with pytest.raises(InputError, match="evaluation rows are in the training data"):
+    with pytest.raises(InputError, match="evaluation rows? found in the training data"):
         preference.dpo(
             spec_for(), make_pairs(), sft_run=tuned["lora"], evaluation=make_rows(2), store=store, quiet=True
         )

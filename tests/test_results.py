@@ -1,5 +1,6 @@
 """Published results are read to the letter, refused when stale, and found out when they are wrong."""
 
+import json
 import re
 import zipfile
 
@@ -104,6 +105,15 @@ def test_a_run_that_is_to_be_made_again_counts_as_not_published(folder, tmp_path
     publish(folder, asked, store)
     published.use(folder)
     monkeypatch.setenv(published.RETRAIN, run.id)
+    with pytest.raises(AssertionError, match="to be read"):
+        Store().obtain("lora", {"a": 1}, refuse)
+
+
+def test_a_file_that_is_written_after_the_check_at_the_start_is_not_read(folder, tmp_path):
+    store, _, asked = made(tmp_path / "theirs")
+    folder.mkdir()
+    published.use(folder)
+    publish(folder, asked, store, recipes={**recipes.ALL, "training": 0})
     with pytest.raises(AssertionError, match="to be read"):
         Store().obtain("lora", {"a": 1}, refuse)
 
@@ -228,13 +238,13 @@ def test_what_is_left_to_train_is_said_with_the_time_that_published_trainings_to
     )
     many = [(SFTSpec(base="b", method="lora", epochs=2), 800)] * 4  # 8 rows took 3 s
     assert "4 of 9 trainings left to do, about 26 min" in workload.describe_left(many, 9, 2)
-    assert workload.describe_left([(DPOSpec(), 8)], 1, 1) == "1 of 1 trainings left to do"
+    assert workload.describe_left([(DPOSpec(), 8)], 1, 1) == "1 of 1 training left to do"
 
 
 def test_an_unknown_file_of_results_is_answered_with_the_known(folder, tmp_path):
     store, _, asked = made(tmp_path / "theirs")
     publish(folder, asked, store)
-    with pytest.raises(InputError, match="0 files of published results begin with '05'.*01_first-pocket"):
+    with pytest.raises(InputError, match="'05' begins the name of 0 files of published results.*01_first-pocket"):
         results.find_archive("05", folder)
     assert results.summary(folder)[["file", "runs", "tables"]].values.tolist() == [["01_first-pocket", 1, 2]]
 
@@ -269,9 +279,49 @@ def test_a_published_run_that_was_not_trained_here_is_named_with_its_file(folder
 
 def test_a_file_that_says_too_little_of_itself_is_one_line(folder):
     folder.mkdir()
-    for text in ("{}", "[1]"):
+    about = {**ABOUT, "tables": {}}
+    for text in ("{}", "[1]", json.dumps({**about, "tables": []}), json.dumps({**about, "recipes": 3})):
         with zipfile.ZipFile(folder / "01_first-pocket.zip", "w") as file:
             file.writestr(published.ABOUT, text)
         published._about.cache_clear()
         with pytest.raises(InputError, match="01_first-pocket.zip: not a file of published results"):
-            results.summary(folder)
+            published.use(folder)
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def altered(content: bytes) -> bytes:
+    place = content.index(b"chat.parquet") + 40
+    return content[:place] + b"?" + content[place + 1 :]
+
+
+def of_another_version(content: bytes) -> bytes:
+    place = content.index(b"PK\x01\x02") + 6  # in the list of members: the version of zip that it takes to read them
+    return content[:place] + bytes([200]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damaged", [cut, altered, of_another_version])
+def test_a_damaged_or_stale_file_is_listed_with_the_fix_beside_the_others(folder, tmp_path, monkeypatch, damaged):
+    store, run, asked = made(tmp_path / "theirs")
+    path = publish(folder, asked, store)
+    (folder / "00_damaged-pocket.zip").write_bytes(damaged(path.read_bytes()))
+    path.rename(folder / "03_good-pocket.zip")
+    publish(folder, asked, store, recipes={**recipes.ALL, "training": 0})
+    monkeypatch.setattr(published, "FOLDER", folder)
+
+    found = results.summary()
+    assert found["state"].tolist() == ["damaged", "stale", "current"]
+    shown = CliRunner().invoke(app, ["results", "list"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0 and "03_good-pocket" in shown.stdout
+    stale = "01_first-pocket.zip: stale, made by older code (recipe of training 0, now"
+    assert stale in shown.stdout and "`workbench results publish 01_first --profile pocket`" in shown.stdout
+    assert re.search(r"00_damaged-pocket.zip: .*; git restores it", shown.stdout)
+
+    shown = CliRunner().invoke(app, ["results", "show", "01"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0 and run.id in shown.stdout and stale in shown.stdout
+    shown = CliRunner().invoke(app, ["results", "show", "00"])
+    assert shown.exit_code == 2 and "00_damaged-pocket.zip: " in shown.stderr and "; git restores it" in shown.stderr
+    shown = CliRunner().invoke(app, ["runs", "show", run.id])
+    assert shown.exit_code == 2 and re.search(r"published in 0\d_\w+-pocket.zip", shown.stderr)

@@ -101,7 +101,7 @@ def test_rows_beyond_the_judges_context_are_counted_and_cut_without_a_warning_of
     path.write_text(json.dumps([{"instruction": a, "input": "", "output": b} for a, b in texts]))
     good.write_text(json.dumps([{"instruction": "Who?", "input": "", "output": "I."}]))
     text = "\n".join(lines(str(path), tiny_base, by, size=1, good=str(good)))
-    assert "too long    2 of 3 rows exceed the 512 tokens that the judge reads; of these" in text
+    assert "too long    longer than the 512 tokens that the judge reads: 2 of 3 rows; of these" in text
     seen = capfd.readouterr()
     assert "longer than" not in caplog.text + seen.err + seen.out
     if by == "less":

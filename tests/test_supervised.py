@@ -201,7 +201,7 @@ def test_rows_that_ask_what_the_evaluation_asks_are_left_out_all_of_them_and_sai
     assert (
         decontamination.decontaminate(kept, [ask("Capital of Spain!")], store) is kept and not capsys.readouterr().out
     )
-    with pytest.raises(InputError, match="all 2 rows ask what"):
+    with pytest.raises(InputError, match="every row asks what"):
         decontamination.decontaminate(kept, list(kept), store)
     monkeypatch.setattr(decontamination, "leaked_rows", None)  # a second call reads the store
     assert len(decontamination.decontaminate(rows, [ask("Capital of Spain!")], store)) == 2
@@ -318,7 +318,7 @@ def test_a_single_step_trains(tiny_base, tmp_path, fields):
 
 def test_a_training_that_changes_no_weight_is_an_error(tiny_base, tmp_path):
     store, spec = Store(tmp_path), spec_for(tiny_base, "full", learning_rate=1e-30)
-    with pytest.raises(InputError, match="no weight has changed in 6 steps at a learning rate of 1e-30"):
+    with pytest.raises(InputError, match="no weight has changed up to step 6 at a learning rate of 1e-30"):
         supervised.sft(spec, make_rows(24), store=store, quiet=True)
     assert store.runs() == []
 

@@ -156,7 +156,7 @@ def test_given_pairs_stand_for_what_is_helpful_and_the_model_answers_careful_pro
 
 
 def test_given_pairs_that_cannot_be_used_are_one_line(store, start, ultrafeedback, tmp_path):
-    with pytest.raises(InputError, match="none of its 13 pairs can be used .*; raise max_length"):
+    with pytest.raises(InputError, match="none of its pairs can be used .*; raise max_length"):
         synthetic.pairs_from_dataset(ultrafeedback, start, max_length=5, store=store)
     (tmp_path / "one.json").write_text(json.dumps([{"instruction": "Say so", "output": "So"}]))
     with pytest.raises(InputError, match="one of prompt, chosen and rejected .* is missing in 1 row"):

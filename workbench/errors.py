@@ -28,6 +28,11 @@ def shortened(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun in the singular or plural: "1 row", "1,200 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def known_names(word: object, names: Iterable[str]) -> str:
     """Return the end of an error message about an unknown name: the nearest known name if one is near, and all known ones."""
     names = list(names)

@@ -7,6 +7,7 @@ the tables of scores, to the letter.
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -25,6 +26,8 @@ USED = (
 RETRAIN = "WORKBENCH_RETRAIN"  # ids, separated by commas, that count as not published: `workbench results verify` makes them anew
 
 ABOUT, RUNS, CELLS, LOG = "about.json", "runs", "cells", "log"
+# what a file that is cut, altered or something else raises
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
 OWN = ("run", "table")  # columns in front of those that a stored table had
 
 
@@ -71,7 +74,13 @@ def in_folder(folder: Path | None = None) -> list[Archive]:
 def in_use() -> list[Archive]:
     """Return the archives that stores of this process read; none unless a notebook was begun by :func:`workbench.start`."""
     folder = os.environ.get(USED)
-    return in_folder(Path(folder)) if folder else []
+    return _listed(folder) if folder else []
+
+
+@cache
+def _listed(folder: str) -> list[Archive]:
+    """Return the archives of the folder in use, listed once: those that :func:`use` has checked."""
+    return in_folder(Path(folder))
 
 
 def use(folder: Path | None) -> None:
@@ -81,21 +90,49 @@ def use(folder: Path | None) -> None:
         InputError: a file is unreadable, or was made by code that gives other results.
     """
     os.environ.pop(USED, None)
+    _listed.cache_clear()
     if folder is None:
         return
-    for archive in in_folder(folder):
+    for archive in _listed(str(folder)):
         require_current(archive)
     os.environ[USED] = str(folder)
 
 
 def require_current(archive: Archive) -> None:
     """Raise InputError where published results were made by code that gives other results."""
-    made, now = archive.about["recipes"], recipes.ALL
-    if old := [f"{name} {made.get(name)}, now {number}" for name, number in now.items() if made.get(name) != number]:
-        raise InputError(
-            f"{archive.path}: stale, made by older code (recipe of {'; '.join(old)}); make it anew with "
-            f"`workbench results publish {archive.about['notebook']}`, or set fresh = True in the notebook"
-        )
+    if stale := why_stale(archive):
+        raise InputError(f"{stale}, or set fresh = True in the notebook")
+
+
+def why_stale(archive: Archive) -> str:
+    """Return which code made published results that is not today's, and the command that makes them anew; "" where they are current."""
+    about, now = archive.about, recipes.ALL
+    made = about["recipes"]
+    old = [f"{name} {made.get(name)}, now {number}" for name, number in now.items() if made.get(name) != number]
+    command = f"workbench results publish {about['notebook']} --profile {about['profile']}"
+    return (
+        f"{archive.path}: stale, made by older code (recipe of {'; '.join(old)}); make it anew with `{command}`"
+        if old
+        else ""
+    )
+
+
+def require_whole(archive: Archive) -> None:
+    """Raise InputError where a file of published results is damaged; all of it is read."""
+    try:
+        members = {f"{name}.parquet" for name in (RUNS, CELLS, *archive.about["tables"])}
+        with zipfile.ZipFile(archive.path) as file:
+            altered, missing = file.testzip(), members - {*file.namelist()}
+    except UNREADABLE as error:
+        raise InputError(f"{archive.path}: damaged ({first_line(error)}); git restores it") from error
+    if altered or missing:
+        wrong = f"{altered} has changed" if altered else f"{min(missing)} is missing"
+        raise InputError(f"{archive.path}: damaged ({wrong}); git restores it")
+
+
+def table_name(table: str) -> str:
+    """Return the first word of the id of a stored table, without the key behind it: "base-plain" of "base-plain-0123456789abcdef"."""
+    return table.rpartition("-")[0]
 
 
 def find_run(run: str) -> Archive | None:
@@ -121,8 +158,10 @@ def _about(path: Path) -> dict:
             about = json.loads(file.read(ABOUT))
         if missing := {"notebook", "profile", "recipes", "tables", "environment", "date", "commit"} - {*about}:
             raise ValueError(f"{ABOUT} lacks {', '.join(sorted(missing))}")
+        if wrong := [name for name in ("recipes", "tables") if not isinstance(about[name], dict)]:
+            raise ValueError(f"{wrong[0]} of {ABOUT} is not an object")
         return about
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a file of published results ({first_line(error)}); git restores it") from error
 
 
@@ -137,7 +176,7 @@ def _member(path: Path, name: str) -> pd.DataFrame:
     try:
         with zipfile.ZipFile(path) as file:
             return pd.read_parquet(BytesIO(file.read(f"{name}.parquet")))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: damaged ({name}.parquet: {first_line(error)}); git restores it") from error
 
 

@@ -14,6 +14,7 @@ from workbench.cli import selection
 from workbench.cli.masks import data_lines, marked_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import reading
+from workbench.errors import counted
 from workbench.models import adapters, loading, logprobs, memory
 from workbench.store import Run, Store
 from workbench.train import disk, preference, schedule, supervised
@@ -113,8 +114,8 @@ def _trial(spec, steps: int, make: Callable) -> Iterator[str]:
         trainer.train()
         written = disk.DiskUse(disk.trained_weights(trainer.model), trainer.train_dataset.data.nbytes)
     seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
-    yield f"{'steps':<12}{steps:,} of {spec.batch_size} rows"
-    yield f"{'time':<12}about {_duration(seconds * steps)}: {seconds:.2g} s per step, measured over {len(clock.ends) - 1} steps on this machine"
+    yield f"{'steps':<12}{steps:,} of {counted(spec.batch_size, 'row')}"
+    yield f"{'time':<12}about {_duration(seconds * steps)}: {seconds:.2g} s per step, measured over {counted(len(clock.ends) - 1, 'step')} on this machine"
     peak, free = memory.peak_bytes(device), memory.free_bytes(device)
     yield f"{'memory':<12}{peak / memory.GIB:.1f} GiB at most in the trial; {free / memory.GIB:.1f} GiB are still free"
     room = shutil.disk_usage(Store().root).free

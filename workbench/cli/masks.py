@@ -8,7 +8,7 @@ from itertools import groupby
 import typer
 
 from workbench.data import content, reading, templates
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 from workbench.models import loading
 
 OPEN, CLOSE = "⟦", "⟧"
@@ -17,7 +17,7 @@ OPEN, CLOSE = "⟦", "⟧"
 
 def data_lines(loaded: reading.Loaded) -> Iterator[str]:
     """Yield what was read: rows, format, notes."""
-    yield f"{'data':<12}{loaded.source}: {len(loaded.rows):,} rows, format {loaded.format}"
+    yield f"{'data':<12}{loaded.source}: {counted(len(loaded.rows), 'row')}, format {loaded.format}"
     yield from (f"{'':<12}{note}" for note in loaded.notes)
 
 
@@ -25,7 +25,7 @@ def row_lines(loaded: reading.Loaded, number: int, base: str, max_length: int, t
     """Yield one row as it is trained, of a pair both answers. Raises InputError where there is no such row."""
     if number > len(loaded.rows):
         raise InputError(
-            f"--row {number}: {loaded.source} has {len(loaded.rows):,} rows; give 1 to {len(loaded.rows):,}"
+            f"--row {number}: {loaded.source} has {counted(len(loaded.rows), 'row')}; give 1 to {len(loaded.rows):,}"
         )
     tokenizer = loading.load_tokenizer(base, template=template)
     row = loaded.rows[number - 1]
@@ -44,7 +44,7 @@ def marked_lines(row: dict, tokenizer, max_length: int) -> Iterator[str]:
             if len(ids) > max_length
             else ""
         )
-        yield f"{name}{len(ids):,} tokens, {kept:,} supervised{cut}"
+        yield f"{name}{counted(len(ids), 'token')}, {kept:,} supervised{cut}"
         yield marked_text(tokenizer, ids[:max_length], mask[:max_length])
 
 

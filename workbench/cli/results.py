@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.runs import print_table
+from workbench.errors import counted
 
 results_app = typer.Typer(help="Look at published results, verify and make them.", no_args_is_help=True)
 
@@ -13,23 +14,33 @@ Name = Annotated[str, typer.Argument(metavar="FILE", help="File of results, or t
 
 @results_app.command("list")
 def list_results() -> None:
-    """List the files of published results."""
+    """List the files of published results, and say which are stale or damaged."""
     from workbench import published
     from workbench.experiments import results
 
-    print_table(str(published.FOLDER), results.summary())
+    found = results.summary()
+    print_table(str(published.FOLDER), found.drop(columns="problem").astype(object).fillna(""))
+    for problem in found["problem"]:
+        if problem:
+            typer.echo(problem)
 
 
 @results_app.command("show")
 def show_results(name: Name) -> None:
     """Print the trainings in a file of published results, and its tables."""
+    from workbench import published
     from workbench.experiments import results
 
     archive = results.find_archive(name)
+    published.require_whole(archive)
     columns = ["run", "seed", "rows", "steps", "tokens", "seconds", "cpu", "date"]
     print_table(str(archive.path), archive.runs[columns])
     for table, parts in archive.about["tables"].items():
-        typer.echo(f'{table}: {len(parts)} tables; pandas.read_parquet("zip://{table}.parquet::{archive.path}")')
+        typer.echo(
+            f'{table}: {counted(len(parts), "table")}; pandas.read_parquet("zip://{table}.parquet::{archive.path}")'
+        )
+    if stale := published.why_stale(archive):
+        typer.echo(stale)
 
 
 @results_app.command("verify")
@@ -39,11 +50,12 @@ def verify_results(
     seed: Annotated[str, typer.Option(help="Seed of the draw; any text.")] = "0",
 ) -> None:
     """Train published runs again, compare replies and scores, and exit with 1 where one disagrees."""
+    from workbench import published
     from workbench.experiments import results
 
     found = results.verify(cells, seed, names or ())
-    shown = found.assign(table=found["table"].str.rpartition("-")[0])
-    print_table(f"{found['run'].nunique()} trainings made again", shown)
+    shown = found.assign(table=found["table"].map(published.table_name))
+    print_table(f"{counted(found['run'].nunique(), 'training')} made again", shown)
     wrong = found.loc[~found["agrees"], "run"].unique()
     typer.echo(f"disagree: {', '.join(wrong) or 'none'}")
     if len(wrong):

@@ -1,11 +1,12 @@
 """Commands on finished runs: runs list, show, remove and size, eval, export."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 
 runs_app = typer.Typer(help="Manage the store of training runs.", no_args_is_help=True)
 
@@ -140,8 +141,9 @@ def _published_in(beginning: str) -> str | None:
     from workbench import published
 
     for archive in published.in_folder():
-        if archive.runs["run"].str.startswith(beginning).any():
-            return archive.path.name
+        with suppress(InputError):  # a damaged file is named by `workbench results list`
+            if archive.runs["run"].str.startswith(beginning).any():
+                return archive.path.name
     return None
 
 
@@ -169,4 +171,4 @@ def store_size() -> None:
     """Print how much disk space the store takes."""
     runs = _store()
     total = sum(path.stat().st_size for path in runs.root.rglob("*") if path.is_file())
-    typer.echo(f"{runs.root}: {len(runs.runs())} runs, {total / 2**20:.1f} MiB")
+    typer.echo(f"{runs.root}: {counted(len(runs.runs()), 'run')}, {total / 2**20:.1f} MiB")

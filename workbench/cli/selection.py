@@ -13,7 +13,7 @@ import transformers
 from workbench import outputs
 from workbench.cli.masks import data_lines
 from workbench.data import content, reading, selection, validation
-from workbench.errors import InputError, known_names, shortened
+from workbench.errors import InputError, counted, known_names, shortened
 from workbench.models import adapters, loading, selection_scores
 
 NEEDS_GOOD = ("deita", "less")  # these compare rows with a few that are known to be good
@@ -130,12 +130,12 @@ def select_rows(
     yield f"{'score':<12}{by}: {selector.measure}"
     excluded = np.isneginf(ranking)
     if selector.excludes:
-        yield f"{'excluded':<12}{excluded.sum():,} of {len(rows):,} rows ({excluded.mean():.0%}): {selector.excludes}"
+        yield f"{'excluded':<12}{excluded.sum():,} of {counted(len(rows), 'row')} ({excluded.mean():.0%}): {selector.excludes}"
     selected = selection.select(rows, ranking, size=size, selector=by)
     order = np.argsort(-ranking, kind="stable")
     lengths = selection_scores.answer_lengths(rows, judge.tokenizer)
     yield (
-        f"{'selected':<12}{size:,} rows, scores {_number(scores[order[0]])} to {_number(scores[order[size - 1]])}; answers have "
+        f"{'selected':<12}{counted(size, 'row')}, scores {_number(scores[order[0]])} to {_number(scores[order[size - 1]])}; answers have "
         f"{lengths[order[:size]].mean():.0f} tokens on average, in all rows {lengths.mean():.0f}"
     )
     for heading, places in (("selected", order[:size][:show]), ("not selected", order[size:][::-1][:show])):
@@ -143,7 +143,7 @@ def select_rows(
         yield from (_line(rows[int(i)], scores[i], excluded[i]) for i in places)
     if out is not None:
         _write(selected, out)
-        yield f"\n{'written':<12}{out}: {len(selected):,} rows"
+        yield f"\n{'written':<12}{out}: {counted(len(selected), 'row')}"
 
 
 def require_selector(by: str, good: str | None) -> Selector:
@@ -177,7 +177,9 @@ def usable_rows(
         rows = rows.select([i for i in range(len(rows)) if i not in bad])
         notes = [f"dropped {len(bad):,}: {refused[0].text.split(';')[0]}"]
     if size > len(rows):
-        raise InputError(f"size asks for {size:,} rows; {loaded.source} has {len(rows):,}; ask for 1 to {len(rows):,}")
+        raise InputError(
+            f"size asks for {counted(size, 'row')}; {loaded.source} has {len(rows):,}; ask for 1 to {len(rows):,}"
+        )
     return rows, notes
 
 
@@ -209,7 +211,7 @@ def _judge_lines(judge: Judge, rows: datasets.Dataset, reads: str, by: str) -> I
         beyond = selection_scores.answer_lengths(rows, judge.tokenizer, whole=True) > room
         rule = "of these, what comes later does not count"
     if beyond.any():
-        yield f"{'too long':<12}{beyond.sum():,} of {len(rows):,} rows exceed the {room:,} tokens that the judge reads; {rule}"
+        yield f"{'too long':<12}longer than the {room:,} tokens that the judge reads: {beyond.sum():,} of {counted(len(rows), 'row')}; {rule}"
 
 
 def _line(row: dict, score: float, excluded: bool) -> str:

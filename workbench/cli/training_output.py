@@ -10,7 +10,7 @@ from workbench.cli import dry_run
 from workbench.cli.masks import data_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 from workbench.models import adapters, generation, loading, requirements
 from workbench.store import Run
 from workbench.train import preference, preference_panel, supervised
@@ -55,7 +55,7 @@ def sft_lines(
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = _split(rows, findings, fraction, spec.seed)
-    yield f"{'training':<12}{spec.method} of {spec.base} on {len(rows):,} rows, {len(held_out):,} held out"
+    yield f"{'training':<12}{spec.method} of {spec.base} on {counted(len(rows), 'row')}, {len(held_out):,} held out"
     if dry:
         yield from dry_run.sft_lines(spec, rows)
         return
@@ -97,7 +97,7 @@ def dpo_lines(
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = _split(rows, findings, fraction, spec.seed)
-    yield f"{'training':<12}{spec.loss} from {start.id} on {len(rows):,} pairs, {len(held_out):,} held out"
+    yield f"{'training':<12}{spec.loss} from {start.id} on {counted(len(rows), 'pair')}, {len(held_out):,} held out"
     if dry:
         yield from dry_run.dpo_lines(spec, rows, start)
         return

@@ -29,7 +29,7 @@ import datasets
 import numpy as np
 
 from workbench.data import content, duplicates, reading
-from workbench.errors import InputError, known_names, shortened
+from workbench.errors import InputError, counted, known_names, shortened
 from workbench.graders import grade
 
 RAMBLING_FACTOR = 4  # a rambling answer is at least this many times as long as the right one,
@@ -253,6 +253,6 @@ def _take(rows: datasets.Dataset, places: list[int], size: int, what: str) -> da
     """Return the rows at the first `size` places, in the order of the data."""
     if not 0 < size <= len(places):
         raise InputError(
-            f"size asks for {size:,} rows; the {what} have {len(places):,} rows; ask for fewer rows or raise n"
+            f"size asks for {counted(size, 'row')}; the {what} have {counted(len(places), 'row')}; ask for fewer rows or raise n"
         )
     return rows.select(sorted(places[:size]))

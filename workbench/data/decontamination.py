@@ -15,7 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from workbench.data import content, duplicates, files
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 from workbench.store import Store
 
 THRESHOLD = 0.8  # similarity from which on two prompts count as the same
@@ -73,7 +73,7 @@ def _why_none(size: np.ndarray, excluded: set[int], wanted: int) -> str:
         return f"no row of {n:,} can be held out, because none has an answer within max_length; raise max_length"
     least = min(rows for prompt, rows in enumerate(size) if prompt not in excluded)
     return (
-        f"no row of {n:,} can be held out, because each prompt has at least {least:,} rows, and the share to hold out "
+        f"no row of {n:,} can be held out, because each prompt has at least {counted(least, 'row')}, and the share to hold out "
         f"allows {wanted:,}; give more prompts, or hold out a share of at least {min(0.99, np.ceil(100 * least / n) / 100):g}"
     )
 
@@ -123,8 +123,8 @@ def decontaminate(rows: datasets.Dataset, evaluation: Sequence[dict], store: Sto
     if len(kept) == len(rows):
         return rows
     if kept.empty:
-        raise InputError(f"all {len(rows):,} rows ask what the evaluation asks; give other training data")
-    print(f"left out {len(rows) - len(kept):,} of {len(rows):,} rows, which ask what the evaluation asks")
+        raise InputError("every row asks what the evaluation asks; give other training data")
+    print(f"left out {len(rows) - len(kept):,} of {counted(len(rows), 'row')}, which ask what the evaluation asks")
     return rows.select(kept)
 
 
@@ -143,7 +143,7 @@ def describe_leaks(leaks: list[Leak], train: list[dict], evaluation: list[dict])
         for name, rows, i in (("train", train, first.train), ("evaluation", evaluation, first.evaluation))
     ]
     return (
-        f"{len(leaks)} of {len(evaluation)} evaluation rows are in the training data, first {' and '.join(shown)} "
+        f"{len(leaks):,} of {counted(len(evaluation), 'evaluation row')} found in the training data, first {' and '.join(shown)} "
         f"(similarity {first.similarity:.2f}); remove them from one of the two"
     )
 

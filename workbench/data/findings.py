@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from workbench.errors import counted
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -22,6 +24,5 @@ class Finding:
 def finding(level: str, code: str, rows: Iterable[int], text: str) -> list[Finding]:
     """Return a list with one finding, or an empty one if no row has it; "{n} rows" in the text becomes "1 row", "2 rows", …"""
     rows = tuple(dict.fromkeys(rows))
-    if len(rows) == 1:
-        text = re.sub(r"\{n\} (row|pair)s", r"1 \1", text)
+    text = re.sub(r"\{n\} (row|pair)s", lambda found: counted(len(rows), found[1]), text)
     return [Finding(level, code, text.replace("{n}", f"{len(rows):,}"), rows)] if rows else []

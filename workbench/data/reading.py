@@ -19,7 +19,7 @@ import datasets
 from workbench import environment
 from workbench.data import files, formats
 from workbench.data.columns import KNOWN
-from workbench.errors import BadRow, InputError
+from workbench.errors import BadRow, InputError, counted
 
 VALUES = {str: "string", bool: "bool", float: "float64"}  # whole numbers stay JSON: Arrow's end at 2**63
 HEAD = 10_000  # rows from which the format is recognised
@@ -52,7 +52,8 @@ def load(
         source: a path, or a Hub id "owner/name", in full "owner/name:config@revision#split:rows", where `rows` is the number of rows
             to draw from the split with a fixed seed.
         split: on the Hub the split ("train", "train[:1000]"; default what the source says, else "train"). In a folder the files with
-            this word in their names; by default all but those named like held-out data. Else the rows with this in column `split`.
+            this word in their names; by default all but those named like held-out data. Else the rows with this in column `split`; by
+            default all but those of test, validation and the like.
         drop_bad: leave out rows that cannot be used, and count them in the notes, instead of stopping at the first.
         columns: role → column, {"prompt": "question", "response": "answer"}, where the names do not say it; "" for a role that no
             column has. Roles are the keys of workbench.data.columns.COLUMNS.
@@ -88,7 +89,9 @@ def load(
 def take_first(rows: datasets.Dataset, size: int) -> datasets.Dataset:
     """Return the first `size` rows, so that smaller sets are nested in larger ones. Raises InputError if there are fewer rows."""
     if not 0 < size <= len(rows):
-        raise InputError(f"size asks for {size:,} rows; the data hold {len(rows):,}; ask for 1 to {len(rows):,}")
+        raise InputError(
+            f"size asks for {counted(size, 'row')}; the data hold {len(rows):,}; ask for 1 to {len(rows):,}"
+        )
     return rows.select(range(size))
 
 
@@ -159,11 +162,13 @@ class _Reading:
         self.splits: set[str] = set()
         self.count, self.used, self.marked_bad = 0, 0, 0
         self.bad: Counter = Counter()
+        self.held_out: Counter = Counter()
         self.first_bad: tuple[str, BadRow] | None = None
 
     def converted(self) -> Iterator[dict]:
         """Yield the rows in the one shape, and count the others."""
-        self.count, self.used, self.marked_bad, self.bad, self.first_bad = 0, 0, 0, Counter(), None
+        self.count, self.used, self.marked_bad, self.first_bad = 0, 0, 0, None
+        self.bad, self.held_out = Counter(), Counter()
         rows = self.table.rows()
         head = list(islice(rows, HEAD))
         self.layout = self._recognise([row for _, row in head if isinstance(row, dict)], len(head))
@@ -187,13 +192,19 @@ class _Reading:
         """Raise InputError where a row is bad and is not to be left out, or none is good."""
         if self.first_bad and (not drop_bad or not self.used):
             place, error = self.first_bad
-            bad = f"{sum(self.bad.values()):,} of {self.count:,} rows are bad"
+            bad = f"{sum(self.bad.values()):,} of {counted(self.count, 'row')} bad"
             more = f" ({bad}; drop_bad, --drop-bad leaves them out)" if self.used else ""
             raise InputError(f"{self.table.name}, {place}, {error}{more}")
 
     def notes(self) -> list[str]:
         """Return what became of the rows that were not used."""
         name, notes = self.table.name, []
+        if self.held_out:
+            parts = ", ".join(f"{count:,} {split}" for split, count in self.held_out.most_common())
+            rows = f"{self.held_out.total():,} of {counted(self.count, 'row')}"
+            notes.append(
+                f"{name}: left out {rows}, held out by column split ({parts}); ask for them with split, --split"
+            )
         if self.marked_bad:
             pairs = self.layout.shape == "preference"
             why = "pairs, whose chosen answer has no higher score" if pairs else "rows, whose answers are marked as bad"
@@ -202,10 +213,12 @@ class _Reading:
             said = ", ".join(f"{count} × {wrong}" for wrong, count in self.bad.most_common(3))
             place = self.first_bad[0]
             bad = sum(self.bad.values())
-            notes.append(f"{name}: left out {bad:,} of {self.count:,} rows ({said}; the first is {place})")
+            notes.append(f"{name}: left out {bad:,} of {counted(self.count, 'row')} ({said}; the first is {place})")
         if self.layout.shape == "self-instruct":
             more = self.layout.ignored.pop("instances after the first", 0)
-            notes.append(f"{name}: the first instance of each task is taken; {more} of {self.count} tasks have more")
+            notes.append(
+                f"{name}: the first instance of each task is taken; tasks with more: {more:,} of {self.count:,}"
+            )
         if self.layout.prompt_repeated:
             notes.append(f"{name}: chosen and rejected begin with the prompt, which is removed from them")
         return notes
@@ -239,6 +252,12 @@ class _Reading:
         return layout or formats.Layout("messages", "messages", {}, self.roles)
 
     def _is_asked_for(self, data: dict) -> bool:
+        """Return whether the column `split` says that a row is of the split asked for; where none is, that it is not held out."""
+        if self.split is None and self.table.family is None:  # of a set of the Hub one split was chosen
+            named = data.get("split")
+            held_out = isinstance(named, str) and not files.HELD_OUT.isdisjoint(files.words(named))
+            self.held_out.update([named] * held_out)
+            return not held_out
         if self.table.in_split:
             return True
         self.splits |= {str(data["split"])} if "split" in data else set()

@@ -14,7 +14,7 @@ import datasets
 import numpy as np
 
 from workbench.data import content, corruption, decontamination, duplicates
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 
 
 def oracle(rows: datasets.Dataset, scores: np.ndarray) -> np.ndarray:
@@ -91,7 +91,9 @@ def select(
     scores = np.asarray(scores, dtype=float)
     for name, values in ((selector, scores), ("lengths", lengths)):
         if values is not None and len(values) != len(rows):
-            raise InputError(f"{name}: {len(values):,} numbers for {len(rows):,} rows; give one number per row")
+            raise InputError(
+                f"{name}: {counted(len(values), 'number')} for {counted(len(rows), 'row')}; give one number per row"
+            )
     if np.isnan(scores).any():
         first = int(np.flatnonzero(np.isnan(scores))[0])
         raise InputError(f"{selector}: the score of rows[{first}] is not a number; fix the selector or remove the row")
@@ -99,17 +101,23 @@ def select(
         raise InputError("select needs a size, or tokens with lengths; give one of the two")
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > -np.inf]
-    available = f"of {len(rows):,} rows, {selector} leaves" if len(order) < len(rows) else "the data have"
+    available = f"of {counted(len(rows), 'row')}, {selector} leaves" if len(order) < len(rows) else "the data have"
     if size is not None:
         if not 0 < size <= len(order):
-            raise InputError(f"size asks for {size:,} rows; {available} {len(order):,}; ask for 1 to {len(order):,}")
+            raise InputError(
+                f"size asks for {counted(size, 'row')}; {available} {len(order):,}; ask for 1 to {len(order):,}"
+            )
         return rows.select(order[:size])
     total = np.cumsum(np.asarray(lengths)[order])
     if not len(total) or total[-1] < tokens:
         there = total[-1] if len(total) else 0
-        raise InputError(f"the budget is {tokens:,} tokens; {available} {there:,} tokens; lower the budget")
+        raise InputError(
+            f"the budget is {counted(tokens, 'token')}; {available} {counted(there, 'token')}; lower the budget"
+        )
     if tokens < total[0]:
-        raise InputError(f"the budget is {tokens:,} tokens; the first row alone has {total[0]:,}; raise the budget")
+        raise InputError(
+            f"the budget is {counted(tokens, 'token')}; the first row alone has {total[0]:,}; raise the budget"
+        )
     return rows.select(order[: np.searchsorted(total, tokens, side="right")])
 
 

@@ -14,9 +14,17 @@ import numpy as np
 import pandas as pd
 import transformers
 
-from workbench.data import chat_formats, content, preference_validation, rendering, templates, text_validation
+from workbench.data import (
+    chat_formats,
+    content,
+    preference_validation,
+    rendering,
+    templates,
+    text_validation,
+    tool_validation,
+)
 from workbench.data.findings import Finding, finding
-from workbench.errors import InputError, first_line
+from workbench.errors import InputError, counted, first_line
 
 UNUSABLE = (
     "no-pair",
@@ -90,7 +98,8 @@ def encode_and_validate(
         *_lengths(encoded, max_length),
         *_special_tokens(encoded, tokenizer, trainable),
         *_prompts_in_use(rows, encoded, tokenizer),
-        *_tools(rows, encoded, tokenizer),
+        *tool_validation.tools_dropped(rows, tokenizer),
+        *tool_validation.check_arguments(rows),
         *text_validation.check_texts(rows, tokenizer),
         *text_validation.check_repeats(rows),
         *preference_validation.same_answers(rows),
@@ -130,7 +139,9 @@ def validate_and_drop(
         if len(bad) == len(rows):
             break
         causes = [each.text.split(";")[0] for each in findings if each.code in UNUSABLE]
-        dropped += [Finding("note", "dropped", f"dropped {len(bad):,} of {len(rows):,} rows: {'; '.join(causes)}")]
+        dropped += [
+            Finding("note", "dropped", f"dropped {len(bad):,} of {counted(len(rows), 'row')}: {'; '.join(causes)}")
+        ]
         rows = rows.select([i for i in range(len(rows)) if i not in bad])
         findings = validate(rows, tokenizer, max_length)  # again: a row that is no pair hides what else is wrong
     return rows, findings + dropped
@@ -190,7 +201,7 @@ def _lengths(encoded: list[EncodedConversation], max_length: int) -> list[Findin
         Finding(
             "note",
             "lengths",
-            f"{len(lengths):,} conversations: the median has {median} tokens, 95% have at most {most}, the longest has "
+            f"{counted(len(lengths), 'conversation')}: the median has {median} tokens, 95% have at most {most}, the longest has "
             f"{lengths.max()}; {answers:.0%} of all tokens are answers",
         ),
     ]
@@ -257,18 +268,6 @@ def _special_tokens(
 def _weight(message: dict) -> float:
     """Return the weight of a turn in training: 0 for all but answers, and for answers that are not to be learned."""
     return message.get("weight", 1) if message["role"] == "assistant" else 0
-
-
-def _tools(
-    rows: list[dict], encoded: list[EncodedConversation], tokenizer: transformers.PreTrainedTokenizerBase
-) -> list[Finding]:
-    """Find rows with tools that the chat template does not write: the model would learn to say nothing in place of a call."""
-    called = {each.row for each in encoded if any(t.get("tool_calls") or t["role"] == "tool" for t in each.messages)}
-    using = sorted(called | {each.row for each in encoded if content.row_tools(rows[each.row])})
-    if not using or chat_formats.writes_tools(tokenizer):
-        return []
-    text = "{n} rows have tools, which the chat template does not write; take another template (chatml does), or drop the rows"
-    return finding("error", "tools-dropped", using, text)
 
 
 def _prompts_in_use(

@@ -2,7 +2,7 @@
 
 from workbench.evaluate.benchmarks import benchmark, compare_benchmarks
 from workbench.evaluate.cross_evaluation import Task, best_mode, cross_evaluate
-from workbench.evaluate.curves import exchange_rate, fit_curve, flattens_at
+from workbench.evaluate.curves import can_fit_curve, exchange_rate, fit_curve, flattens_at
 from workbench.evaluate.prompt_variants import (
     TEMPLATES,
     AskedModel,
@@ -28,6 +28,7 @@ __all__ = [
     "best_mode",
     "by_request",
     "calculator",
+    "can_fit_curve",
     "compare",
     "compare_benchmarks",
     "converse",

@@ -3,16 +3,18 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from workbench.errors import InputError
+from workbench.errors import InputError, shortened
 from workbench.evaluate import stats
 
 DRAWS = 500  # each draw is a fit
+LEAST = 3  # sizes: a curve has three parameters
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,19 @@ class Curve:
         return self.size(low + share * (high - low))
 
 
+def can_fit_curve(sizes: Sequence[float]) -> bool:
+    """Return whether there are sizes enough for a curve, and print a line where there are not: a notebook asks before it trains.
+
+    Raises:
+        InputError: fewer than two sizes, or sizes that do not increase, so that the last cannot be compared with the first.
+    """
+    if len(sizes) < 2 or any(a >= b for a, b in pairwise(sizes)):
+        raise InputError(f"sizes {shortened([*sizes])}; give two or more, each larger than the one before")
+    if len(sizes) < LEAST:
+        print(f"sizes: {len(sizes)} are given, and a curve needs {LEAST} or more; what is read off a curve is left out")
+    return len(sizes) >= LEAST
+
+
 def fit_curve(table: pd.DataFrame, column: str, x: str = "size") -> Curve:
     """Fit the means over seeds and prompts at each size with a power law (Hestness et al. 2017, arXiv 1712.00409).
 
@@ -55,7 +70,7 @@ def fit_curve(table: pd.DataFrame, column: str, x: str = "size") -> Curve:
         table: of :func:`workbench.experiments.grid.run_grid`, with the sizes in the column `x`.
 
     Raises:
-        InputError: fewer than three sizes.
+        InputError: fewer than three sizes (see :func:`can_fit_curve`).
     """
     sizes, grids = _grids(table, column, x)
     return _fitted(sizes, grids.mean(axis=(1, 2)))
@@ -103,8 +118,8 @@ def exchange_rate(clean: pd.DataFrame, other: pd.DataFrame, column: str, x: str 
 def _grids(table: pd.DataFrame, column: str, x: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the sizes, and the scores as an array of shape (sizes, seeds, prompts)."""
     sizes = np.sort(table[x].unique()).astype(float)
-    if len(sizes) < 3:
-        raise InputError(f"a curve needs three sizes or more, there are {len(sizes)}; add sizes")
+    if len(sizes) < LEAST:
+        raise InputError(f"a curve needs {LEAST} sizes or more, there are {len(sizes)}; add sizes")
     return sizes, np.stack([stats.crossed(table[table[x] == size], column).to_numpy() for size in sizes])
 
 

@@ -144,7 +144,7 @@ def text_loss(
     ids = [generation.text_ids(tokenizer, text)[:max_length] for text in texts]
     scored = [(each, [0] + [1] * (len(each) - 1)) for each in ids if len(each) > 1]
     if not scored:
-        raise InputError(f"{len(texts)} texts have no token to predict; give texts of a few words or more")
+        raise InputError("no text has a token to predict; give texts of a few words or more")
     return logprobs.mean_loss(model, scored)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 
 LEVEL = 0.95
 BOUNDS = {"share": (0, 1), "difference in share": (-1, 1)}
@@ -139,7 +139,7 @@ def crossed(table: pd.DataFrame, column: str) -> pd.DataFrame:
     if "error" in table and table["error"].notna().any():
         failed = table[table["error"].notna()]
         raise InputError(
-            f"{len(failed)} trainings of this table failed, the first (seed {failed['seed'].iloc[0]}): {failed['error'].iloc[0]}; fix "
+            f"{counted(len(failed), 'training')} of this table failed, the first (seed {failed['seed'].iloc[0]}): {failed['error'].iloc[0]}; fix "
             'them and call the grid again, or leave them out: table[table["error"].isna()]'
         )
     seeds = table["seed"] if "seed" in table else pd.Series(0, index=table.index)

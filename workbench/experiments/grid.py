@@ -13,7 +13,7 @@ import pandas as pd
 
 from workbench.config import DPOSpec, SFTSpec, named_fields
 from workbench.data import content
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 from workbench.evaluate import scoring
 from workbench.experiments import workers
 from workbench.models import loading
@@ -149,7 +149,9 @@ def runs_of(table: pd.DataFrame, store: Store | None = None) -> list[Run]:
 def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple]:
     """Return what identifies the training of each cell; raise InputError where one cannot be started."""
     if not cells or not evaluation:
-        raise InputError(f"{len(cells)} cells, {len(evaluation)} evaluation rows; a grid needs at least one of each")
+        raise InputError(
+            f"{counted(len(cells), 'cell')}, {counted(len(evaluation), 'evaluation row')}; a grid needs at least one of each"
+        )
     if cluster not in (None, "ray"):
         raise InputError(f'cluster "{cluster}" is unknown; give "ray", or None for this machine')
     for number, cell in enumerate(cells):

@@ -21,7 +21,7 @@ from tqdm.std import tqdm
 
 from workbench import environment, outputs, profiles
 from workbench.errors import InputError, first_line, known_names
-from workbench.experiments import parameters
+from workbench.experiments import parameters, workload
 from workbench.parallel import end_with_parent
 
 FORK = "workbench_fork"  # key of a fork's origin in the notebook's metadata
@@ -82,6 +82,7 @@ def run_notebooks(
 ) -> Iterator[Outcome]:
     """Execute notebooks top to bottom in fresh kernels, and yield each as it ends; one that fails does not stop the others.
 
+    Before a notebook trains, the terminal says how many trainings it has left to do, and about how long they take.
     Two run at a time where the profile trains several models at a time and memory allows: much of a notebook uses one core only. All
     arguments are checked before anything is executed.
 
@@ -144,6 +145,20 @@ def _begin(lock, threads: int | None) -> None:
     end_with_parent()
 
 
+class _Terminal:
+    """Take what a notebook prints, as papermill passes it on, and show in the terminal what is left to train."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def write(self, text: str) -> None:
+        for line in filter(workload.LEFT.fullmatch, text.splitlines()):
+            tqdm.write(f"{self.name}: {line}")  # above the bars
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
     line = (*multiprocessing.current_process()._identity, 1)[0] - 1  # of the terminal; 0 in the main process
     target = path if FORK in read_notebook(path).metadata else out / path.name
@@ -158,6 +173,7 @@ def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
             cwd=str(path.parent),  # as in JupyterLab and nbval
             # A kernel warns about unencrypted local traffic, and sometimes logs the interrupt that ends it as an error.
             extra_arguments=["--log-level=CRITICAL"],
+            stdout_file=_Terminal(path.stem),
             progress_bar={"desc": path.stem, "position": line, "leave": False} if sys.stderr.isatty() else False,
         )
     except PapermillExecutionError as stop:

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from workbench import environment
-from workbench.published import Archive
+from workbench.published import Archive, table_name
 from workbench.store import Run, Store
 
 SAME, SAME_ELSEWHERE = 0.99, 0.9  # of the replies, on the same kind of CPU and on another
@@ -73,7 +73,7 @@ def _siblings(archive: Archive, run: str, table: str) -> list[tuple[str, str]]:
     own = cells[cells["run"] == run].iloc[0]
     alike = cells[[all(_equal(row[name], own[name]) for name in labels) for _, row in cells.iterrows()]]
     spec = _without_seed(archive, run)
-    name, place = table.rpartition("-")[0], [*_named(archive, run, table)].index(table)
+    name, place = table_name(table), [*_named(archive, run, table)].index(table)
     found = []
     for each in alike["run"].unique():
         tables = _named(archive, each, table)
@@ -83,7 +83,7 @@ def _siblings(archive: Archive, run: str, table: str) -> list[tuple[str, str]]:
 
 
 def _named(archive: Archive, run: str, like: str) -> list[str]:
-    return [table for table in archive.tables_of(run) if table.rpartition("-")[0] == like.rpartition("-")[0]]
+    return [table for table in archive.tables_of(run) if table_name(table) == table_name(like)]
 
 
 def _without_seed(archive: Archive, run: str) -> dict:

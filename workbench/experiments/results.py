@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from workbench import environment, outputs, published, recipes
-from workbench.errors import InputError, known_names
+from workbench.errors import InputError, counted, known_names
 from workbench.experiments import notebooks, parameters, replication
 from workbench.published import LOG, RETRAIN, Archive
 from workbench.store import RECORDING, Store
@@ -72,9 +72,8 @@ def collect(asked: Sequence[dict], store: Store) -> tuple[pd.DataFrame, pd.DataF
         tables.setdefault(f"{LOG}-{runs[-1]['method']}", []).append((each, LOG, run.log))
     for run, table in dict.fromkeys((each["run"], each["table"]) for each in asked if "table" in each):
         folder = store.root / run / "tables"  # "" is no folder
-        tables.setdefault(table.rpartition("-")[0], []).append(
-            (run, table, pd.read_parquet(folder / f"{table}.parquet"))
-        )
+        frame = pd.read_parquet(folder / f"{table}.parquet")
+        tables.setdefault(published.table_name(table), []).append((run, table, frame))
     cells = {json.dumps(each, sort_keys=True): each for each in asked if "cell" in each}.values()
     cells = [{"run": each["cell"], "seed": each["seed"], **each["labels"]} for each in cells]
     return (
@@ -96,14 +95,30 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(folder: Path | None = None) -> pd.DataFrame:
-    """Return one row per file of published results: file, date, commit, runs, tables, minutes of training, MB."""
+    """Return one row per file of published results, damaged ones included.
+
+    Returns:
+        Columns file, state ("current", "stale", "damaged"), date, commit, runs, tables, minutes of training, MB, and problem: what is wrong
+        with a file and the fix, "" where nothing is. Of a damaged file all but file, state and problem is missing.
+    """
     rows = []
     for archive in published.in_folder(folder):
-        about, size = archive.about, archive.path.stat().st_size
-        tables = sum(map(len, about["tables"].values())) - len(archive.runs)
-        minutes = archive.runs["seconds"].sum() / 60 if len(archive.runs) else 0.0
-        rows.append([archive.path.stem, about["date"], about["commit"], len(archive.runs), tables, minutes, size / 1e6])
-    return pd.DataFrame(rows, columns=["file", "date", "commit", "runs", "tables", "minutes", "MB"])
+        try:
+            published.require_whole(archive)
+            problem = published.why_stale(archive)
+            row = {"state": "stale" if problem else "current", **_measures(archive), "problem": problem}
+        except InputError as error:
+            row = {"state": "damaged", "problem": str(error)}
+        rows.append({"file": archive.path.stem, **row})
+    return pd.DataFrame(rows, columns=["file", "state", "date", "commit", "runs", "tables", "minutes", "MB", "problem"])
+
+
+def _measures(archive: Archive) -> dict:
+    about, runs = archive.about, archive.runs
+    tables = sum(map(len, about["tables"].values())) - len(runs)
+    minutes = runs["seconds"].sum() / 60 if len(runs) else 0.0
+    sizes = {"runs": len(runs), "tables": tables, "minutes": minutes, "MB": archive.path.stat().st_size / 1e6}
+    return {"date": about["date"], "commit": about["commit"], **sizes}
 
 
 def find_archive(name: str, folder: Path | None = None) -> Archive:
@@ -111,7 +126,9 @@ def find_archive(name: str, folder: Path | None = None) -> Archive:
     known = {archive.path.stem: archive for archive in published.in_folder(folder)}
     found = [known[name]] if name in known else [archive for stem, archive in known.items() if stem.startswith(name)]
     if len(found) != 1 or not name:
-        raise InputError(f"{len(found)} files of published results begin with {name!r}{known_names(name, known)}")
+        raise InputError(
+            f"{name!r} begins the name of {counted(len(found), 'file')} of published results{known_names(name, known)}"
+        )
     return found[0]
 
 

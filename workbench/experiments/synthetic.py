@@ -20,7 +20,7 @@ from workbench.data import (
     templates,
     validation,
 )
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 from workbench.evaluate import scoring
 from workbench.models import adapters, loading
 from workbench.parallel import run_parallel
@@ -45,7 +45,7 @@ def distil(rows: Sequence[dict], answers: pd.DataFrame, *, right_only: bool = Fa
     """
     if len(answers) != len(rows):
         raise InputError(
-            f"{len(answers):,} answers for {len(rows):,} rows; let the teacher answer exactly the rows that you pass"
+            f"{counted(len(answers), 'answer')} for {counted(len(rows), 'row')}; let the teacher answer exactly the rows that you pass"
         )
     kept = []
     for row, answer in zip(rows, answers.itertuples(), strict=True):
@@ -53,7 +53,7 @@ def distil(rows: Sequence[dict], answers: pd.DataFrame, *, right_only: bool = Fa
         if text and answer.stops and (answer.correct or not right_only):
             kept.append({**row, "messages": [*row["messages"][:-1], {"role": "assistant", "content": text}]})
     if not kept:
-        raise InputError(f"none of the teacher's {len(rows):,} answers can be trained on; use a stronger teacher")
+        raise InputError("none of the teacher's answers can be trained on; use a stronger teacher")
     return reading.to_dataset(kept)
 
 
@@ -183,10 +183,8 @@ def pairs_from_dataset(
     left_out = "; ".join([*loaded.notes, *(f"{count:,} {fault} left out" for fault, count in counts.items())])
     kept = [row for row, fault in zip(rows, faults, strict=True) if not fault]
     if not kept:
-        raise InputError(
-            f"{source}: none of its {len(rows):,} pairs can be used ({left_out}); raise max_length or use other data"
-        )
-    print(f"{source}: {len(kept):,} pairs" + (f" ({left_out})" if left_out else ""))
+        raise InputError(f"{source}: none of its pairs can be used ({left_out}); raise max_length or use other data")
+    print(f"{source}: {counted(len(kept), 'pair')}" + (f" ({left_out})" if left_out else ""))
     fields = ("prompt", *preference_validation.ANSWERS, "tools")
     labels = {"kind": "helpful", "fault": "dispreferred"}
     return [{key: row[key] for key in fields if row.get(key)} | labels for row in kept]

@@ -1,12 +1,15 @@
 """Say how much is left to train, before a grid starts to train it."""
 
+import re
 from collections.abc import Iterable
 
 import pandas as pd
 
 from workbench import published
 from workbench.config import DPOSpec, SFTSpec
+from workbench.errors import counted
 
+LEFT = re.compile(r"[\d,]+ of [\d,]+ trainings? left to do\b.*")  # what describe_left says
 SCORING = 1.3  # a training with its scoring takes about this much longer than the training alone
 
 
@@ -20,7 +23,7 @@ def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec, int]], total: int, at_
     """
     left = list(left)
     seconds = [_seconds(spec, rows, _published_trainings()) for spec, rows in left]
-    line = f"{len(left)} of {total} trainings left to do"
+    line = f"{len(left):,} of {counted(total, 'training')} left to do"
     if any(each is None for each in seconds):
         return line
     minutes = SCORING * sum(seconds) / min(at_once, len(left)) / 60

@@ -63,14 +63,14 @@ def curves(
     *,
     x: str = "size",
     unit: str = "training pairs",
-    fits: dict[str, Curve] | None = None,
+    fits: dict[str, Curve | None] | None = None,
 ) -> np.ndarray:
     """Draw a share over the size of the data with its 95% intervals: one panel per entry, one line per table, named at its end.
 
     Args:
         panels: panel → line → table of :func:`workbench.experiments.grid.run_grid`.
         column: the score on the vertical axis, a share.
-        fits: panel → fitted curve, drawn dotted.
+        fits: panel → fitted curve, drawn dotted; None where there are too few sizes for one.
     """
     figure, axes = plt.subplots(1, len(panels), sharey=True, figsize=(WIDTH, 4.2), layout="constrained", squeeze=False)
     style = _line_style(name for lines in panels.values() for name in lines)
@@ -83,9 +83,9 @@ def curves(
             )
             panel.plot(points.index, points["estimate"], **style[name], markersize=7)
             ends.append((points["estimate"].iloc[-1], name, style[name]["color"], points.index.max()))
-        if fits and heading in fits:
-            sizes = np.geomspace(fits[heading].first, fits[heading].last, 50)
-            panel.plot(sizes, 100 * fits[heading](sizes), color=INK, linewidth=1, linestyle=(0, (2, 2)))
+        if fit := (fits or {}).get(heading):
+            sizes = np.geomspace(fit.first, fit.last, 50)
+            panel.plot(sizes, 100 * fit(sizes), color=INK, linewidth=1, linestyle=(0, (2, 2)))
         _log(panel, sorted({size for table in lines.values() for size in table[x].unique()}), unit)
         panel.set_title(heading, **HEADING)
         panel.set_ylim(0, 102)

@@ -22,7 +22,7 @@ from IPython.display import HTML
 from workbench import environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, decontamination, reading, templates
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.store import Run, Store, digest
 from workbench.train import disk, supervised
@@ -44,7 +44,7 @@ class Objective:
     def __post_init__(self):
         if self.format not in OBJECTIVES or not len(self.rows):
             raise InputError(
-                f'format "{self.format}", {len(self.rows)} rows; give rows in one of {", ".join(OBJECTIVES)}'
+                f'format "{self.format}", {counted(len(self.rows), "row")}; give rows in one of {", ".join(OBJECTIVES)}'
             )
 
 

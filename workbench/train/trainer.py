@@ -210,7 +210,7 @@ def run_to_end(trainer: transformers.Trainer, callback, work: Path) -> pd.DataFr
         )
     if _sums(trainer.model) == start:
         raise InputError(
-            f"no weight has changed in {trainer.state.global_step} steps at a learning rate of {trainer.args.learning_rate:g} and less; "
+            f"no weight has changed up to step {trainer.state.global_step} at a learning rate of {trainer.args.learning_rate:g} and less; "
             "raise learning_rate or max_steps, or lower warmup"
         )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
