@@ -9,9 +9,9 @@ from test_preference import make_pairs
 
 from workbench.config import DPOSpec, SFTSpec
 from workbench.errors import InputError
-from workbench.models import logprobs
+from workbench.models import adapters, loading
 from workbench.store import Store
-from workbench.train import disk, preference, supervised
+from workbench.train import disk, objectives, preference, supervised
 
 
 def size(folder):
@@ -56,15 +56,43 @@ def test_the_estimate_is_what_a_training_writes(tiny_base, tmp_path, monkeypatch
     assert use[-1].checkpoint == pytest.approx(checkpoint, rel=0.5)  # that of an adapter holds the reference as well
 
 
+@pytest.fixture
+def little_room(monkeypatch):
+    """Return a function after whose call there is more room than the 32 MiB of any run, and less than what a training writes."""
+
+    def call():
+        monkeypatch.setattr("workbench.train.disk.CHECKPOINTS", 1_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=40 * 2**20))
+        monkeypatch.setattr(loading, "load_base", None)  # nothing is loaded
+        monkeypatch.setattr(adapters, "load_tuned", None)
+
+    return call
+
+
+NO_ROOM = r"needs about [\d,]+ MiB of disk \(.* of trained weights .*, and 40 MiB are free"
+
+
 @pytest.mark.parametrize("method", ["qlora", "full"])
-def test_too_little_room_is_one_line_with_numbers_before_anything_is_computed(tiny_base, tmp_path, monkeypatch, method):
+def test_too_little_room_is_one_line_with_numbers_before_anything_is_loaded(tiny_base, tmp_path, little_room, method):
     store, spec = Store(tmp_path), SFTSpec(base=tiny_base, method=method, rank=256, max_steps=2)
-    # more than the 32 MiB of any run, less than what this one writes
-    monkeypatch.setattr("workbench.train.disk.CHECKPOINTS", 1_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=40 * 2**20))
-    monkeypatch.setattr(logprobs, "mean_loss", None)
-    with pytest.raises(
-        InputError, match=r"needs about [\d,]+ MiB of disk \(.* of trained weights .*, and 40 MiB are free"
-    ) as e:
+    little_room()
+    with pytest.raises(InputError, match=NO_ROOM) as e:
         supervised.sft(spec, make_rows(), held_out=make_rows(4), store=store, quiet=True)
     assert "\n" not in str(e.value) and store.runs() == [] and store.unfinished() == []
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_so_it_is_for_pairs(tiny_base, tmp_path, little_room, method):
+    store, spec = Store(tmp_path), SFTSpec(base=tiny_base, method=method, rank=256, max_steps=1)
+    run = supervised.sft(spec, make_rows(), store=store, quiet=True)
+    little_room()
+    with pytest.raises(InputError, match=NO_ROOM):
+        preference.dpo(DPOSpec(max_steps=1), make_pairs(), sft_run=run, store=store, quiet=True)
+    assert store.runs() == [run] and store.unfinished() == []
+
+
+def test_so_it_is_for_other_objectives(tiny_base, tmp_path, little_room):
+    store, spec = Store(tmp_path), SFTSpec(base=tiny_base, method="lora", rank=256, max_steps=1)
+    little_room()
+    with pytest.raises(InputError, match=NO_ROOM):
+        objectives.train_objective(spec, objectives.Objective("text", ["It rains."] * 8), [], store=store)

@@ -41,7 +41,13 @@ def test_a_title_states_an_effect_only_where_the_whole_interval_does(ends, title
     assert estimates.verdict_title("DPO admits more", interval(0.1, *ends), claims.more_than(0)) == title
 
 
-def test_titles_give_shares_in_percent_and_other_numbers_as_they_are():
+def test_titles_give_shares_in_percent_and_other_numbers_with_their_unit():
     share = estimates.verdict_title("It follows", interval(0.9, 0.85, 0.95, "share"), claims.at_least(0.8))
     pairs = estimates.verdict_title("Flat early", interval(57, 44, 292, "pairs"), claims.at_most(200))
-    assert share == "It follows, 90% [85, 95]" and pairs == "Inconclusive: Flat early, 57.00 [44.00, 292.00]"
+    assert share == "It follows, 90% [85, 95]" and pairs == "Inconclusive: Flat early, 57 pairs [44, 292]"
+    longer = estimates.verdict_title(
+        "Answers grow", interval(3.2, 1, 5.44, "difference in length"), claims.more_than(0)
+    )
+    loss = estimates.verdict_title("It forgets", interval(0.25, 0.2, 0.3, "difference in loss"), claims.more_than(0))
+    assert longer == "Answers grow, +3.20 tokens [+1.00, +5.44]"
+    assert loss == "It forgets, +0.25 nats per token [+0.20, +0.30]"

@@ -25,6 +25,9 @@ from workbench.plots.style import (
     model_style,
 )
 
+UNITS = {"length": "tokens", "loss": "nats per token", "drift": "nats per token"}
+"""Of the columns that are no shares; other names are units themselves, such as "pairs"."""
+
 MARKS = {"linestyle": "", "markersize": 7.5, "markeredgewidth": 1.6, "elinewidth": 2.4}
 
 
@@ -37,16 +40,20 @@ def verdict_title(statement: str, effect: stats.Interval, region: claims.Region)
         region: the effects for which the statement is true, such as ``more_than(0)``: as for a claim.
 
     Returns:
-        The statement, after "Inconclusive:" or "Not confirmed:" where its verdict is not "holds".
+        The statement, after "Inconclusive:" or "Not confirmed:" where its verdict is not "holds", and the effect in percent, in points
+        (a difference of shares), or in its own unit.
     """
     begin = {claims.HOLDS: "", claims.FAILS: "Not confirmed: ", claims.INCONCLUSIVE: "Inconclusive: "}[
         region.verdict(effect)
     ]
-    sign, what = ("+", " points") if effect.unit.startswith("difference") else ("-", "%")
+    difference, ends = effect.unit.startswith("difference"), (effect.low, effect.estimate, effect.high)
     if effect.unit.endswith("share"):
-        low, middle, high = (f"{100 * value:{sign}z.0f}" for value in (effect.low, effect.estimate, effect.high))
-        return f"{begin}{statement}, {middle}{what} [{low}, {high}]"
-    return f"{begin}{statement}, {effect}"
+        scale, digits, what = 100, 0, " points" if difference else "%"
+    else:
+        name = effect.unit.removeprefix("difference in ")
+        scale, digits, what = 1, 0 if max(map(abs, ends)) >= 10 else 2, f" {UNITS.get(name, name)}"
+    low, middle, high = (f"{scale * value:{'+' if difference else '-'}z.{digits}f}" for value in ends)
+    return f"{begin}{statement}, {middle}{what} [{low}, {high}]"
 
 
 def intervals(

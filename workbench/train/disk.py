@@ -2,11 +2,14 @@
 
 import shutil
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from workbench.errors import InputError
+from workbench.models import loading
 from workbench.models.memory import ModelShape
 
 CHECKPOINTS = 3
@@ -44,9 +47,18 @@ def trained_weights(model: torch.nn.Module) -> int:
     return sum(4 * weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
-def weights_to_train(model: torch.nn.Module, method: str, rank: int) -> int:
-    """Return the bytes of the weights that a training of this base will save, before its adapter is attached."""
-    shape = ModelShape.of(model)
+def saved_weights(folder: Path) -> int:
+    """Return the bytes that the weights in a folder take in fp32; only the heads of its files are read."""
+    numbers = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            numbers += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, it is no dict
+    return 4 * numbers
+
+
+def weights_to_train(base: Path, method: str, rank: int) -> int:
+    """Return the bytes of the weights that a training of a base will save, by its config alone: nothing is loaded."""
+    shape = ModelShape.of(loading.read_config(base))
     return 4 * (shape.linear + shape.other if method == "full" else rank * shape.sides)
 
 
@@ -56,7 +68,7 @@ def require_disk(work: Path, weights: int, tokenizer: Path, rows: int) -> None:
     Args:
         weights: bytes of the trained weights.
         tokenizer: the folder that its files are copied from.
-        rows: bytes of the training rows.
+        rows: bytes of the training rows; of token ids 8 each.
     """
     files = [path for path in tokenizer.iterdir() if path.suffix in (".json", ".jinja", ".model", ".txt")]
     use = DiskUse(weights, rows + sum(path.stat().st_size for path in files))

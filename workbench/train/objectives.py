@@ -140,13 +140,14 @@ def _train(work, folder, spec, objective) -> dict:
 
     requirements.require_method(folder, spec.method)
     tokenizer, callback = loading.load_tokenizer(folder, template=spec.template), callbacks.CheckpointCallback(20.0)
-    transformers.set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
     encoded = [encode_objective(objective.format, tokenizer, row)[0][: spec.max_length] for row in objective.rows]
+    tokens = sum(map(len, encoded))
+    disk.require_disk(work, disk.weights_to_train(folder, spec.method, spec.rank), folder, 8 * tokens)
+    transformers.set_seed(spec.seed)  # the new parameters are drawn before the trainer is made, which sets it again
     trainer = {"text": _on_texts, "label": _on_labels}[objective.format](
         work, folder, spec, objective, encoded, tokenizer, callback
     )
     fix_trl_trainer(trainer)
-    disk.require_disk(work, disk.trained_weights(trainer.model), folder, trainer.train_dataset.data.nbytes)
     log = run_to_end(trainer, callback, work)
     trainer.model.save_pretrained(work / "adapter")
     tokenizer.save_pretrained(work / "adapter")
@@ -156,7 +157,7 @@ def _train(work, folder, spec, objective) -> dict:
         "environment": {**environment.describe(), "seconds": trainer.state.log_history[-1]["train_runtime"]},
         "scores": {
             "rows": len(encoded), "steps": trainer.state.global_step, "loss": float(log["loss"].iloc[-1]),
-            "tokens": round(sum(map(len, encoded)) * trainer.state.epoch),
+            "tokens": round(tokens * trainer.state.epoch),
         },
     }  # fmt: skip
 

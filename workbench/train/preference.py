@@ -195,6 +195,8 @@ def _train_on_pairs(
     """Train in the folder ``work`` and return the run's record; the work of :func:`workbench.train.preference.dpo`."""
     from workbench.train.callbacks import CheckpointCallback, FirstLossCallback
 
+    dataset = to_trl(rows)
+    disk.require_disk(work, disk.saved_weights(sft_run.adapter), sft_run.adapter, dataset.data.nbytes)
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
     full = came_from["method"] == "full"
     model, tokenizer = adapters.load_tuned(sft_run, trainable=True)
@@ -203,8 +205,6 @@ def _train_on_pairs(
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
     callback = CheckpointCallback(save_every)
-    dataset = to_trl(rows)
-    disk.require_disk(work, disk.trained_weights(model), sft_run.adapter, dataset.data.nbytes)
     reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
     trainer = make_trainer(
         spec,

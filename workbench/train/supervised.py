@@ -124,6 +124,8 @@ def _train_on_rows(
     encoded, findings = validation.encode_and_validate(rows, tokenizer, spec.max_length, trainable=trained)
     validation.require_valid(findings)
     loading.require_embedding_rows(folder, tokenizer, {token for each in encoded for token in each.ids})
+    dataset = to_trl(rows)
+    disk.require_disk(work, disk.weights_to_train(folder, spec.method, spec.rank), folder, dataset.data.nbytes)
     from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
 
     dtype = torch.float32 if spec.method == "full" else None
@@ -131,8 +133,6 @@ def _train_on_rows(
     if chat_format.added:  # some bases have rows to spare that they never trained
         embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
     model = adapters.unpacked(model)
-    dataset = to_trl(rows)
-    disk.require_disk(work, disk.weights_to_train(model, spec.method, spec.rank), folder, dataset.data.nbytes)
     judged = logprobs.encode_rows(tokenizer, held_out, spec.max_length) if held_out is not None else None
     before = logprobs.mean_loss(model, judged) if judged else None
     callback = CheckpointCallback(save_every)
