@@ -27,7 +27,10 @@ from workbench.errors import InputError, first_line
 INSTALL = 'pip install -e ".[laptop]"'
 RECORD_FILE = "conversion.json"
 TOKENIZER_BYTES = 2**26  # room for tokenizer.json, 33 MB with 262,144 tokens
-SETTINGS = ("transformers_version", "_model_name_or_path")  # of config.json, which would change the fingerprint of the same model
+SETTINGS = (
+    "transformers_version",
+    "_model_name_or_path",
+)  # of config.json, which would change the fingerprint of the same model
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,9 @@ def _convert(source: PackagedBase | Path, sha256: str, folder: Path) -> None:
     else:
         _say("base", f"{source}; converted once")
     with outputs.new_folder(folder) as working:
-        reading = working / "gguf"  # a folder of its own: from_pretrained would read other files beside the user's as well
+        reading = (
+            working / "gguf"
+        )  # a folder of its own: from_pretrained would read other files beside the user's as well
         reading.mkdir()
         file = reading / "model.gguf"
         if isinstance(source, PackagedBase):
@@ -228,10 +233,11 @@ def _write_model(source: PackagedBase | Path, file: Path, working: Path) -> None
             size = transformers.AutoModelForCausalLM.from_config(config).num_parameters()
         outputs.require_room(working, 4 * size + TOKENIZER_BYTES)
         tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **place)
-        rows = config.get_text_config().vocab_size
-        if len(tokenizer) > rows:
-            raise ValueError(f"its tokenizer has {len(tokenizer):,} tokens, and its embedding {rows:,} rows")
-        _say("tokenizer", f"{len(tokenizer):,} tokens", began)
+        # Without those that transformers adds to the tokenizers of some families, which no text becomes
+        tokens, rows = tokenizer.backend_tokenizer.get_vocab_size(False), config.get_text_config().vocab_size
+        if tokens > rows:
+            raise ValueError(f"its tokenizer has {tokens:,} tokens, and its embedding {rows:,} rows")
+        _say("tokenizer", f"{tokens:,} tokens", began)
         began = time.monotonic()
         model, found = transformers.AutoModelForCausalLM.from_pretrained(
             file.parent, **place, config=config, dtype="float32", ignore_mismatched_sizes=True, output_loading_info=True
@@ -242,7 +248,9 @@ def _write_model(source: PackagedBase | Path, file: Path, working: Path) -> None
         model.hf_quantizer, model.is_quantized = None, False
         del model.config.quantization_config
         model.generation_config = transformers.GenerationConfig(
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
         model.save_pretrained(working)
         tokenizer.save_pretrained(working)

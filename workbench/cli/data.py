@@ -16,7 +16,9 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="ROLE=COLUMN,…", help="What the columns are: prompt=question,response=answer,system=…"),
 ]
-Base = Annotated[str | None, typer.Option(help="Model folder, Hub id, GGUF file or gemma-3-270m; default: the pocket base.")]
+Base = Annotated[
+    str | None, typer.Option(help="Model folder, Hub id, GGUF file or gemma-3-270m; default: the pocket base.")
+]
 Template = Annotated[
     str | None,
     typer.Option(

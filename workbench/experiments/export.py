@@ -73,7 +73,9 @@ def export_run(run: Run, out: str | Path) -> Path:
     out = Path(out)
     with outputs.new_folder(out, adapters.merged_bytes(run)) as folder:
         adapters.write_merged(run, folder)
-        for notice in hub.fetch(run.spec["base"], run.spec["revision"]).glob("NOTICE*"):  # to be passed on with the weights
+        for notice in hub.fetch(run.spec["base"], run.spec["revision"]).glob(
+            "NOTICE*"
+        ):  # to be passed on with the weights
             shutil.copy(notice, folder)
         model_card(run, folder, out.name).save(folder / "README.md")
     return out
