@@ -247,7 +247,7 @@ def test_a_packaged_base_says_its_terms_before_its_first_use_and_passes_its_noti
 ):
     folder = hub.fetch("tiny")
     lines = capsys.readouterr().out.splitlines()
-    assert "ai.google.dev/gemma/terms apply to the weights" in lines[1]
+    assert "the Gemma Terms of Use (ai.google.dev/gemma/terms) apply to the weights" in lines[1]
     run = supervised.sft(
         SFTSpec(base="tiny", method="lora", max_steps=2, batch_size=4), make_rows(8), store=Store(tmp_path / "runs"), quiet=True
     )  # fmt: skip

@@ -24,10 +24,8 @@ from workbench.errors import InputError, first_line
 from workbench.packaged_base import INSTALL, PACKAGED, TOKENIZER_BYTES, PackagedBase
 
 RECORD_FILE = "conversion.json"
-SETTINGS = (
-    "transformers_version",
-    "_model_name_or_path",
-)  # of config.json, which would change the fingerprint of the same model
+# Settings of config.json that would change the fingerprint of the same model
+SETTINGS = ("transformers_version", "_model_name_or_path")
 
 
 def is_gguf(base: str | Path) -> bool:
@@ -118,7 +116,7 @@ def _convert(source: PackagedBase | Path, sha256: str, folder: Path) -> None:
     if isinstance(source, PackagedBase):
         outputs.require_room(folder.parent, source.room)
         _say("base", f"{source.title}; converted once, which takes about a minute")
-        _say("terms", f"{source.terms} apply to the weights; whoever uses them accepts these terms")
+        _say("terms", f"{source.terms} apply to the weights; whoever uses them accepts that")
     else:
         _say("base", f"{source}; converted once")
     with outputs.new_folder(folder) as working:
@@ -158,26 +156,26 @@ def _write_model(source: PackagedBase | Path, file: Path, working: Path) -> None
 
     with environment.library_errors_only(), environment.few_progress_bars(), _one_line(source):
         began = time.monotonic()
-        place = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
-        config = transformers.AutoConfig.from_pretrained(file.parent, **place)
+        config = _read(transformers.AutoConfig, file)
         with torch.device("meta"):
             size = transformers.AutoModelForCausalLM.from_config(config).num_parameters()
         outputs.require_room(working, 4 * size + TOKENIZER_BYTES)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **place)
+        tokenizer = _read(transformers.AutoTokenizer, file)
         # Without those that transformers adds to the tokenizers of some families, which no text becomes
         tokens, rows = tokenizer.backend_tokenizer.get_vocab_size(False), config.get_text_config().vocab_size
         if tokens > rows:
             raise ValueError(f"its tokenizer has {tokens:,} tokens, and its embedding {rows:,} rows")
         _say("tokenizer", f"{tokens:,} tokens", began)
         began = time.monotonic()
-        model, found = transformers.AutoModelForCausalLM.from_pretrained(
-            file.parent, **place, config=config, dtype="float32", ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        model, found = _read(
+            transformers.AutoModelForCausalLM, file, config=config, dtype="float32", ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )  # fmt: skip
         _require_whole(found)
         _say("weights", f"{size / 1e6:,.0f} million parameters, unpacked to fp32", began)
         # transformers takes the model for a packed one, which it does not save
         model.hf_quantizer, model.is_quantized = None, False
-        del model.config.quantization_config
+        model.config.__dict__.pop("quantization_config", None)
         model.generation_config = transformers.GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -188,6 +186,13 @@ def _write_model(source: PackagedBase | Path, file: Path, working: Path) -> None
     values = json.loads((working / "config.json").read_text(encoding="utf-8"))
     values = {name: value for name, value in values.items() if name not in SETTINGS}
     (working / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _read(kind: type, file: Path, **settings):
+    """Return what one of transformers' Auto classes reads from a GGUF file in a folder of its own; no code comes with one, and none is run."""
+    return kind.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False, **settings
+    )
 
 
 def _require_whole(found: dict) -> None:

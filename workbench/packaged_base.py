@@ -28,7 +28,7 @@ class PackagedBase:
     parameters: int
     license: str
     terms: str
-    """Address of the terms that apply to the weights."""
+    """What applies to the weights, with its address."""
     notice: str
     """Text that the terms ask to be passed on with the weights and what is derived from them."""
     hub: str
@@ -90,7 +90,7 @@ PACKAGED = {
         size=253_113_024,
         parameters=268_098_176,
         license="gemma",
-        terms="ai.google.dev/gemma/terms",
+        terms="the Gemma Terms of Use (ai.google.dev/gemma/terms)",
         notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
         hub="google/gemma-3-270m",
     )

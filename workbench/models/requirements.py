@@ -89,14 +89,12 @@ def check_profile(profile: profiles.Profile) -> profiles.Profile:
     if packaged := gguf_base.PACKAGED.get(named.get("base")):
         del named["base"]
     if not named:
-        print(
-            f"{profile.name}: nothing to download, no GPU, {profile.worker_bytes / memory.GIB:.3g} GB of memory per process"
-        )
+        needs = f"no GPU, {profile.worker_bytes / memory.GIB:.3g} GB of memory per process"
         if packaged:
-            print(
-                f"base        {packaged.title}: {packaged.parameters / 1e6:,.0f} million parameters; terms: {packaged.terms}"
-            )
             hub.fetch(profile.base)
+            print(f"{profile.name}: {packaged.title}, under {packaged.terms}; {needs}")
+        else:
+            print(f"{profile.name}: nothing to download, {needs}")
         return profile
     if not torch.cuda.is_available():
         raise InputError(f'profile {profile.name} needs a CUDA GPU, and torch finds none here; take profile "pocket"')
