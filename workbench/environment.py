@@ -41,19 +41,19 @@ def describe() -> dict:
 
 
 def portable_base(base: str) -> str:
-    """Return a base model as records store it: a folder of this repository by its relative path, another folder by its absolute path.
+    """Return a base model as records store it: a folder or file of this repository by its relative path, another by its absolute path.
 
     So a run finds its base from any working directory, and after the checkout was moved or its store copied.
     """
-    folder = Path(base).resolve()
-    if not folder.is_dir():  # a Hub id
+    path = Path(base).resolve()
+    if not path.exists():  # a Hub id or the name of a packaged base
         return str(base)
-    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
 def located_base(base: str) -> str:
-    """Return the folder or Hub id of a base that :func:`portable_base` stored, loadable from any working directory."""
-    return str(ROOT / base) if (ROOT / base).is_dir() else base
+    """Return the folder, file or name of a base that :func:`portable_base` stored, loadable from any working directory."""
+    return str(ROOT / base) if (ROOT / base).exists() else base
 
 
 # What PEFT says of its own doings, which no user could change: it asks transformers by a name that is given up, turns its update for the

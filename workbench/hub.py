@@ -1,6 +1,7 @@
 """Find files on the Hugging Face Hub or in its local cache: what is there, what is missing, and which commit it is.
 
-A name is "owner/name", or "owner/name@revision" for a branch, tag or commit. Nothing here needs the network where the cache is warm
+A name is "owner/name", or "owner/name@revision" for a branch, tag or commit. :func:`fetch` takes every way to name a base model: also
+folders, and what :mod:`workbench.gguf_base` converts. Nothing here needs the network where the cache is warm
 (HF_HUB_OFFLINE=1); what is missing then is said in one line.
 """
 
@@ -18,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from workbench import gguf_base
 from workbench.errors import InputError, first_line
 
 MODEL_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -46,19 +48,25 @@ class Repo:
 
 
 def fetch(base: str | Path, revision: str | None = None) -> Path:
-    """Return the local folder with the files of a model: the folder itself, or the Hub's snapshot in the local cache.
+    """Return the local folder with the files of a model: the folder itself, the conversion of a GGUF file, or the Hub's snapshot in the cache.
 
-    A download that broke off continues where it stopped when this is called again.
+    A GGUF file and a packaged base such as gemma-3-270m are converted on first use (:func:`workbench.gguf_base.fetch`). A download that
+    broke off continues where it stopped when this is called again.
 
     Raises:
-        InputError: there is no such folder, and the Hub has no such model, asks for access, or cannot be reached, or the cache
-            holds a part of it only.
+        InputError: there is no such folder or file, and the Hub has no such model, asks for access, or cannot be reached, or the cache
+            holds a part of it only; or a file cannot be converted.
     """
     if Path(base).is_dir():
         return Path(base)
+    if gguf_base.is_gguf(base):
+        return gguf_base.fetch(base)
     named = MODEL_ID.fullmatch(str(base))
     if not named:
-        raise InputError(f"{base}: no such folder; give a model folder or a Hub id such as HuggingFaceTB/SmolLM2-135M")
+        raise InputError(
+            f"{base}: no such folder; give a model folder, a GGUF file, a Hub id such as HuggingFaceTB/SmolLM2-135M, or "
+            f"{' or '.join(gguf_base.PACKAGED)}"
+        )
     folder = snapshot(named["repo"], revision or named["revision"], "model", MODEL_FILES)
     require_complete(str(base), folder)
     if not any(folder.glob("*.safetensors")):

@@ -16,7 +16,9 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="ROLE=COLUMN,…", help="What the columns are: prompt=question,response=answer,system=…"),
 ]
-Base = Annotated[str | None, typer.Option(help="Model folder or Hub id; default: the pocket base.")]
+Base = Annotated[
+    str | None, typer.Option(help="Model folder, Hub id, GGUF file or gemma-3-270m; default: the pocket base.")
+]
 Template = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +43,7 @@ def base_or_default(base: str | None) -> str:
 
     if base is not None and not base.strip():
         raise InputError(
-            "--base is empty; name a model folder or a Hub id, or leave the option out for the pocket base"
+            "--base is empty; name a model folder, a Hub id or a GGUF file, or leave the option out for the pocket base"
         )
     return base or str(profiles.get("pocket").base)
 

@@ -13,7 +13,9 @@ def run(
     names: Annotated[list[str] | None, typer.Argument(help="Notebooks or forks; default: the whole series.")] = None,
     profile: Annotated[
         str | None,
-        typer.Option(help="pocket (CPU, no network), gpu or gpu-small; default: the one that the notebook names."),
+        typer.Option(
+            help="pocket (CPU, no network), laptop (CPU, a real base model), gpu or gpu-small; default: the one that the notebook names."
+        ),
     ] = None,
 ) -> None:
     """Execute notebooks from top to bottom."""

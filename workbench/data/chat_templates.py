@@ -77,6 +77,44 @@ MISTRAL = """\
 {%- endfor -%}
 """
 
+# Written before a template that takes system, user and assistant turns with texts alone: tools, calls and what tools return become texts
+# in these turns, in ChatML's words. Conversations without tools are handed over as they are.
+TOOLS_AS_TEXT = """\
+{%- set found = namespace(tools=tools is defined and tools) -%}
+{%- for message in messages -%}
+{%- if message.role == 'tool' or message.tool_calls -%}{%- set found.tools = true -%}{%- endif -%}
+{%- endfor -%}
+{%- if found.tools -%}
+{%- set found.system = messages[0].content if messages[0].role == 'system' else '' -%}
+{%- if tools -%}
+{%- set found.system = found.system + ('\\n' if found.system else '') + 'You can call these tools:' -%}
+{%- for tool in tools -%}
+{%- set found.system = found.system + '\\n' + (tool.function if tool.function else tool) | tojson -%}
+{%- endfor -%}
+{%- endif -%}
+{%- set found.turns = [{'role': 'system', 'content': found.system}] if found.system else [] -%}
+{%- for message in messages -%}
+{%- set found.text = message.content or '' -%}
+{%- for call in message.tool_calls or [] -%}
+{%- set call = call.function if call.function else call -%}
+{%- set arguments = call.arguments if call.arguments is string else call.arguments | tojson -%}
+{%- set found.text = found.text + ('\\n' if found.text else '') -%}
+{%- set found.text = found.text + '<tool_call>{"name": "' + call.name + '", "arguments": ' + arguments + '}</tool_call>' -%}
+{%- endfor -%}
+{%- if message.role == 'tool' and found.after_tool -%}
+{%- set found.text = found.turns[-1].content + '\\n<tool_response>' + found.text + '</tool_response>' -%}
+{%- set found.turns = found.turns[:-1] + [{'role': 'user', 'content': found.text}] -%}
+{%- elif message.role == 'tool' -%}
+{%- set found.turns = found.turns + [{'role': 'user', 'content': '<tool_response>' + found.text + '</tool_response>'}] -%}
+{%- elif not (message.role == 'system' and loop.first) -%}
+{%- set found.turns = found.turns + [{'role': message.role, 'content': found.text}] -%}
+{%- endif -%}
+{%- set found.after_tool = message.role == 'tool' -%}
+{%- endfor -%}
+{%- set messages = found.turns -%}
+{%- endif -%}
+{{- '' }}"""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -86,11 +124,13 @@ class Family:
     """Its turn tokens: a vocabulary that has all of them is one of this family."""
     template: str
     """Jinja text that marks answers, or the name of a file that TRL ships."""
+    before: str = ""
+    """Jinja text that is written before it."""
 
 
 FAMILIES = {
     "llama3": Family(("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "llama3_training.jinja"),
-    "gemma3": Family(("<start_of_turn>", "<end_of_turn>"), "gemma3_training.jinja"),
+    "gemma3": Family(("<start_of_turn>", "<end_of_turn>"), "gemma3_training.jinja", TOOLS_AS_TEXT),
     "phi3": Family(("<|user|>", "<|assistant|>", "<|system|>", "<|end|>"), "phi3_training.jinja"),
     "cohere": Family(
         ("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>"),
@@ -117,9 +157,9 @@ def read_template(name: str) -> str:
     """Return the Jinja text of a family, or of a file that marks answers. Raises InputError."""
     if name in FAMILIES:
         text = FAMILIES[name].template
-        if not text.endswith("_training.jinja"):
-            return text
-        return (_trl_folder() / text).read_text(encoding="utf-8")
+        if text.endswith("_training.jinja"):
+            text = (_trl_folder() / text).read_text(encoding="utf-8")
+        return FAMILIES[name].before + text
     path = Path(name)
     if not path.is_file():
         raise InputError(f'template "{name}" is unknown and no file; known are {", ".join([*FAMILIES, OWN])}')

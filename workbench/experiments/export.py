@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import datasets
@@ -12,7 +13,7 @@ from httpx import HTTPError
 from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from workbench import hub, outputs
+from workbench import gguf_base, hub, outputs
 from workbench.environment import few_progress_bars
 from workbench.errors import InputError, first_line
 from workbench.evaluate import benchmarks, scoring, stats
@@ -72,6 +73,10 @@ def export_run(run: Run, out: str | Path) -> Path:
     out = Path(out)
     with outputs.new_folder(out, adapters.merged_bytes(run)) as folder:
         adapters.write_merged(run, folder)
+        for notice in hub.fetch(run.spec["base"], run.spec["revision"]).glob(
+            "NOTICE*"
+        ):  # to be passed on with the weights
+            shutil.copy(notice, folder)
         model_card(run, folder, out.name).save(folder / "README.md")
     return out
 
@@ -136,12 +141,13 @@ def parity(run: Run, folder: Path) -> str:
 def model_card(run: Run, folder: Path, name: str) -> ModelCard:
     """Return the card of a model in a folder that will get that name: data, merging, scores with intervals, spec, environment, license."""
     spec, environment = run.spec, run.environment
-    local = Path(spec["base"]).is_dir()
+    local = Path(spec["base"]).exists()
     base = Path(spec["base"]).name if local else spec["base"].partition("@")[0]
+    original = gguf_base.PACKAGED[base].hub if base in gguf_base.PACKAGED else base
     license = base_license(spec)
     front = ModelCardData(
         license=license,
-        base_model=None if local else base,  # a local folder has no name on the Hub
+        base_model=None if local else original,  # a local folder has no name on the Hub
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["trl", "sft", "workbench"],

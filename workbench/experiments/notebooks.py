@@ -109,13 +109,14 @@ def run_notebooks(
         values = parameters.check_settings(notebook, path.stem, wanted)
         jobs.append((path, {k: v for k, v in values.items() if v != given[k]}, environment.ROOT / out))
         chosen.add((given | values).get("profile", "pocket"))
-    together = min(at_once(), len(jobs), *(profiles.get(name).parallel for name in chosen))
+    needs = [profiles.get(name) for name in chosen]
+    together = min(at_once(max(p.worker_bytes for p in needs)), len(jobs), *(p.parallel for p in needs))
     return _in_processes(jobs, together)
 
 
-def at_once() -> int:
+def at_once(worker_bytes: float = profiles.WORKER_BYTES) -> int:
     """Return how many notebooks to execute at a time: two where memory allows it, with one worker process per core each, else one."""
-    return 2 if psutil.virtual_memory().available >= 2 * (cpu_count() + 1) * profiles.WORKER_BYTES else 1
+    return 2 if psutil.virtual_memory().available >= 2 * (cpu_count() + 1) * worker_bytes else 1
 
 
 def _in_processes(jobs: list[tuple], together: int) -> Iterator[Outcome]:

@@ -83,12 +83,24 @@ def fingerprint(folder: Path) -> str:
     """Return a hash of the weights, config and tokenizer in a model folder; for a Hub snapshot the commit, which identifies the same."""
     if known := hub.snapshot_commit(folder):
         return known
+    names = ("config.json", *TOKENIZER_FILES)
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".safetensors", ".bin") or path.name in names]
+    return _hash_of_files(tuple((path, *_state(path)) for path in files))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=16)
+def _hash_of_files(states: tuple) -> str:
+    """Hash the names and contents of files once for each of their states: a grid asks for its base before every run."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".bin") or path.name in ("config.json", *TOKENIZER_FILES):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path, *_ in states:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -145,7 +157,7 @@ def load_formatted(
 def describe_format(folder: Path, template: str | None = None) -> tuple[ChatFormat, str]:
     """Return the chat format of a base, without loading its weights, and one line that says why it was chosen and what it changes."""
     files = [folder / name for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS)] + [Path(template or "")]
-    states = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file())
+    states = tuple((path, *_state(path)) for path in files if path.is_file())
     return _describe_format(folder, states, template)
 
 

