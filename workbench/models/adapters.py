@@ -10,7 +10,7 @@ import transformers
 
 from workbench import environment, hub, outputs
 from workbench.data import chat_formats, templates
-from workbench.models import loading, memory
+from workbench.models import loading, memory, precision
 from workbench.store import Run
 
 if TYPE_CHECKING:
@@ -70,7 +70,16 @@ def with_adapter(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return peft.get_peft_model(model, lora_config(model, tokenizer, rank))
+        return with_token_rows(peft.get_peft_model(model, lora_config(model, tokenizer, rank)))
+
+
+def with_token_rows(model: peft.PeftModel) -> peft.PeftModel:
+    """Return a model whose trained tokens cost no copy of the embedding, if it is large and on a CPU: see :mod:`workbench.models.token_rows`."""
+    from workbench.models import token_rows
+
+    if precision.is_large(model):
+        token_rows.use_token_rows(model)
+    return model
 
 
 @environment.few_progress_bars()
@@ -102,7 +111,7 @@ def load_tuned(
         import peft
 
         # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
-        model = peft.PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
+        model = with_token_rows(peft.PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable))
         model = model.merge_and_unload() if merged or unfolded else model
     model.generation_config.eos_token_id = sorted({templates.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -16,7 +16,7 @@ from workbench import distributed
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination
 from workbench.errors import InputError
-from workbench.models import loading, memory
+from workbench.models import adapters, memory, precision
 from workbench.runs import ROWS_FILE
 from workbench.store import Store
 from workbench.train import schedule
@@ -50,7 +50,7 @@ def trainer_arguments(
 ) -> dict:
     """Return the arguments of SFTConfig and DPOConfig that follow from the fields of both specs and from the device."""
     cpu = model.device.type == "cpu"
-    half = None if cpu else loading.compute_dtype("cuda")
+    half = None if cpu else precision.compute_dtype("cuda")
     share = distributed.per_process(spec.batch_size)
     micro = min(spec.micro_batch_size or share, share)
     steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
@@ -134,12 +134,17 @@ def to_trl(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def fix_trl_trainer(trainer: transformers.Trainer) -> None:
-    """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
+    """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4, to a large model on a CPU and to a notebook's output."""
     from peft import PeftModel
     from peft.utils import TrainableTokensWrapper
 
-    from workbench.train import callbacks
+    from workbench.train import answer_loss, callbacks
 
+    if precision.is_large(trainer.model):
+        adapters.with_token_rows(trainer.model)
+        base = trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
+        for model in filter(None, (base, getattr(trainer, "ref_model", None))):
+            answer_loss.use_answer_logits(model)
     head = trainer.model.get_output_embeddings()
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
