@@ -42,9 +42,7 @@ class LogProbs(torch.autograd.Function):
             entropy[part] = highest + total.log() - torch.linalg.vecdot(e, z) / total
             mean[part], top[part] = z.mean(-1), likeliest == targets[part]
             if kept is not None:
-                torch.div(e, total[:, None], out=kept[part]) if kept.dtype == e.dtype else kept[part].copy_(
-                    e.div_(total[:, None])
-                )
+                kept[part] = e.div_(total[:, None])
         ctx.save_for_backward(kept, targets, found)
         ctx.mark_non_differentiable(entropy, mean, top)
         return found, entropy, mean, top
@@ -55,7 +53,7 @@ class LogProbs(torch.autograd.Function):
         kept, targets, found = ctx.saved_tensors
         kept.mul_(-gradient[:, None].to(kept.dtype))
         # of a likely target 1 − p is lost to rounding where p is in half precision
-        kept.scatter_(-1, targets[:, None], (gradient * -torch.expm1(found))[:, None].to(kept.dtype))
+        kept[torch.arange(len(targets)), targets] = (gradient * -torch.expm1(found)).to(kept.dtype)
         return kept, None
 
 
