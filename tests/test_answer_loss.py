@@ -13,7 +13,11 @@ from workbench.train import answer_loss, supervised
 
 def test_log_probabilities_and_their_gradient_are_those_of_autograd():
     torch.manual_seed(0)
-    logits, targets, weights = (4 * torch.randn(19, 300)).requires_grad_(), torch.randint(0, 300, (19,)), torch.randn(19)
+    logits, targets, weights = (
+        (4 * torch.randn(19, 300)).requires_grad_(),
+        torch.randint(0, 300, (19,)),
+        torch.randn(19),
+    )
     expected = F.log_softmax(logits, -1)
     chosen = expected.gather(-1, targets[:, None]).squeeze(-1)
     (gradient,) = torch.autograd.grad((chosen * weights).sum(), logits)
@@ -58,7 +62,9 @@ def test_a_step_is_the_one_that_trl_takes(name, tmp_path, monkeypatch):
     assert {key: pytest.approx(value, abs=1e-4) for key, value in columns.items()} == our_columns
     assert gradients.keys() == our_gradients.keys()
     for key, value in gradients.items():
-        assert value is our_gradients[key] is None or torch.allclose(value, our_gradients[key], atol=1e-5, rtol=1e-3), key
+        assert value is our_gradients[key] is None or torch.allclose(value, our_gradients[key], atol=1e-5, rtol=1e-3), (
+            key
+        )
 
 
 def test_logits_of_prompts_are_not_computed(tmp_path, monkeypatch):
@@ -75,7 +81,9 @@ def test_logits_of_prompts_are_not_computed(tmp_path, monkeypatch):
     assert widths == [int((batch["labels"] != -100).sum())]
     monkeypatch.setattr(logprobs, "LOGITS_PER_BATCH", 10)  # TRL goes round the layer then, in pieces
     before = trainer.compute_loss(trainer.model, dict(batch)).item()
-    assert len(widths) == 1 and before == pytest.approx(logprobs.supervised_loss(trainer.model, tokenizer, make_rows(8), batch_size=8), abs=1e-5)
+    assert len(widths) == 1 and before == pytest.approx(
+        logprobs.supervised_loss(trainer.model, tokenizer, make_rows(8), batch_size=8), abs=1e-5
+    )
 
 
 def test_rows_without_an_answer_left_change_nothing(tmp_path, monkeypatch):
@@ -89,4 +97,6 @@ def test_rows_without_an_answer_left_change_nothing(tmp_path, monkeypatch):
     batch["labels"][:] = -100
     loss = trainer.compute_loss(trainer.model, batch)
     loss.backward()
-    assert loss.item() == 0 and all(not value.grad.any() for value in trainer.model.parameters() if value.grad is not None)
+    assert loss.item() == 0 and all(
+        not value.grad.any() for value in trainer.model.parameters() if value.grad is not None
+    )

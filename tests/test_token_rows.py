@@ -11,7 +11,14 @@ from safetensors.torch import load_file
 
 from workbench.models import adapters, loading, precision, token_rows
 
-NAMES = ["gemma3", "llama3", "llama2", "gpt2", "olmo2", "pythia"]  # scaled and tied; tied; untied; tied as Conv1D; two untied
+NAMES = [
+    "gemma3",
+    "llama3",
+    "llama2",
+    "gpt2",
+    "olmo2",
+    "pythia",
+]  # scaled and tied; tied; untied; tied as Conv1D; two untied
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -23,13 +30,15 @@ def pair(request, tmp_path_factory):
     theirs = peft.get_peft_model(model, adapters.lora_config(model, tokenizer, 4))
     torch.manual_seed(1)
     with torch.no_grad():
-        for name, value in theirs.named_parameters():
+        for value in theirs.parameters():
             if value.requires_grad:
                 value += 0.3 * torch.randn_like(value)
     ours = copy.deepcopy(theirs)
     token_rows.use_token_rows(ours)
     ids = torch.randint(0, len(tokenizer), (3, 12), generator=torch.Generator().manual_seed(0))
-    ids[:, :6] = torch.tensor(adapters.chat_token_ids(tokenizer))[torch.arange(6) % len(adapters.chat_token_ids(tokenizer))]
+    ids[:, :6] = torch.tensor(adapters.chat_token_ids(tokenizer))[
+        torch.arange(6) % len(adapters.chat_token_ids(tokenizer))
+    ]
     return base, tokenizer, theirs, ours, ids
 
 
@@ -39,7 +48,9 @@ def layers(model):
 
 def test_logits_and_gradients_are_those_of_peft(pair):
     _, _, theirs, ours, ids = pair
-    assert {type(part) for part in layers(ours)} == {token_rows.TokenRowsLayer} != {type(part) for part in layers(theirs)}
+    assert (
+        {type(part) for part in layers(ours)} == {token_rows.TokenRowsLayer} != {type(part) for part in layers(theirs)}
+    )
     found = [model(input_ids=ids, labels=ids) for model in (theirs, ours)]
     assert torch.allclose(found[0].logits, found[1].logits, atol=1e-5)
     gradients = []
@@ -70,7 +81,9 @@ def test_the_saved_adapter_is_pefts_and_plain_peft_reads_it(pair, tmp_path):
         model.save_pretrained(tmp_path / name, save_embedding_layers=False)
     saved = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("theirs", "ours")]
     assert saved[0].keys() == saved[1].keys() and all(torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
-    plain = peft.PeftModel.from_pretrained(loading.load_base(base, tokenizer=tokenizer, device="cpu"), tmp_path / "ours")
+    plain = peft.PeftModel.from_pretrained(
+        loading.load_base(base, tokenizer=tokenizer, device="cpu"), tmp_path / "ours"
+    )
     assert {type(part) for part in layers(plain)} == {TrainableTokensLayer}
     with torch.no_grad():
         logits = ours.eval()(input_ids=ids).logits
