@@ -1,5 +1,6 @@
 """The benchmark measures both sides alike and says what it measured."""
 
+import families
 import pytest
 from conftest import make_rows
 from test_grid import EVALUATION
@@ -8,7 +9,7 @@ from transformers import LlamaConfig
 from workbench import environment, profiles
 from workbench.config import SFTSpec
 from workbench.data import templates
-from workbench.experiments import bench, bench_gpu
+from workbench.experiments import bench, bench_base, bench_gpu
 from workbench.models import loading, logprobs
 from workbench.train import supervised
 
@@ -20,7 +21,7 @@ def test_sides_take_turns_and_the_order_turns_round():
 
 
 def test_a_ratio_above_one_is_ours_faster():
-    row = bench._row("a", "tokens per second", 100, [1.0, 2.0, 4.0], [2.0, 8.0, 4.0])
+    row = bench.ratio_row("a", "tokens per second", 100, [1.0, 2.0, 4.0], [2.0, 8.0, 4.0])
     assert (row["ours"], row["theirs"], row["ratio"], row["least"], row["greatest"]) == (50, 25, 2, 1, 4)
 
 
@@ -75,3 +76,24 @@ def test_rows_of_the_gpu_benchmark_have_the_lengths_that_were_asked_for():
     lengths = [len(templates.encode(tokenizer, row["messages"])[0]) for row in rows]
     assert max(lengths) <= 400 and 150 < sum(lengths) / 60 < 210
     assert rows[:2] == bench_gpu.made_rows(2, 200, 400)[:]
+
+
+def test_the_benchmark_of_a_real_base_in_small(tmp_path):
+    base = families.write("gemma3", tmp_path / "base")
+    size = bench_base.Size(rows=16, held_out=4, prompts=2, repeats=1)
+    table = bench_base.measure(base, make_rows(24), EVALUATION, size)
+    assert (table[["ours", "theirs", "ratio"]] > 0).all(axis=None) and len(table) == 3
+    assert (table[["loss", "theirs_loss", "gib", "theirs_gib"]].iloc[:2] > 0).all(axis=None)
+    assert table["loss"][0] == pytest.approx(table["theirs_loss"][0], abs=0.3)  # the same work, but for the chat tokens
+    text = bench_base.section(base, table, size)
+    assert text.count("\n| ") == 5 and text.startswith("## base on a CPU") and environment.describe()["cpu"] in text
+
+
+def test_a_section_replaces_the_one_of_the_same_base_alone():
+    page = "# Benchmark\n\ntext\n\n## a on a CPU\n\nold\n\n## Bad inputs\n\nkept\n"
+    assert bench_base.with_section(page, "## a on a CPU\n\nnew\n") == page.replace("old", "new")
+    assert bench_base.with_section(page, "## b on a CPU\n\nnew\n") == page + "\n## b on a CPU\n\nnew\n"
+    last = bench_base.with_section(page, "## b on a CPU\n\nnew\n")
+    assert bench_base.with_section(last, "## b on a CPU\n\nnewer\n") == last.replace(
+        "b on a CPU\n\nnew", "b on a CPU\n\nnewer"
+    )

@@ -16,7 +16,7 @@ from test_supervised import CHILD, interrupt_at, spec_for
 
 from workbench.config import DPOSpec
 from workbench.data import templates
-from workbench.models import adapters, generation, loading, logprobs, memory
+from workbench.models import adapters, generation, loading, logprobs, memory, precision
 from workbench.store import Store
 from workbench.train import preference, supervised
 
@@ -54,7 +54,7 @@ def test_loss_goes_down_what_is_trained_moves_and_the_base_does_not(tiny_base, t
     moved = [name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])]
     assert moved == [name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad]
     weight = trainer.model.get_parameter(next(name for name in before if "q_proj" in name))
-    assert weight.dtype == {"qlora": torch.uint8, "full": torch.float32}.get(method, loading.compute_dtype(device))
+    assert weight.dtype == {"qlora": torch.uint8, "full": torch.float32}.get(method, precision.compute_dtype(device))
 
 
 def test_packed_rows_have_the_loss_that_they_have_alone(tiny_base, tmp_path, device):

@@ -14,7 +14,7 @@ from workbench import hub
 from workbench.config import SFTSpec
 from workbench.data import reading, templates
 from workbench.errors import InputError
-from workbench.models import adapters, loading
+from workbench.models import adapters, loading, precision
 from workbench.store import Store
 from workbench.train import supervised
 
@@ -103,7 +103,7 @@ def test_chat_tokens_are_trained_with_the_adapter_and_reload(tuned, tiny_base):
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_an_adapter_is_not_rounded_to_the_half_precision_of_a_gpus_base(tuned, monkeypatch, method):
-    monkeypatch.setattr(loading, "compute_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(precision, "compute_dtype", lambda *_: torch.bfloat16)
     saved = load_file(tuned[method].adapter / "adapter_model.safetensors")
     model, _ = adapters.load_tuned(tuned[method], trainable=True)
     loaded = get_peft_model_state_dict(model)

@@ -99,7 +99,7 @@ def _grid(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Size,
     )  # what happens once per process is not measured
     ours, theirs = in_turn([lambda: seconds(workers), lambda: seconds(1)], size.repeats)
     what = f"a grid of {size.cells} runs in {workers} processes with one thread each, against one after another in one process"
-    return _row(what, "runs per minute", 60 * size.cells, ours, theirs, "1.7 or more on 2 cores")
+    return ratio_row(what, "runs per minute", 60 * size.cells, ours, theirs, "1.7 or more on 2 cores")
 
 
 def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, size: Size, at: Path) -> list[dict]:
@@ -142,7 +142,7 @@ def _training(base: str, rows: datasets.Dataset, held_out: datasets.Dataset, siz
     what = f"QLoRA SFT on {size.rows} rows with our settings, against"
     wanted = ("4 or more", "4 or more", "0.8 or more")
     return [
-        _row(f"{what} {name}", "tokens per second", tokens, own, other, least)
+        ratio_row(f"{what} {name}", "tokens per second", tokens, own, other, least)
         | {"loss": losses["ours"], "theirs_loss": losses[name]}
         for name, other, least in zip(names, taken, wanted, strict=True)
     ]
@@ -226,7 +226,7 @@ def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Si
     )
     what = f"scoring {len(evaluation)} prompts in our batches, against one at a time"
     return [
-        _row(
+        ratio_row(
             f"{what} with the adapter on its 4-bit base",
             "prompts per second",
             len(evaluation),
@@ -234,7 +234,7 @@ def _scoring(base: str, rows: datasets.Dataset, evaluation: list[dict], size: Si
             plain,
             "10 or more",
         ),
-        _row(f"{what} with the same unfolded model", "prompts per second", len(evaluation), ours, same),
+        ratio_row(f"{what} with the same unfolded model", "prompts per second", len(evaluation), ours, same),
     ]
 
 
@@ -247,7 +247,7 @@ def in_turn(sides: Sequence[Callable[[], float]], repeats: int) -> list[list[flo
     return found
 
 
-def _row(what: str, unit: str, amount: float, ours: list[float], theirs: list[float], wanted: str = "") -> dict:
+def ratio_row(what: str, unit: str, amount: float, ours: list[float], theirs: list[float], wanted: str = "") -> dict:
     """Return a row of the table, from seconds."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return {

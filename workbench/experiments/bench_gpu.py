@@ -26,7 +26,7 @@ from workbench import environment, profiles
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import reading, templates
 from workbench.experiments import bench
-from workbench.models import adapters, cost, loading
+from workbench.models import adapters, cost, loading, precision
 from workbench.models.memory import GIB, ModelShape
 from workbench.store import Store
 from workbench.train import preference, supervised
@@ -183,7 +183,7 @@ def _adapter() -> LoraConfig:
 
 def _notebook(device: str) -> dict:
     """Return the arguments of TRL's notebook that the device supports."""
-    half = loading.compute_dtype(device)
+    half = precision.compute_dtype(device)
     return {
         **bench.NOTEBOOK, **(ON_CUDA if device == "cuda" else {}), "use_cpu": device == "cpu", "bf16": half == torch.bfloat16,
         "fp16": half == torch.float16, "dataloader_pin_memory": device != "cpu", "num_train_epochs": 1, "save_strategy": "no",

@@ -4,7 +4,6 @@ from workbench.hub import fetch
 from workbench.models.adapters import chat_token_ids, load_any, load_tuned, lora_config, merge, with_adapter
 from workbench.models.generation import Reply, answer, complete, end_tokens, generate, text_ids
 from workbench.models.loading import (
-    compute_dtype,
     context_length,
     default_device,
     fingerprint,
@@ -12,6 +11,7 @@ from workbench.models.loading import (
     load_tokenizer,
 )
 from workbench.models.logprobs import supervised_loss
+from workbench.models.precision import compute_dtype
 from workbench.models.requirements import check_profile, methods_that_fit
 from workbench.models.selection_scores import (
     answer_lengths,

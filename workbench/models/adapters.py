@@ -10,7 +10,7 @@ import transformers
 
 from workbench import environment, hub, outputs
 from workbench.data import chat_formats, templates
-from workbench.models import loading, memory
+from workbench.models import loading, memory, precision
 from workbench.store import Run
 
 if TYPE_CHECKING:
@@ -70,12 +70,27 @@ def with_adapter(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return peft.get_peft_model(model, lora_config(model, tokenizer, rank))
+        return with_token_rows(peft.get_peft_model(model, lora_config(model, tokenizer, rank)))
+
+
+def with_token_rows(model: peft.PeftModel) -> peft.PeftModel:
+    """Return a model whose trained tokens cost no copy of the embedding, if it is large and on a CPU: see :mod:`workbench.models.token_rows`."""
+    from workbench.models import token_rows
+
+    if precision.is_large(model):
+        token_rows.use_token_rows(model)
+    return model
 
 
 @environment.few_progress_bars()
 def load_tuned(
-    run: Run, *, merged: bool = False, unfolded: bool = False, trainable: bool = False, device: str | None = None
+    run: Run,
+    *,
+    merged: bool = False,
+    unfolded: bool = False,
+    trainable: bool = False,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[transformers.PreTrainedModel | peft.PeftModel, transformers.PreTrainedTokenizerBase]:
     """Load the model of a finished run and its tokenizer, ready to answer; it stops at its own end token.
 
@@ -87,14 +102,17 @@ def load_tuned(
             the memory of a full one, and on a CPU many times faster than unpacking all weights again for every token.
         trainable: to continue training: what was trained stays in fp32 and takes gradients.
         device: "cpu" or "cuda"; None takes CUDA where there is one.
+        dtype: of the weights that are neither quantised nor trained; None takes :func:`workbench.models.precision.compute_dtype`.
     """
     tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
     method = run.spec["method"]
     if method == "full":
-        model = loading.load_base(run.adapter, device=device, dtype=torch.float32 if trainable else None)
+        model = loading.load_base(run.adapter, device=device, dtype=torch.float32 if trainable else dtype)
     else:
         quantize = method == "qlora" and not merged
-        base = loading.load_base(run.spec["base"], quantize, device, run.spec["revision"], tokenizer=tokenizer)
+        folds, device = merged or unfolded, device or loading.default_device()
+        exact = torch.float32 if folds and device == "cpu" else dtype  # the sum of base and adapter is rounded once
+        base = loading.load_base(run.spec["base"], quantize, device, run.spec["revision"], exact, tokenizer)
         if unfolded and method == "qlora":
             base = _floats(base)
         elif trainable:
@@ -102,8 +120,10 @@ def load_tuned(
         import peft
 
         # PEFT keeps the adapter in fp32, as it was saved, on a base in half precision too
-        model = peft.PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable)
-        model = model.merge_and_unload() if merged or unfolded else model
+        model = with_token_rows(peft.PeftModel.from_pretrained(base, run.adapter, is_trainable=trainable))
+        model = model.merge_and_unload() if folds else model
+        if folds and device == "cpu":
+            _round(model, dtype or precision.compute_dtype(device, model.num_parameters()))
     model.generation_config.eos_token_id = sorted({templates.end_of_turn(tokenizer), tokenizer.eos_token_id})
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
@@ -119,6 +139,12 @@ def unpacked(model: transformers.PreTrainedModel) -> transformers.PreTrainedMode
     if not packed or 4 * model.num_parameters() > memory.free_bytes("cpu") / 4:
         return model
     return _floats(model)
+
+
+def _round(model: transformers.PreTrainedModel, dtype: torch.dtype) -> None:
+    """Change the type of the weights. `model.to` would round the frequencies of rotary positions as well, which stay in fp32."""
+    for value in model.parameters():
+        value.data = value.data.to(dtype)
 
 
 def _floats(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
@@ -162,7 +188,7 @@ def write_merged(run: Run, folder: Path) -> None:
     The chat template marks the supervised text for training; plain Jinja refuses these marks, so the exported template has none, and the
     one with them is kept beside it in :data:`workbench.data.templates.TRAINING_TEMPLATE`.
     """
-    model, tokenizer = load_tuned(run, merged=True, device="cpu")
+    model, tokenizer = load_tuned(run, merged=True, device="cpu", dtype=torch.float32)
     template = tokenizer.chat_template
     tokenizer.chat_template = templates.without_marks(template)
     model.save_pretrained(folder)

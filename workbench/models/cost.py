@@ -13,7 +13,7 @@ from functools import cache
 import torch
 import transformers
 
-from workbench.models import loading
+from workbench.models import precision
 from workbench.models.memory import GIB, RESERVE, ModelShape, activation_bytes, training_bytes, weight_bytes
 
 PEAK = {"T4": 65e12, "L4": 121e12, "4090": 165e12, "A100": 312e12, "H100": 989e12, "H200": 989e12}
@@ -136,7 +136,7 @@ def adapter_flops(shape: ModelShape, tokens: float) -> float:
 
 def matmul_speed(device: str, size: int = 4096, times: int = 10) -> float:
     """Measure the operations per second of matrix products of `size` × `size` in the type that a training computes in; takes about a second."""
-    a = torch.randn(size, size, device=device, dtype=loading.compute_dtype(device))
+    a = torch.randn(size, size, device=device, dtype=precision.compute_dtype(device))
     (a @ a).sum().item()  # waits for the device, and warms it up
     start = time.perf_counter()
     for _ in range(times):
@@ -152,7 +152,7 @@ def peak_flops(device: str) -> tuple[float, str]:
         if re.search(rf"\b{known}\b", name):
             return rate, "data sheet"
     side, times = 8192 if device == "cuda" else 512, 10
-    matrix = torch.randn(side, side, device=device, dtype=loading.compute_dtype(device))
+    matrix = torch.randn(side, side, device=device, dtype=precision.compute_dtype(device))
     seconds = []
     for _ in range(times):
         start = time.monotonic()

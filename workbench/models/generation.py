@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from workbench.data import templates
 from workbench.errors import InputError
-from workbench.models import loading
+from workbench.models import loading, memory, precision
 
 ROUND_TOKENS = 16  # tokens of the first two rounds of decoding
 
@@ -58,7 +58,7 @@ def generate(
         model: any causal language model of transformers or PEFT; it is put in evaluation mode.
         prompts: token ids, a list for each prompt; lengths may differ.
         max_new_tokens: limit of a reply; higher costs time for models that do not stop by themselves.
-        batch_size: prompts decoded together; None takes 16 on a CPU, whose caches hold no more (64 are slower there), and 64 on a GPU.
+        batch_size: prompts decoded together; None takes what is fast, see :func:`rows_at_a_time`.
         stop: texts at which a reply is cut once it has begun (white space before it does not count), for models that have no other end
             (few-shot: the next question).
         expected: tokens that each reply is thought to take, if anybody knows: with it short replies wait for no long ones, and short
@@ -80,7 +80,7 @@ def generate(
                 f"prompt {index} has {len(prompt)} tokens; the context of this model leaves 1 to {room} "
                 f"beside {max_new_tokens} new ones; shorten the prompt or lower max_new_tokens"
             )
-    batch_size = batch_size or (16 if model.device.type == "cpu" else 64)
+    batch_size = batch_size or rows_at_a_time(model, max(map(len, prompts), default=0) + max_new_tokens)
     ends, stop = end_tokens(tokenizer), stop or []
     written: list[list[int]] = [[] for _ in prompts]
     # Prompts of like length share a batch, so that little is padding; the longest go first, so that a lack of memory shows at once.
@@ -107,6 +107,21 @@ def generate(
                     written[i] += new
             left = [i for i in left if not is_finished(tokenizer, written[i], ends, stop)]
     return [read_reply(tokenizer, prompt[-1], new, ends, stop) for prompt, new in zip(prompts, written, strict=True)]
+
+
+def rows_at_a_time(model: transformers.PreTrainedModel, length: int) -> int:
+    """Return how many prompts are decoded together: 64 on a GPU; on a CPU 16 with a small model, whose numbers its caches then hold (64 are
+    slower), and 48 with a large one, which reads all of its weights for each token; fewer where a quarter of the free memory holds no more.
+
+    Args:
+        length: of the longest prompt with its reply, in tokens.
+    """
+    if not precision.is_large(model):
+        return 16 if model.device.type == "cpu" else 64
+    config, bytes_each = model.config.get_text_config(), model.dtype.itemsize
+    # keys and values of all layers, once more while a token is added, and the logits of one token with their copies in fp32
+    row = 4 * config.num_hidden_layers * config.hidden_size * bytes_each * length + config.vocab_size * (bytes_each + 8)
+    return max(1, min(48, memory.free_bytes("cpu") // 4 // row))
 
 
 def complete(

@@ -18,7 +18,7 @@ from workbench import distributed, environment, hub
 from workbench.data import chat_formats, templates
 from workbench.data.chat_formats import ChatFormat
 from workbench.errors import InputError, first_line
-from workbench.models import embedding_rows
+from workbench.models import embedding_rows, precision
 
 SMALL = 2**27  # bytes of weights of a base that a process may keep a copy of
 
@@ -204,14 +204,13 @@ def load_base(
             parameter instead of 2 or 4, at the cost of slower decoding.
         device: "cpu" or "cuda"; None takes CUDA where there is one.
         revision: branch, tag or commit on the Hub.
-        dtype: of the weights that are not quantised; None takes :func:`compute_dtype`.
+        dtype: of the weights that are not quantised; None takes :func:`workbench.models.precision.compute_dtype`.
         tokenizer: as :func:`load_tokenizer` gives it; the embedding gets rows for the tokens that it added (:func:`workbench.models.embedding_rows.with_rows`).
 
     Raises:
         InputError: the folder has no readable config or weights.
     """
     device = device or default_device()
-    dtype = dtype or compute_dtype(device)
     folder = hub.fetch(base, revision)
     read_config(folder)
     weights = [*folder.glob("*.safetensors")]
@@ -231,6 +230,7 @@ def load_base(
         gc.collect()
         torch.cuda.empty_cache()
     try:
+        dtype = dtype or precision.compute_dtype(device, precision.parameters(weights))
         if quantize and device == "cpu" and sum(file.stat().st_size for file in weights) < SMALL:
             model = copy.deepcopy(_rounded(folder, fingerprint(folder), dtype))
         else:
@@ -290,10 +290,3 @@ def _require_whole(model: transformers.PreTrainedModel, found: dict) -> None:
 def default_device() -> str:
     """Return the device to train and answer on: "cuda" where there is a usable GPU, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def compute_dtype(device: str) -> torch.dtype:
-    """Return fp32 on a CPU (most emulate bf16, which is slower), bf16 on a GPU that has it, else fp16."""
-    if device == "cpu":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import transformers
 
 from workbench.data import content, templates
+from workbench.models import precision
 
 TOKENS_PER_BATCH = 4_096  # including padding: more is faster until memory is short
 
@@ -99,9 +100,15 @@ def predictions(
         masks = [torch.tensor(scored[i][1]) for i in places]
         counted = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True)[:, 1:].bool()
         with evaluation_mode(*models):
-            found = [model(input_ids=ids.to(model.device), use_cache=False).logits[:, :-1] for model in models]
-        logits = [each[counted.to(each.device)].float() for each in found]
+            logits = [logits_before(model, ids.to(model.device), counted.to(model.device)) for model in models]
         yield places, ids[:, 1:][counted.to(ids.device)], logits
+
+
+def logits_before(model: transformers.PreTrainedModel, ids: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Return in fp32 the logits that predict the counted of all tokens but the first: shape (tokens, vocabulary)."""
+    if precision.is_large(model):  # with 262,144 tokens in the vocabulary, logits of prompts cost more than all layers
+        return model(input_ids=ids, use_cache=False, logits_to_keep=F.pad(counted, (0, 1))).logits.float()
+    return model(input_ids=ids, use_cache=False).logits[:, :-1][counted].float()
 
 
 def logprobs(

@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from workbench import gguf_base, hub, profiles
 from workbench.data import files
 from workbench.errors import InputError
-from workbench.models import cost, loading, memory
+from workbench.models import cost, loading, memory, precision
 from workbench.models.adapters import STATE_SPACE
 
 METHODS = ("qlora", "lora", "full")
@@ -107,7 +107,7 @@ def check_profile(profile: profiles.Profile) -> profiles.Profile:
     asked = [_look_up(BENCHMARKS[task], "benchmarks") for task in profile.benchmarks if task in BENCHMARKS]
     disk = shutil.disk_usage(_existing(hub.cache_folder())).free
     config = loading.read_pretrained(transformers.AutoConfig, found["base"].name, revision=found["base"].commit)
-    gpu = f"{torch.cuda.get_device_name()} with {str(loading.compute_dtype('cuda')).removeprefix('torch.')}"
+    gpu = f"{torch.cuda.get_device_name()} with {str(precision.compute_dtype('cuda')).removeprefix('torch.')}"
     lines = describe_requirements(
         profile,
         [*found.values(), *asked],

@@ -182,8 +182,8 @@ def gradients(
             if not mask[1:].any():
                 projected.append(torch.full((dimensions,), torch.nan))
                 continue
-            logits = model(input_ids=ids[None], use_cache=False).logits[0, :-1].float()
-            loss = F.cross_entropy(logits, ids.masked_fill(mask == 0, -100)[1:])
+            counted = mask[None, 1:].bool()
+            loss = F.cross_entropy(logprobs.logits_before(model, ids[None], counted), ids[1:][counted[0]])
             flat = torch.cat([part.flatten().float() for part in torch.autograd.grad(loss, weights)])
             projected.append(torch.zeros(dimensions, device=model.device).index_add_(0, target, sign * flat).cpu())
     finally:

@@ -25,8 +25,10 @@ from workbench.store import Run, Store
 from workbench.train import disk
 from workbench.train.trainer import (
     attach_tracker,
+    dtype_begun,
     fix_trl_trainer,
     memory_arguments,
+    remember_dtype,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -199,13 +201,15 @@ def _train_on_pairs(
     disk.require_disk(work, disk.saved_weights(sft_run.adapter), sft_run.adapter, dataset.data.nbytes)
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
     full = came_from["method"] == "full"
-    model, tokenizer = adapters.load_tuned(sft_run, trainable=True)
+    dtype = dtype_begun(work)
+    model, tokenizer = adapters.load_tuned(sft_run, trainable=True, dtype=dtype)
     require_context(loading.context_length(model), came_from["base"], spec.max_length)
     tokens = None if full else adapters.chat_token_ids(tokenizer)
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
     callback = CheckpointCallback(save_every)
     reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
+    used = remember_dtype(work, model.dtype)
     trainer = make_trainer(
         spec,
         model,
@@ -225,7 +229,7 @@ def _train_on_pairs(
     chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
     return {
         "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
-        "environment": {**environment.describe(), "seconds": float(last["seconds"])},
+        "environment": {**environment.describe(), "dtype": used, "seconds": float(last["seconds"])},
         "scores": {
             "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
             "loss": float(last["loss"]), "first_loss": float(first["loss"]), "first_loss_due": first_loss(spec),

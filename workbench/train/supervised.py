@@ -25,9 +25,11 @@ from workbench.store import Run, Store
 from workbench.train import disk, schedule, trl_yaml
 from workbench.train.trainer import (
     attach_tracker,
+    dtype_begun,
     fix_trl_trainer,
     memory_arguments,
     packing_arguments,
+    remember_dtype,
     require_context,
     require_no_leaks_once,
     require_tracker,
@@ -128,14 +130,14 @@ def _train_on_rows(
     disk.require_disk(work, disk.weights_to_train(folder, spec.method, spec.rank), folder, dataset.data.nbytes)
     from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
 
-    dtype = torch.float32 if spec.method == "full" else None
+    dtype = torch.float32 if spec.method == "full" else dtype_begun(work)
     model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
     if chat_format.added:  # some bases have rows to spare that they never trained
         embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
     model = adapters.unpacked(model)
     judged = logprobs.encode_rows(tokenizer, held_out, spec.max_length) if held_out is not None else None
     before = logprobs.mean_loss(model, judged) if judged else None
-    callback = CheckpointCallback(save_every)
+    callback, used = CheckpointCallback(save_every), remember_dtype(work, model.dtype)
     tokens = with_tokens(dataset, [(each.ids, each.mask) for each in encoded])
     trainer = make_trainer(spec, model, tokenizer, tokens, work / "checkpoints", [callback], quiet)
     attach_tracker(trainer, report_to, work)
@@ -146,7 +148,7 @@ def _train_on_rows(
     return {
         # the commit of the default branch now: it may have moved when the run is opened again
         "spec": {**named_fields(spec), "revision": hub.snapshot_commit(folder) or spec.revision},
-        "environment": {**environment.describe(), "seconds": float(last["seconds"])},
+        "environment": {**environment.describe(), "dtype": used, "seconds": float(last["seconds"])},
         "scores": {
             "rows": rows_trained(trainer.train_dataset),
             "steps": trainer.state.global_step,

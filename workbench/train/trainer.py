@@ -16,7 +16,7 @@ from workbench import distributed
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination
 from workbench.errors import InputError
-from workbench.models import loading, memory
+from workbench.models import adapters, memory, precision
 from workbench.runs import ROWS_FILE
 from workbench.store import Store
 from workbench.train import schedule
@@ -50,7 +50,7 @@ def trainer_arguments(
 ) -> dict:
     """Return the arguments of SFTConfig and DPOConfig that follow from the fields of both specs and from the device."""
     cpu = model.device.type == "cpu"
-    half = None if cpu else loading.compute_dtype("cuda")
+    half = None if cpu else precision.compute_dtype("cuda")
     share = distributed.per_process(spec.batch_size)
     micro = min(spec.micro_batch_size or share, share)
     steps = spec.max_steps or -(-rows // spec.batch_size) * spec.epochs
@@ -133,13 +133,37 @@ def to_trl(rows: datasets.Dataset) -> datasets.Dataset:
     return datasets.Dataset.from_list(plain)
 
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def dtype_begun(work: Path) -> torch.dtype | None:
+    """Return the type in which a training in ``work`` began to compute, so that it continues in the same one; None where none has begun."""
+    path = work / "checkpoints" / "dtype"
+    return DTYPES.get(path.read_text()) if path.is_file() else None
+
+
+def remember_dtype(work: Path, dtype: torch.dtype) -> str:
+    """Keep the type in which a training computes for :func:`dtype_begun`, and return its name."""
+    name = str(dtype).removeprefix("torch.")
+    if distributed.is_main_process() and dtype_begun(work) != dtype:
+        (work / "checkpoints").mkdir(exist_ok=True)
+        (work / "checkpoints" / "dtype").write_text(name)
+    return name
+
+
 def fix_trl_trainer(trainer: transformers.Trainer) -> None:
-    """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4 and to a notebook's output."""
+    """Correct what TRL's trainers do to a model with trained tokens, to adapters on NF4, to a large model on a CPU and to a notebook's output."""
     from peft import PeftModel
     from peft.utils import TrainableTokensWrapper
 
-    from workbench.train import callbacks
+    from workbench.train import answer_loss, callbacks
 
+    adapters.with_token_rows(trainer.model)
+    if precision.is_large(trainer.model) and isinstance(trainer, trl.SFTTrainer | trl.DPOTrainer):
+        base = trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
+        references = [trainer.ref_model] if isinstance(trainer, trl.DPOTrainer) else []
+        for model in filter(None, [base, *references]):
+            answer_loss.use_answer_logits(model)
     head = trainer.model.get_output_embeddings()
     if isinstance(head, TrainableTokensWrapper):
         # TRL reads weight and bias of the head; PEFT's wrapper answers for the weight (trained rows included) only.
