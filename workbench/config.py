@@ -203,7 +203,7 @@ class RLSpec:
     """Optimizer steps."""
     prompts: int = 16
     """Prompts per step; with 8 the reward curve is mostly noise."""
-    completions: int = 8
+    completions: int = 4
     """Replies to each prompt, which are compared with each other: 2 or more. A group whose rewards are all equal teaches nothing."""
     updates: int = 1
     """Optimizer steps on the same replies. From the second on the ratio to the model that wrote them is clipped (at 0.8 and 1.2)."""
@@ -226,13 +226,13 @@ class RLSpec:
     """Of the order of the prompts, of the sampled replies, and of the adapter of a start from a base."""
 
     def __post_init__(self):
-        _among(
-            self, method=tuple(DEFAULT_LEARNING_RATE), loss=RL_LOSSES, advantages=ADVANTAGES, scheduler=SCHEDULERS
-        )
+        _among(self, method=tuple(DEFAULT_LEARNING_RATE), loss=RL_LOSSES, advantages=ADVANTAGES, scheduler=SCHEDULERS)
         _in_range(self, zero_too=("beta",))
         _fractions(self)
         if self.completions < 2:
-            raise InputError("completions is 1; it must be 2 or more, since the replies to a prompt are compared with each other")
+            raise InputError(
+                "completions is 1; it must be 2 or more, since the replies to a prompt are compared with each other"
+            )
 
     @property
     def batch_size(self) -> int:

@@ -83,7 +83,9 @@ def checked(name: str, reward: Reward, replies: Sequence[str], rows: Sequence[di
     except Exception as error:  # whatever it is, it is the reward's
         raise InputError(f"the reward {name} raises {type(error).__name__}: {first_line(error)}") from error
     if len(values) != len(replies):
-        raise InputError(f"the reward {name} gives {len(values)} values for {len(replies)} replies; it must give one each")
+        raise InputError(
+            f"the reward {name} gives {len(values)} values for {len(replies)} replies; it must give one each"
+        )
     for i, value in enumerate(values):
         if not isinstance(value, Real):
             raise InputError(

@@ -96,7 +96,9 @@ def load_tuned(
         InputError: the run is a reward model, or damaged, or its base is missing.
     """
     if run.id.startswith(f"{REWARD}-"):
-        raise InputError(f"{run.id} is a reward model, which rates answers and writes none; give a run of sft, dpo or rl")
+        raise InputError(
+            f"{run.id} is a reward model, which rates answers and writes none; give a run of sft, dpo or rl"
+        )
     tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
     method = run.spec["method"]
     if method == "full":

@@ -75,7 +75,15 @@ def generate(
     """
     ends, stop = end_tokens(tokenizer), stop or []
     written = generate_ids(
-        model, tokenizer, prompts, max_new_tokens, batch_size, stop, expected=expected, temperature=temperature, seed=seed
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens,
+        batch_size,
+        stop,
+        expected=expected,
+        temperature=temperature,
+        seed=seed,
     )
     return [read_reply(tokenizer, prompt[-1], new, ends, stop) for prompt, new in zip(prompts, written, strict=True)]
 

@@ -165,7 +165,9 @@ def _from_sft(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokeniz
     found = peft.set_peft_model_state_dict(model, weights)
     strange = [name for name in found.unexpected_keys if "lm_head" not in name and "embed_out" not in name]
     if strange:
-        raise InputError(f"{run.id}: {len(strange)} weights of the adapter fit no layer of a reward model, such as {strange[0]}")
+        raise InputError(
+            f"{run.id}: {len(strange)} weights of the adapter fit no layer of a reward model, such as {strange[0]}"
+        )
     return model, tokenizer
 
 
@@ -198,7 +200,9 @@ def _with_head(model: transformers.PreTrainedModel) -> torch.nn.Module:
 def load_reward_model(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
     """Return the model of a run of :func:`reward_model` and its tokenizer. Raises InputError for another run."""
     if not run.id.startswith(f"{adapters.REWARD}-"):
-        raise InputError(f"{run.id} is no reward model; give a run of `workbench reward-model`, or the name of a reward")
+        raise InputError(
+            f"{run.id} is no reward model; give a run of `workbench reward-model`, or the name of a reward"
+        )
     if run.spec["method"] == "full":
         tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
         model = loading.read_pretrained(

@@ -18,11 +18,10 @@ import trl
 from workbench import distributed, environment, hub, recipes, rewards
 from workbench.config import RLSpec
 from workbench.data import content, reading, templates
-from workbench.errors import InputError, shortened
 from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.rewards import Reward
 from workbench.store import Run, Store, digest
-from workbench.train import disk, preference, reward_model, rollouts, supervised
+from workbench.train import disk, preference, reward_model, rl_inputs, rollouts, supervised
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
@@ -34,6 +33,9 @@ from workbench.train.trainer import (
     to_trl,
     trainer_arguments,
 )
+
+OF_BASE = ("base", "revision", "method", "rank")
+"""Fields of a spec that a start from a run does not use."""
 
 MOST_KL = {"cpu": 1e-6, "cuda": 1e-3}
 """Device → KL divergence at the first step, in nats per token, that rounding can make."""
@@ -74,9 +76,9 @@ def rl(
         RuntimeError: the KL divergence at the first step shows that the reference is not the start.
         KeyboardInterrupt: stopped; the same call continues.
     """
-    given, rows = _named(reward, watch or {}), list(rows)
-    _require_start(spec, start)
-    rows = _asked(rows, [each for each in given.values() if each in rewards.VERIFIABLE])
+    given, rows = rl_inputs.named_rewards(reward, watch or {}), list(rows)
+    rl_inputs.require_start(spec, start)
+    rows = rl_inputs.asked_rows(rows, [each for each in given.values() if each in rewards.VERIFIABLE])
     require_tracker(report_to)
     store = store or Store()
     require_no_leaks_once(rows, evaluation, store)
@@ -93,71 +95,23 @@ def rl(
         "start": start and start.id,
         "rows": content.content_hash(rows),
         "read": digest(json.loads(json.dumps(read, default=str))),
-        "reward": _identity(given[name]),
-        "watch": {each: _identity(given[each]) for each in watched},
+        "reward": rl_inputs.identity(given[name]),
+        "watch": {each: rl_inputs.identity(given[each]) for each in watched},
         "recipe": recipes.RL,
     }
     return store.obtain("rl", key, lambda work: _train(work, spec, start, rows, given, quiet, save_every, report_to))
 
 
-OF_BASE = ("base", "revision", "method", "rank")
-"""Fields of a spec that a start from a run does not use."""
-
-
-def _named(reward: str | Run | Reward, watch: Mapping[str, str | Run | Reward]) -> dict[str, str | Run | Reward]:
-    """Return name → reward: the one that is trained on first, then those that are watched."""
-    name = reward.id if isinstance(reward, Run) else reward if isinstance(reward, str) else getattr(reward, "__name__", "")
-    for each in (reward, *watch.values()):
-        if isinstance(each, str):
-            rewards.find_reward(each)
-        elif not isinstance(each, Run) and not callable(each):
-            raise InputError(
-                f"a reward is a name, a run of a reward model or a function, not {shortened(each)} ({type(each).__name__})"
-            )
-    if name in watch and watch[name] != reward:
-        raise InputError(f"watch names another reward {name!r}, as the one that is trained on is called; rename it")
-    return {name: reward, **watch}
-
-
-def _identity(reward: str | Run | Reward) -> str | dict:
-    return reward if isinstance(reward, str) else reward.id if isinstance(reward, Run) else rewards.source_of(reward)
-
-
-def _require_start(spec: RLSpec, start: Run | None) -> None:
-    if start is not None and not isinstance(start, Run):
-        raise InputError(f"{shortened(start)} is not a run: pass what train.sft returns as start, or None and a base in the spec")
-    if start is None and spec.base is None:
-        raise InputError("there is nothing to start from: give an SFT run (start), or a base model in the spec (base)")
-    if start is not None and spec.base is not None:
-        raise InputError(f"base {shortened(spec.base)} and the run {start.id} are both given to start from; give one")
-    if distributed.is_sharded():
-        raise InputError("RL cannot be split over processes (FSDP): sampling needs the whole model; launch without FSDP")
-
-
-def _asked(rows: Sequence[dict], verifiable: Sequence[str]) -> list[dict]:
-    """Return the rows with their prompts as ``messages`` before an answer, empty where there is none. Raises InputError for unusable ones."""
-    if not rows:
-        raise InputError("there are no prompts to train on")
-    for i, row in enumerate(rows):
-        turns = content.prompt_turns(row)
-        if not turns or turns[-1]["role"] != "user":
-            raise InputError(f"rows[{i}] does not end with a user's turn before its answer; give rows with messages, or with a prompt")
-        if content.row_tools(row) or any(turn.get("tool_calls") for turn in turns):
-            raise InputError(f"rows[{i}] has tools, which RL does not offer to the model; leave such rows out")
-        if verifiable and not row.get("check"):
-            raise InputError(
-                f'rows[{i}]: "check" is missing, which the reward {verifiable[0]} asks; give every row the name and arguments of a grader'
-            )
-    empty = {"role": "assistant", "content": ""}
-    return [
-        {**row, "messages": content.prompt_turns(row) + [row["messages"][-1] if row.get("messages") and row["messages"][-1]["role"] == "assistant" else empty]}
-        for row in rows
-    ]  # fmt: skip
-
-
 @environment.few_progress_bars()
 def _train(
-    work: Path, spec: RLSpec, start: Run | None, rows: list[dict], given: dict, quiet: bool, save_every: float, report_to: str
+    work: Path,
+    spec: RLSpec,
+    start: Run | None,
+    rows: list[dict],
+    given: dict,
+    quiet: bool,
+    save_every: float,
+    report_to: str,
 ) -> dict:
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train.callbacks import CheckpointCallback, RewardCallback
@@ -168,12 +122,18 @@ def _train(
     rollouts.describe(functions, rows[: spec.batch_size], references)  # before a model is read
     functions = {name: reward_model.as_reward(each) if isinstance(each, Run) else each for name, each in named.items()}
     model, tokenizer = load_start(spec, start)
-    came_from = {name: start.spec[name] for name in OF_BASE[:3]} if start else {name: getattr(spec, name) for name in OF_BASE[:3]}
-    _require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
-    _require_spread(spec, model, tokenizer, rows, references, functions)
+    came_from = (
+        {name: start.spec[name] for name in OF_BASE[:3]}
+        if start
+        else {name: getattr(spec, name) for name in OF_BASE[:3]}
+    )
+    rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
+    rl_inputs.require_spread(spec, model, tokenizer, rows, references, functions)
     callback = CheckpointCallback(save_every, spec.updates)
     dataset = to_trl(reading.to_dataset([{"messages": row["messages"]} for row in rows]))
-    disk.require_disk(work, disk.trained_weights(model), hub.fetch(came_from["base"], came_from["revision"]), dataset.data.nbytes)
+    disk.require_disk(
+        work, disk.trained_weights(model), hub.fetch(came_from["base"], came_from["revision"]), dataset.data.nbytes
+    )
     watching = RewardCallback(MOST_KL[model.device.type])
     trainer = make_trainer(spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], quiet)
     attach_tracker(trainer, report_to, work)
@@ -217,36 +177,6 @@ def load_start(spec: RLSpec, start: Run | None) -> tuple[torch.nn.Module, transf
     return model, tokenizer
 
 
-def _require_room(rows: Sequence[dict], tokenizer, context: int, new: int) -> None:
-    """Raise InputError where a prompt leaves no room for `new` tokens in the context."""
-    for i, row in enumerate(rows):
-        length = len(templates.prompt_ids(tokenizer, content.prompt_turns(row)))
-        if length + new > context:
-            raise InputError(
-                f"rows[{i}]: the prompt has {length} tokens, and with max_new_tokens {new} it is longer than the context of {context}; "
-                "leave it out, or lower max_new_tokens"
-            )
-
-
-def _require_spread(
-    spec: RLSpec, model, tokenizer, rows: Sequence[dict], references: Sequence[str], functions: Mapping[str, Reward]
-) -> None:
-    """Try the rewards on replies of the start, on reference answers and on none: one that is the same for all cannot teach anything."""
-    some = rows[: len(references)]
-    prompts = [templates.prompt_ids(tokenizer, content.prompt_turns(row)) for row in some]
-    written = generation.generate(
-        model, tokenizer, prompts, spec.max_new_tokens, temperature=spec.temperature, seed=spec.seed
-    )
-    replies = [*(reply.text for reply in written), *references, *[""] * len(some)]
-    name, *_ = functions
-    found = rollouts.describe(functions, [*some] * 3, replies)[name]
-    if len(set(found)) == 1:
-        raise InputError(
-            f"the reward {name} is {found[0]:g} for {len(set(replies)):,} different replies, so there is nothing to learn from it; take one "
-            "that tells replies apart"
-        )
-
-
 def make_trainer(
     spec: RLSpec,
     model: torch.nn.Module,
@@ -266,16 +196,34 @@ def make_trainer(
     prompts, ends = rollouts.draw_prompts(spec, rows), generation.end_tokens(tokenizer)
     packed = model.device.type == "cpu" and logprobs.keeps_rows_apart(model)
     settings = trainer_arguments(spec, model, len(prompts), out, quiet) | _sizes(spec, model, tokenizer, rows, packed)
-    settings |= {"logging_steps": spec.updates, "num_iterations": spec.updates, "num_generations": spec.completions, "beta": spec.beta}
-    settings |= {"max_completion_length": spec.max_new_tokens, "temperature": spec.temperature, "shuffle_dataset": False, "disable_dropout": True}
+    settings |= {
+        "logging_steps": spec.updates,
+        "num_iterations": spec.updates,
+        "num_generations": spec.completions,
+        "beta": spec.beta,
+    }
+    settings |= {
+        "max_completion_length": spec.max_new_tokens,
+        "temperature": spec.temperature,
+        "shuffle_dataset": False,
+        "disable_dropout": True,
+    }
     settings |= {"reward_weights": [1.0] + [0.0] * (len(functions) - 1), "pad_to_multiple_of": None}
     if spec.loss == "rloo":
         kind, arguments = trl.RLOOTrainer, trl.RLOOConfig(**settings)
     else:
-        kind, arguments = trl.GRPOTrainer, trl.GRPOConfig(**settings, loss_type=spec.loss, scale_rewards=spec.advantages)
+        kind, arguments = (
+            trl.GRPOTrainer,
+            trl.GRPOConfig(**settings, loss_type=spec.loss, scale_rewards=spec.advantages),
+        )
     named = [rollouts.as_trl(name, reward, rows, tokenizer, ends) for name, reward in functions.items()]
     trainer = kind(
-        model=model, reward_funcs=named, args=arguments, train_dataset=prompts, processing_class=tokenizer, callbacks=callbacks
+        model=model,
+        reward_funcs=named,
+        args=arguments,
+        train_dataset=prompts,
+        processing_class=tokenizer,
+        callbacks=callbacks,
     )
     fix_trl_trainer(trainer)
     trainer.aux_loss_enabled = False  # of a mixture's router: no part of the reward

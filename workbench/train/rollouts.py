@@ -21,6 +21,9 @@ from workbench.data import content, templates
 from workbench.models import generation
 from workbench.rewards import Reward, checked
 
+AT_A_TIME = 32
+"""Prompts that a CPU decodes together: with an adapter that is not merged, more than a merged model wants (data/LOG.md)."""
+
 RLTrainer = trl.GRPOTrainer | trl.RLOOTrainer
 
 
@@ -46,7 +49,8 @@ def as_trl(
         asked = [rows[i] for i in row]
         last = {i: templates.prompt_ids(tokenizer, content.prompt_turns(rows[i]))[-1] for i in set(row)}
         replies = [
-            generation.read_reply(tokenizer, last[i], ids, ends, []).text for i, ids in zip(row, completion_ids, strict=True)
+            generation.read_reply(tokenizer, last[i], ids, ends, []).text
+            for i, ids in zip(row, completion_ids, strict=True)
         ]
         return checked(name, reward, replies, asked)
 
@@ -58,8 +62,9 @@ def sample(trainer: RLTrainer, spec: RLSpec, prompt_ids: list[list[int]], *other
     """Return a sampled reply to each prompt, as token ids up to its end token; the seed comes from the state that checkpoints keep."""
     model, tokenizer = trainer.model, trainer.processing_class
     seed = int(torch.randint(2**31, ()))
+    size = AT_A_TIME if model.device.type == "cpu" else None
     written = generation.generate_ids(
-        model, tokenizer, prompt_ids, spec.max_new_tokens, temperature=spec.temperature, seed=seed
+        model, tokenizer, prompt_ids, spec.max_new_tokens, size, temperature=spec.temperature, seed=seed
     )
     model.train()  # TRL tells a training step by it
     ends = generation.end_tokens(tokenizer)
