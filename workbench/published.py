@@ -90,8 +90,9 @@ def use(folder: Path | None) -> None:
 
 def require_current(archive: Archive) -> None:
     """Raise InputError where published results were made by code that gives other results."""
+    # What an archive was made with; a recipe that is younger than it says nothing of its results.
     made, now = archive.about["recipes"], recipes.ALL
-    if old := [f"{name} {made.get(name)}, now {number}" for name, number in now.items() if made.get(name) != number]:
+    if old := [f"{name} {number}, now {now.get(name)}" for name, number in made.items() if now.get(name) != number]:
         raise InputError(
             f"{archive.path}: stale, made by older code (recipe of {'; '.join(old)}); make it anew with "
             f"`workbench results publish {archive.about['notebook']}`, or set fresh = True in the notebook"

@@ -92,7 +92,7 @@ def _train(
     from workbench.train.callbacks import CheckpointCallback
 
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
-    model, tokenizer = _from_sft(sft_run)
+    model, tokenizer = from_sft(sft_run)
     require_context(loading.context_length(model), came_from["base"], spec.max_length)
     tokens = None if came_from["method"] == "full" else adapters.chat_token_ids(tokenizer)
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
@@ -144,7 +144,7 @@ def _read(tokenizer: transformers.PreTrainedTokenizerBase, row: dict, side: str)
     return ids[: len(mask) - mask[::-1].index(1)]
 
 
-def _from_sft(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
+def from_sft(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
     """Return the model of an SFT run with a reward head that gives 0, all of it to be trained that the SFT trained, and its tokenizer."""
     if run.spec["method"] == "full":
         model, tokenizer = adapters.load_tuned(run, trainable=True)

@@ -15,13 +15,13 @@ import torch
 import transformers
 import trl
 
-from workbench import distributed, environment, hub, recipes, rewards
+from workbench import distributed, environment, hub, recipes
 from workbench.config import RLSpec
 from workbench.data import content, reading, templates
 from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.rewards import Reward
 from workbench.store import Run, Store, digest
-from workbench.train import disk, preference, reward_model, rl_inputs, rollouts, supervised
+from workbench.train import disk, preference, rl_inputs, rollouts, supervised
 from workbench.train.trainer import (
     attach_tracker,
     fix_trl_trainer,
@@ -78,7 +78,7 @@ def rl(
     """
     given, rows = rl_inputs.named_rewards(reward, watch or {}), list(rows)
     rl_inputs.require_start(spec, start)
-    rows = rl_inputs.asked_rows(rows, [each for each in given.values() if each in rewards.VERIFIABLE])
+    rows = rl_inputs.asked_rows(rows, rl_inputs.verifiable(given))
     require_tracker(report_to)
     store = store or Store()
     require_no_leaks_once(rows, evaluation, store)
@@ -116,11 +116,10 @@ def _train(
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train.callbacks import CheckpointCallback, RewardCallback
 
-    named = {name: rewards.find_reward(each) if isinstance(each, str) else each for name, each in given.items()}
-    references = [content.message_text(row["messages"][-1]) for row in rows[: spec.batch_size]]
-    functions = {name: each for name, each in named.items() if not isinstance(each, Run)}
-    rollouts.describe(functions, rows[: spec.batch_size], references)  # before a model is read
-    functions = {name: reward_model.as_reward(each) if isinstance(each, Run) else each for name, each in named.items()}
+    some = rows[: spec.batch_size]
+    quick = {name: each for name, each in given.items() if not isinstance(each, Run)}
+    rollouts.describe(rl_inputs.functions_of(quick), some, rl_inputs.references(some))  # before a model is read
+    functions = rl_inputs.functions_of(given)
     model, tokenizer = load_start(spec, start)
     came_from = (
         {name: start.spec[name] for name in OF_BASE[:3]}
@@ -128,7 +127,7 @@ def _train(
         else {name: getattr(spec, name) for name in OF_BASE[:3]}
     )
     rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
-    rl_inputs.require_spread(spec, model, tokenizer, rows, references, functions)
+    rl_inputs.require_spread(spec, model, tokenizer, rows, functions)
     callback = CheckpointCallback(save_every, spec.updates)
     dataset = to_trl(reading.to_dataset([{"messages": row["messages"]} for row in rows]))
     disk.require_disk(

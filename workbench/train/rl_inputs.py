@@ -11,7 +11,7 @@ from workbench.errors import InputError, shortened
 from workbench.models import generation
 from workbench.rewards import Reward
 from workbench.runs import Run
-from workbench.train import rollouts
+from workbench.train import reward_model, rollouts
 
 
 def named_rewards(reward: str | Run | Reward, watch: Mapping[str, str | Run | Reward]) -> dict[str, str | Run | Reward]:
@@ -88,20 +88,54 @@ def require_room(rows: Sequence[dict], tokenizer, context: int, new: int) -> Non
             )
 
 
+def verifiable(named: Mapping[str, str | Run | Reward]) -> list[str]:
+    """Return those of the rewards that ask the check of a row."""
+    return [each for each in named.values() if isinstance(each, str) and each in rewards.VERIFIABLE]
+
+
+def functions_of(named: Mapping[str, str | Run | Reward]) -> dict[str, Reward]:
+    """Return name → function of the rewards of :func:`named_rewards`; reward models are read."""
+    return {
+        name: rewards.find_reward(each)
+        if isinstance(each, str)
+        else reward_model.as_reward(each)
+        if isinstance(each, Run)
+        else each
+        for name, each in named.items()
+    }
+
+
 def require_spread(
-    spec: RLSpec, model, tokenizer, rows: Sequence[dict], references: Sequence[str], functions: Mapping[str, Reward]
-) -> None:
-    """Try the rewards on replies of the start, on reference answers and on none: one that is the same for all cannot teach anything."""
-    some = rows[: len(references)]
+    spec: RLSpec,
+    model: torch.nn.Module,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rows: Sequence[dict],
+    functions: Mapping[str, Reward],
+) -> tuple[list[str], dict[str, list[float]]]:
+    """Try the rewards on replies of the start, on reference answers and on none: one that is the same for all cannot teach anything.
+
+    Returns:
+        Replies of the start to the first rows, and what each reward gives to them.
+
+    Raises:
+        InputError: a reward fails, or the first is the same for all.
+    """
+    some = rows[: spec.batch_size]
     prompts = [templates.prompt_ids(tokenizer, content.prompt_turns(row)) for row in some]
     written = generation.generate(
         model, tokenizer, prompts, spec.max_new_tokens, temperature=spec.temperature, seed=spec.seed
     )
-    replies = [*(reply.text for reply in written), *references, *[""] * len(some)]
-    name, *_ = functions
-    found = rollouts.describe(functions, [*some] * 3, replies)[name]
-    if len(set(found)) == 1:
+    replies = [*(reply.text for reply in written), *references(some), *[""] * len(some)]
+    found = rollouts.describe(functions, [*some] * 3, replies)
+    (name, values), *_ = found.items()
+    if len(set(values)) == 1:
         raise InputError(
-            f"the reward {name} is {found[0]:g} for {len(set(replies)):,} different replies, so there is nothing to learn from it; take one "
-            "that tells replies apart"
+            f"the reward {name} is {values[0]:g} for {len(set(replies)):,} different replies, so there is nothing to learn from it; take "
+            "one that tells replies apart"
         )
+    return replies[: len(some)], found
+
+
+def references(rows: Sequence[dict]) -> list[str]:
+    """Return the answers that the rows hold."""
+    return [content.message_text(row["messages"][-1]) for row in rows]
