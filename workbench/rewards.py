@@ -52,25 +52,26 @@ def _words(text: str) -> list[str]:
     return [word.strip(".,:;!?\"'()").lower() for word in text.split()]
 
 
-def source_of(reward: Reward) -> dict[str, str]:
-    """Return name and source text of a function: they name the runs that it rewards.
+def source_of(reward: Reward) -> dict[str, object]:
+    """Return name and source text of a function, and the numbers and texts of its module that it uses: they name the runs that it rewards.
 
     Raises:
         InputError: the source is not to be had, or does not say all: values from outside would make another reward of the same name.
     """
     try:
-        outside, text = inspect.getclosurevars(reward).nonlocals, inspect.getsource(reward)
+        used, text = inspect.getclosurevars(reward), inspect.getsource(reward)
     except (TypeError, OSError) as error:
         raise InputError(
             f"the reward {shortened(reward, 60)} has no source that could name the run ({first_line(error)}); write it as a function: "
             "def reward(replies, rows): …"
         ) from error
-    if outside:
+    if used.nonlocals:
         raise InputError(
-            f"the reward {reward.__name__} depends on {', '.join(outside)} from the function around it, which would not name the run; "
+            f"the reward {reward.__name__} depends on {', '.join(used.nonlocals)} from the function around it, which would not name the run; "
             "write the values into its text"
         )
-    return {"name": reward.__name__, "source": inspect.cleandoc(text)}
+    plain = {name: value for name, value in used.globals.items() if isinstance(value, str | int | float)}
+    return {"name": reward.__name__, "source": inspect.cleandoc(text), "uses": plain}
 
 
 def checked(name: str, reward: Reward, replies: Sequence[str], rows: Sequence[dict]) -> list[float]:

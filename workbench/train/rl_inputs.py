@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+import transformers
+
 from workbench import distributed, rewards
 from workbench.config import RLSpec
 from workbench.data import content, templates
