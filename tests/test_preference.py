@@ -197,7 +197,7 @@ def test_a_run_loads_and_merges_as_an_sft_run_does(tuned, store, tmp_path, metho
 
 def test_another_reference_stops_the_training_at_its_first_step(tuned, store, monkeypatch):
     """TRL alone takes the chat tokens of the base into the reference; here the whole reference is the base."""
-    usual = preference._restore_reference
+    usual = preference.restore_reference
 
     def base_instead(model, start):
         usual(model, start)
@@ -205,7 +205,7 @@ def test_another_reference_stops_the_training_at_its_first_step(tuned, store, mo
             if ".lora_B.ref." in name:
                 value.data.zero_()
 
-    monkeypatch.setattr(preference, "_restore_reference", base_instead)
+    monkeypatch.setattr(preference, "restore_reference", base_instead)
     with pytest.raises(RuntimeError, match=r"first loss is .* and 0\.6931 is due"):
         preference.dpo(spec_for(), make_pairs(), sft_run=tuned["lora"], store=store, quiet=True)
     assert store.runs() == []

@@ -14,6 +14,8 @@ SAMPLING = ("random", "group_by_length")
 LOSS_ON = ("answers", "everything")
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
 LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
+RL_LOSSES = ("dapo", "grpo", "dr_grpo", "bnpo", "rloo")
+ADVANTAGES = ("group", "batch", "none")
 
 # Ranges of the numbers; all others must be more than 0.
 SHARES = ("warmup",)  # below 1; from 1 on a whole number
@@ -135,7 +137,115 @@ class DPOSpec:
         _fractions(self)
 
 
-def named_fields(spec: SFTSpec | DPOSpec) -> dict:
+@dataclass(frozen=True)
+class RewardSpec:
+    """Specify one training of a reward model in full: equal specs on equal pairs and the same SFT run give the same run.
+
+    The model, its method (full, LoRA, QLoRA) and the rank are those of the SFT run; the output layer is replaced by one that gives a number.
+    """
+
+    learning_rate: float = 3e-4
+    """Peak learning rate. Bigger models want 10 times less."""
+    epochs: float = 1.0
+    """Passes over the pairs; not used when max_steps is given. More than two or three memorise them."""
+    max_steps: int | None = None
+    """Optimizer steps, whatever the number of pairs."""
+    batch_size: int = 16
+    """Pairs per optimizer step."""
+    micro_batch_size: int | None = None
+    """Pairs at a time, if fewer than batch_size: the same gradient with less memory and more time."""
+    max_length: int = 512
+    """Tokens of prompt and answer; a pair with a longer one is left out, since the reward is read at the end."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises from 0 (below 1; trainings of fewer than 20 steps have no such warm-up), or their
+    number (1 and more)."""
+    scheduler: str = "cosine"
+    """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
+    weight_decay: float = 0.0
+    """AdamW's decay; pulls trained weights towards 0."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: about 30% slower, much less memory."""
+    seed: int = 0
+    """Of the order of the pairs."""
+
+    def __post_init__(self):
+        _among(self, scheduler=SCHEDULERS)
+        _in_range(self)
+        _fractions(self)
+
+
+@dataclass(frozen=True)
+class RLSpec:
+    """Specify one reinforcement learning in full: equal specs on equal prompts, with the same start and reward, give the same run."""
+
+    base: str | None = None
+    """Base model to start from, a folder or a Hub id; None where the training starts from an SFT run, with its base, method and rank."""
+    revision: str | None = None
+    """Of the base on the Hub: branch, tag or commit; None takes the default branch."""
+    method: str = "qlora"
+    """Of a start from a base: "full", "lora" or "qlora", see SFTSpec."""
+    rank: int = 16
+    """Of the adapter of a start from a base."""
+    loss: str = "dapo"
+    """"grpo" is the original (Shao et al. 2024, arXiv 2402.03300), whose mean over each reply favours short right and long wrong replies;
+    "dapo" (Yu et al. 2025, arXiv 2503.14476) and "bnpo" average over the tokens of the step or of a forward pass; "dr_grpo" (Liu et al. 2025, arXiv
+    2503.20783) divides by max_new_tokens; "rloo" is REINFORCE against the mean reward of the other replies (Ahmadian et al. 2024, arXiv
+    2402.14740), with the KL penalty in the reward."""
+    advantages: str = "group"
+    """What a reply's distance from the mean reward of its group is divided by: the standard deviation of the "group" (GRPO) or of the
+    "batch", or "none" (Dr. GRPO). Not used by "rloo"."""
+    beta: float = 0.02
+    """Strength of the KL penalty to the start: higher stays closer to it. At 0 there is no reference, and the log has no KL; 1e-6 logs it
+    without a pull."""
+    learning_rate: float = 1e-4
+    """Peak learning rate. Too high a rate ends in replies that are all alike. Bigger models want 10 times less."""
+    max_steps: int = 150
+    """Optimizer steps."""
+    prompts: int = 16
+    """Prompts per step; with 8 the reward curve is mostly noise."""
+    completions: int = 4
+    """Replies to each prompt, which are compared with each other: 2 or more. A group whose rewards are all equal teaches nothing."""
+    updates: int = 1
+    """Optimizer steps on the same replies. From the second on the ratio to the model that wrote them is clipped (at 0.8 and 1.2)."""
+    temperature: float = 1.0
+    """Of sampling; lower ones make groups without spread more likely."""
+    max_new_tokens: int = 32
+    """Tokens of a reply; what is longer is cut and has no end token."""
+    micro_batch_size: int | None = None
+    """Replies at a time, if fewer than prompts × completions: the same gradient. None takes what is fast on a CPU, and what memory holds on a GPU."""
+    warmup: float = 0.0
+    """Share of the steps in which the learning rate rises from 0 (below 1; trainings of fewer than 20 steps have no such warm-up), or their
+    number (1 and more)."""
+    scheduler: str = "constant"
+    """"cosine" or "linear" down to 0, "constant", or "constant_with_warmup"."""
+    weight_decay: float = 0.0
+    """AdamW's decay; pulls trained weights towards 0."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: about 30% slower, much less memory."""
+    seed: int = 0
+    """Of the order of the prompts, of the sampled replies, and of the adapter of a start from a base."""
+
+    def __post_init__(self):
+        _among(self, method=tuple(DEFAULT_LEARNING_RATE), loss=RL_LOSSES, advantages=ADVANTAGES, scheduler=SCHEDULERS)
+        _in_range(self, zero_too=("beta",))
+        _fractions(self)
+        if self.completions < 2:
+            raise InputError(
+                "completions is 1; it must be 2 or more, since the replies to a prompt are compared with each other"
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """Replies per optimizer step."""
+        return self.prompts * self.completions
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the prompts that :mod:`workbench.train.rl` draws for all steps."""
+        return 1.0
+
+
+def named_fields(spec: SFTSpec | DPOSpec | RLSpec) -> dict:
     """Return the fields of a spec by name, without a template that is left to the base: what was found names the run."""
     return {name: value for name, value in dataclasses.asdict(spec).items() if (name, value) != ("template", None)}
 
@@ -149,8 +259,13 @@ def _among(spec, **known: tuple[str, ...]) -> None:
             )
 
 
-def _in_range(spec) -> None:
-    """Check that every number is finite, of its type and in its range, and that a step has whole micro batches. Raises InputError."""
+def _in_range(spec, zero_too: tuple[str, ...] = ()) -> None:
+    """Check that every number is finite, of its type and in its range, and that a step has whole micro batches. Raises InputError.
+
+    Args:
+        zero_too: fields of this spec that may be 0, beside :data:`NOT_NEGATIVE`.
+    """
+    not_negative = NOT_NEGATIVE + zero_too
     for field in dataclasses.fields(spec):
         name, value = field.name, getattr(spec, field.name)
         kinds = {kind for kind in (get_args(field.type) or (field.type,)) if kind in (int, float)}
@@ -165,14 +280,15 @@ def _in_range(spec) -> None:
             raise InputError(
                 f"{name} is {shortened(value, 40)}; it must be a share of the steps, from 0 to below 1, or a whole number of steps"
             )
-        if name in NOT_NEGATIVE and value < 0:
+        if name in not_negative and value < 0:
             raise InputError(f"{name} is {shortened(value, 40)}; it must be 0 or more")
         if name == "seed" and value >= 2**32:  # NumPy takes no larger ones
             raise InputError(f"seed is {shortened(value, 40)}; it must be below 2**32 (4,294,967,296)")
-        if name not in SHARES + NOT_NEGATIVE and value <= 0:
+        if name not in SHARES + not_negative and value <= 0:
             raise InputError(f"{name} is {shortened(value, 40)}; it must be more than 0")
     if spec.batch_size % (spec.micro_batch_size or spec.batch_size):
-        raise InputError(f"batch_size {spec.batch_size} is not a multiple of micro_batch_size {spec.micro_batch_size}")
+        size = "prompts × completions" if isinstance(spec, RLSpec) else "batch_size"
+        raise InputError(f"{size} {spec.batch_size} is not a multiple of micro_batch_size {spec.micro_batch_size}")
 
 
 def _fractions(spec) -> None:

@@ -107,8 +107,9 @@ def require_current(archive: Archive) -> None:
 def why_stale(archive: Archive) -> str:
     """Return which code made published results that is not today's, and the command that makes them anew; "" where they are current."""
     about, now = archive.about, recipes.ALL
-    made = about["recipes"]
-    old = [f"{name} {made.get(name)}, now {number}" for name, number in now.items() if made.get(name) != number]
+    # What it was made with; a recipe that is younger than the archive says nothing of its results.
+    made = about["recipes"].items()
+    old = [f"{name} {number}, now {now.get(name)}" for name, number in made if now.get(name) != number]
     command = f"workbench results publish {about['notebook']} --profile {about['profile']}"
     return (
         f"{archive.path}: stale, made by older code (recipe of {'; '.join(old)}); make it anew with `{command}`"

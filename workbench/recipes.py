@@ -6,6 +6,7 @@ carry it: those of another number are stale.
 
 TRAINING = 3  # supervised fine-tuning, preference optimisation, other objectives: what a spec means
 SCORING = 2  # replies and scores: evaluate.scoring, evaluate.cross_evaluation, models.generation
+RL = 1  # reward models, reinforcement learning, rewards
 PAIRS = 1  # synthetic preference pairs, and the checks of given ones
 
-ALL = {"training": TRAINING, "scoring": SCORING, "pairs": PAIRS}
+ALL = {"training": TRAINING, "scoring": SCORING, "rl": RL, "pairs": PAIRS}

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import workbench
-from workbench.cli import base, bench, data, notebooks, results, runs, training
+from workbench.cli import base, bench, data, notebooks, results, rl, runs, training
 from workbench.errors import InputError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -120,7 +120,7 @@ app = typer.Typer(
 
 PANELS = {
     "Run the notebooks": (notebooks.run, notebooks.report, notebooks.fork, notebooks.diff),
-    "Train on your own data": (base.base, data.show, data.select, training.sft, training.dpo),
+    "Train on your own data": (base.base, data.show, data.select, training.sft, training.dpo, rl.reward_model, rl.rl),
     "Use what was trained": (runs.evaluate, runs.export),
     "Maintain the workbench": (training.pretrain, bench.bench),
 }

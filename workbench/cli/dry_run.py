@@ -12,12 +12,12 @@ import torch
 from workbench import environment, hub
 from workbench.cli import selection
 from workbench.cli.masks import data_lines, marked_lines
-from workbench.config import DPOSpec, SFTSpec
-from workbench.data import reading
+from workbench.config import DPOSpec, RewardSpec, RLSpec, SFTSpec
+from workbench.data import content, reading
 from workbench.errors import counted
 from workbench.models import adapters, loading, logprobs, memory
 from workbench.store import Run, Store
-from workbench.train import disk, preference, schedule, supervised
+from workbench.train import disk, preference, reward_model, rl, rl_inputs, schedule, supervised
 
 TRIAL_STEPS = 3
 """The first one also warms up and is not timed."""
@@ -61,6 +61,36 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
         return preference.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock], True, reference)
 
     yield from _trial(spec, schedule.dpo_steps(spec, rows, start), trainer)
+
+
+def reward_lines(spec: RewardSpec, rows, start: Run) -> Iterator[str]:
+    """Yield what `workbench reward-model` would do with these pairs."""
+    model, tokenizer = reward_model.from_sft(start)
+    yield from _rows(rows, tokenizer, spec.max_length)
+
+    def trainer(work: Path, trial, clock):
+        return reward_model.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock])
+
+    yield from _trial(spec, schedule.planned_steps(spec, len(rows)), trainer)
+
+
+def rl_lines(spec: RLSpec, rows, reward: str | Run, watch: dict, start: Run | None) -> Iterator[str]:
+    """Yield what `workbench rl` would do with these prompts, with a reply of the start to the first of them and its reward."""
+    rl_inputs.require_start(spec, start)
+    named = rl_inputs.named_rewards(reward, watch)
+    asked = rl_inputs.asked_rows(list(rows), rl_inputs.verifiable(named))
+    functions = rl_inputs.functions_of(named)
+    model, tokenizer = rl.load_start(spec, start)
+    rl_inputs.require_room(asked, tokenizer, loading.context_length(model), spec.max_new_tokens)
+    replies, found = rl_inputs.require_spread(spec, model, tokenizer, asked, functions)
+    for row, reply, value in list(zip(asked, replies, next(iter(found.values())), strict=False))[:SHOWN]:
+        yield f"\nprompt {content.prompt_text(row)}\nreply  {reply}\nreward {value:g}"
+    yield ""
+
+    def trainer(work: Path, trial, clock):
+        return rl.make_trainer(trial, model, tokenizer, asked, functions, work, [clock])
+
+    yield from _trial(spec, spec.max_steps, trainer)
 
 
 def select_lines(loaded: reading.Loaded, base: str, size: int, good: str | None, drop_bad: bool) -> Iterator[str]:

@@ -71,11 +71,11 @@ def sft(
     options |= {"learning_rate": learning_rate, "seed": seed}
     fields = spec_fields(SFTSpec, options, settings, config)
     spec = SFTSpec(**{**fields, "base": base_or_default(fields.get("base"))})
-    _require_fraction(hold_out)
+    require_fraction(hold_out)
     from workbench.cli import training_output
 
     loaded = load(source, split, columns, drop_bad)
-    _print(training_output.sft_lines(spec, loaded, hold_out, drop_bad, samples, report_to, dry_run))
+    print_lines(training_output.sft_lines(spec, loaded, hold_out, drop_bad, samples, report_to, dry_run))
 
 
 def dpo(
@@ -118,20 +118,21 @@ def dpo(
     options = {"loss": loss, "beta": beta, "epochs": epochs, "max_steps": max_steps, "max_length": max_length}
     options |= {"learning_rate": learning_rate, "seed": seed}
     spec = DPOSpec(**spec_fields(DPOSpec, options, settings, config))
-    _require_fraction(hold_out)
+    require_fraction(hold_out)
     start = runs.find_run(run)
     from workbench.cli import training_output
 
     loaded = load(source, split, columns, drop_bad)
-    _print(training_output.dpo_lines(spec, loaded, start, hold_out, drop_bad, samples, dry_run))
+    print_lines(training_output.dpo_lines(spec, loaded, start, hold_out, drop_bad, samples, dry_run))
 
 
-def _require_fraction(fraction: float) -> None:
+def require_fraction(fraction: float) -> None:
+    """Raise InputError where --hold-out is no share of the rows."""
     if not 0 < fraction < 1:
         raise InputError(f"--hold-out {fraction} must be between 0 and 1; 0.1 holds out every tenth row")
 
 
-def _print(lines: Iterator[str]) -> None:
+def print_lines(lines: Iterator[str]) -> None:
     """Print lines as they come; of processes that train together, only the first one prints."""
     from workbench import distributed
 

@@ -51,10 +51,10 @@ def sft_lines(
     tokenizer = loading.load_tokenizer(spec.base, spec.revision, spec.template)
     if share < 0.5:
         yield f"{'method':<12}{spec.method} reaches {share:.0%} of the weights: adapters are for linear layers, and those of the experts are not"
-    rows, findings = _validated(loaded.rows, tokenizer, spec.max_length, drop_bad)
+    rows, findings = validated(loaded.rows, tokenizer, spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
-    rows, held_out = _split(rows, findings, fraction, spec.seed)
+    rows, held_out = split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.method} of {spec.base} on {counted(len(rows), 'row')}, {len(held_out):,} held out"
     if dry:
         yield from dry_run.sft_lines(spec, rows)
@@ -93,10 +93,10 @@ def dpo_lines(
         raise InputError(
             f"{loaded.source}: one answer per prompt is for `workbench sft`; dpo needs pairs (chosen, rejected)"
         )
-    rows, findings = _validated(rows, loading.load_tokenizer(start.adapter), spec.max_length, drop_bad)
+    rows, findings = validated(rows, loading.load_tokenizer(start.adapter), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
-    rows, held_out = _split(rows, findings, fraction, spec.seed)
+    rows, held_out = split(rows, findings, fraction, spec.seed)
     yield f"{'training':<12}{spec.loss} from {start.id} on {counted(len(rows), 'pair')}, {len(held_out):,} held out"
     if dry:
         yield from dry_run.dpo_lines(spec, rows, start)
@@ -110,7 +110,7 @@ def dpo_lines(
     yield from answer_lines({"SFT": start, "DPO": run}, asked, samples, "chosen")
 
 
-def _validated(
+def validated(
     rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, drop_bad: bool
 ) -> tuple[datasets.Dataset, list[validation.Finding]]:
     """Return the rows, with `drop_bad` only those that can be used, and their findings."""
@@ -119,7 +119,7 @@ def _validated(
     return rows, validation.validate(rows, tokenizer, max_length)
 
 
-def _split(
+def split(
     rows: datasets.Dataset, findings: list[validation.Finding], fraction: float, seed: int
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Split into (training, held out); every held-out row has an answer to measure."""

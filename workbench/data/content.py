@@ -54,6 +54,12 @@ def conversations(row: dict) -> list[dict]:
     return [{"messages": row["prompt"] + row[answer], "tools": row.get("tools")} for answer in ("chosen", "rejected")]
 
 
+def prompt_turns(row: dict) -> list[dict]:
+    """Return the turns of a row that ask: of an instruction row those before its last answer, of a preference pair the prompt."""
+    turns = row.get("messages") or row.get("prompt") or []
+    return turns[:-1] if turns and turns[-1]["role"] == "assistant" else turns
+
+
 def row_tools(row: dict) -> list[dict] | None:
     """Return the tools of a row as a list, parsed where the column holds JSON text; None if there are none."""
     given = row.get("tools")

@@ -14,6 +14,7 @@ from workbench.evaluate.prompt_variants import (
     variant_effects,
     with_system_prompt,
 )
+from workbench.evaluate.samples import pass_at_k, rate_pairs, sample_replies
 from workbench.evaluate.scoring import drift, forgetting, kl_divergence, score, score_base, score_run, text_loss
 from workbench.evaluate.stats import Interval, compare, crossed, difference, estimate, intervals
 from workbench.evaluate.tool_use import calculator, converse, look_up, run_call
@@ -46,7 +47,10 @@ __all__ = [
     "intervals",
     "kl_divergence",
     "look_up",
+    "pass_at_k",
+    "rate_pairs",
     "run_call",
+    "sample_replies",
     "score",
     "score_base",
     "score_run",

@@ -62,22 +62,8 @@ def score(
     Raises:
         InputError: the mode or a check is unknown, a row has no check, or few-shot has no examples.
     """
-    rows, shots = list(rows), list(shots)
-    if mode not in MODES:
-        raise InputError(f"mode {shortened(mode)} is unknown{known_names(mode, MODES)}")
-    for index, row in enumerate(rows):
-        if not row.get("check"):
-            raise InputError(
-                f'evaluation row {index}: "check" is missing; give every row the name and arguments of a grader'
-            )
-    if mode == "chat":
-        prompts = [templates.prompt_ids(tokenizer, row["messages"][:-1], content.row_tools(row)) for row in rows]
-    else:
-        texts = [
-            content.few_shot_prompt(i, row, shots, k) if mode == "few_shot" else content.plain_prompt(row)
-            for i, row in enumerate(rows)
-        ]
-        prompts = [generation.text_ids(tokenizer, text + "\n" * (mode == "plain")) for text in texts]
+    rows = list(rows)
+    prompts = encode_prompts(tokenizer, rows, mode, shots, k)
     references = [content.message_text(row["messages"][-1]) for row in rows]
     expected = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in references]
     replies = generation.generate(model, tokenizer, prompts, max_new_tokens, batch_size, MODES[mode], expected=expected)
@@ -99,6 +85,31 @@ def score(
             }
         )
     return pd.DataFrame(records, columns=COLUMNS)
+
+
+def encode_prompts(
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rows: Sequence[dict],
+    mode: str,
+    shots: Iterable[dict] = (),
+    k: int = 4,
+) -> list[list[int]]:
+    """Return the prompt of each evaluation row as token ids, in one of the prompt modes. Raises InputError as :func:`score` does."""
+    shots = list(shots)
+    if mode not in MODES:
+        raise InputError(f"mode {shortened(mode)} is unknown{known_names(mode, MODES)}")
+    for index, row in enumerate(rows):
+        if not row.get("check"):
+            raise InputError(
+                f'evaluation row {index}: "check" is missing; give every row the name and arguments of a grader'
+            )
+    if mode == "chat":
+        return [templates.prompt_ids(tokenizer, row["messages"][:-1], content.row_tools(row)) for row in rows]
+    texts = [
+        content.few_shot_prompt(i, row, shots, k) if mode == "few_shot" else content.plain_prompt(row)
+        for i, row in enumerate(rows)
+    ]
+    return [generation.text_ids(tokenizer, text + "\n" * (mode == "plain")) for text in texts]
 
 
 def evaluation_key(rows: Sequence[dict]) -> list[str]:

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 import datasets
 import pandas as pd
 
-from workbench.config import DPOSpec, SFTSpec, named_fields
+from workbench.config import DPOSpec, RLSpec, SFTSpec, named_fields
 from workbench.data import content
 from workbench.errors import InputError, counted
 from workbench.evaluate import scoring
 from workbench.experiments import workers
 from workbench.models import loading
 from workbench.parallel import progress_bar
+from workbench.rewards import Reward
 from workbench.store import Damaged, Run, Store, digest, record_use
+from workbench.train import rl_inputs
 
 COLUMNS = (*scoring.COLUMNS, "run", "error", *workers.MEASURED, *(field.name for field in dataclasses.fields(SFTSpec)))
 
@@ -27,26 +29,37 @@ COLUMNS = (*scoring.COLUMNS, "run", "error", *workers.MEASURED, *(field.name for
 class Cell:
     """One training of a grid."""
 
-    spec: SFTSpec | DPOSpec
+    spec: SFTSpec | DPOSpec | RLSpec
     rows: datasets.Dataset
-    """Training data: rows with one answer each, for a DPOSpec preference pairs."""
+    """Training data: rows with one answer each, for a DPOSpec preference pairs, for an RLSpec prompts."""
     labels: Mapping[str, object] = field(default_factory=dict)
     """Additional columns of the table, for what the spec does not say: {"noise": 0.3}."""
     sft: Run | None = None
-    """The SFT run that a DPOSpec starts from."""
+    """The run that a DPOSpec or an RLSpec starts from; an RLSpec with a base takes none."""
     evaluation: list[dict] | None = None
     """Rows that it is scored on; None takes those of the grid."""
     held_out: datasets.Dataset | None = None
     """Rows whose loss is measured before and after an SFT, in nats per token."""
+    reward: str | Run | Reward | None = None
+    """What an RLSpec is trained on, see :func:`workbench.train.rl.rl`."""
+    watch: Mapping[str, str | Run | Reward] = field(default_factory=dict)
+    """Rewards that its log shows beside it."""
 
     def columns(self) -> dict[str, object]:
-        """Return its columns of the table: spec and labels; for a DPO also base, revision and method, and its SFT run as `sft`."""
+        """Return its columns of the table: spec and labels; for DPO and RL also base, revision and method, their start as `sft`, and the reward."""
         columns = named_fields(self.spec)
+        if not isinstance(self.spec, SFTSpec):
+            columns["loss_type"] = columns.pop("loss")  # the table's column `loss` is a number
         if self.sft is not None:
             start = {name: self.sft.spec[name] for name in ("base", "revision", "method")}
-            # The table's column `loss` is a number.
-            columns = start | {"sft": self.sft.id, "loss_type": columns.pop("loss")} | columns
+            columns |= start | {"sft": self.sft.id}
+        if self.reward is not None:
+            columns["reward"] = next(iter(rl_inputs.named_rewards(self.reward, {})))
         return columns | dict(self.labels)
+
+    def what(self) -> tuple:
+        """Return what a worker trains: spec, start, reward, and the rewards that are watched."""
+        return self.spec, self.sft, self.reward, self.watch
 
 
 def make_cells(
@@ -92,7 +105,7 @@ def run_grid(
     Returns:
         One row per run and prompt: the columns of :func:`workbench.evaluate.scoring.score`; the id of the `run`; `error`; what the
         training measured (`rows`, `steps`, `tokens`, `loss`, `held_out_before`, `held_out_after`); every field of the spec; the labels.
-        DPO cells add `sft`, `loss_type` (the field `loss` of their spec) and `beta`.
+        DPO and RL cells add `sft`, `loss_type` (the field `loss` of their spec) and `beta`, RL cells `reward`.
 
     Args:
         parallel: trainings at a time, each in a process of its own with its share of the cores: for small models two processes with
@@ -104,7 +117,7 @@ def run_grid(
         quiet: no progress bar, and no line about what is left to train.
 
     Raises:
-        InputError: there is no cell or no evaluation row, two cells are equal, a DPO has no SFT run, a label is already a column, or
+        InputError: there is no cell or no evaluation row, two cells are equal, a DPO has no SFT run, an RL no reward, a label is already a column, or
             all cells failed.
     """
     store, evaluation = store or Store(), list(evaluation)
@@ -112,7 +125,7 @@ def run_grid(
     parallel = 1 if loading.default_device() == "cuda" else parallel
     # Cells that differ only in their labels are one training.
     jobs = {
-        key: ((cell.spec, cell.sft), cell.rows, cell.evaluation or evaluation, cell.held_out, store)
+        key: (cell.what(), cell.rows, cell.evaluation or evaluation, cell.held_out, store)
         for key, cell in zip(keys, cells, strict=True)
     }
     done = _run_jobs(jobs, parallel, cluster, quiet)
@@ -146,6 +159,14 @@ def runs_of(table: pd.DataFrame, store: Store | None = None) -> list[Run]:
     return [store.run(name) for name in table["run"].unique()]
 
 
+def _rewards(cell: Cell) -> tuple[str, ...]:
+    """Return what names the rewards of a cell, none for one without."""
+    if cell.reward is None:
+        return ()
+    named = rl_inputs.named_rewards(cell.reward, cell.watch)
+    return tuple(f"{name} {rl_inputs.identity(each)}" for name, each in named.items())
+
+
 def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple]:
     """Return what identifies the training of each cell; raise InputError where one cannot be started."""
     if not cells or not evaluation:
@@ -157,15 +178,21 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
     for number, cell in enumerate(cells):
         if taken := sorted(set(cell.labels) & set(COLUMNS)):
             raise InputError(f"cell {number}: the table already has a column {taken[0]!r}; rename the label")
-        if isinstance(cell.spec, DPOSpec) != (cell.sft is not None):
+        rl = isinstance(cell.spec, RLSpec)
+        if not rl and isinstance(cell.spec, DPOSpec) != (cell.sft is not None):
             raise InputError(f"cell {number}: a DPOSpec needs an SFT run to start from (sft=…), an SFTSpec takes none")
+        if rl != (cell.reward is not None):
+            raise InputError(f"cell {number}: an RLSpec needs a reward (reward=…), and no other spec takes one")
+        if rl:
+            rl_inputs.require_start(cell.spec, cell.sft)
     # Cells share rows: each object is hashed once.
     datasets_used = {id(rows): rows for cell in cells for rows in (cell.rows, cell.held_out)}
     hashes = {key: None if rows is None else content.content_hash(rows) for key, rows in datasets_used.items()}
     evaluations = {id(cell.evaluation): cell.evaluation or evaluation for cell in cells}
     evaluations = {key: digest(scoring.evaluation_key(rows)) for key, rows in evaluations.items()}
     keys = [
-        (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], hashes[id(cell.held_out)], evaluations[id(cell.evaluation)])
+        (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], hashes[id(cell.held_out)], evaluations[id(cell.evaluation)],
+         *_rewards(cell))
         for cell in cells
     ]  # fmt: skip
     seen = {}

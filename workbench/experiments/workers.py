@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import datasets
 import pandas as pd
@@ -10,13 +10,13 @@ from joblib import delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from workbench import graders
-from workbench.config import DPOSpec, SFTSpec
+from workbench.config import DPOSpec, RLSpec, SFTSpec
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.experiments import workload
 from workbench.parallel import stored_results, with_graders, worker_pool
 from workbench.store import Damaged, NotStored, Run, Store
-from workbench.train import preference, supervised
+from workbench.train import preference, rl, supervised
 
 MEASURED = ("rows", "steps", "tokens", "loss", "held_out_before", "held_out_after")
 KILLED = "its worker process was killed, perhaps for lack of memory; lower parallel, batch_size or max_length"
@@ -113,7 +113,7 @@ def _ray():
 
 
 def _train_and_score(
-    what: tuple[SFTSpec | DPOSpec, Run | None],
+    what: tuple[SFTSpec | DPOSpec | RLSpec, Run | None, object, Mapping],
     rows: datasets.Dataset,
     evaluation: list[dict],
     held_out: datasets.Dataset | None,
@@ -123,8 +123,12 @@ def _train_and_score(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", Damaged)
         try:
-            spec, start = what
-            if start is None:
+            spec, start, reward, watch = what
+            if isinstance(spec, RLSpec):
+                run = rl.rl(
+                    spec, rows, reward=reward, start=start, watch=watch, evaluation=evaluation, store=store, quiet=True
+                )
+            elif start is None:
                 run = supervised.sft(spec, rows, evaluation=evaluation, held_out=held_out, store=store, quiet=True)
             else:
                 run = preference.dpo(spec, rows, sft_run=start, evaluation=evaluation, store=store, quiet=True)

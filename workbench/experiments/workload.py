@@ -6,14 +6,14 @@ from collections.abc import Iterable
 import pandas as pd
 
 from workbench import published
-from workbench.config import DPOSpec, SFTSpec
+from workbench.config import DPOSpec, RLSpec, SFTSpec
 from workbench.errors import counted
 
 LEFT = re.compile(r"[\d,]+ of [\d,]+ trainings? left to do\b.*")  # what describe_left says
 SCORING = 1.3  # a training with its scoring takes about this much longer than the training alone
 
 
-def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec, int]], total: int, at_once: int) -> str:
+def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec | RLSpec, int]], total: int, at_once: int) -> str:
     """Return one line: how many trainings are left, and about how long they take at the speed of the published ones.
 
     Args:
@@ -33,14 +33,21 @@ def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec, int]], total: int, at_
 
 def _published_trainings() -> pd.DataFrame:
     tables = [archive.runs for archive in published.in_use() if len(archive.runs)]
-    return pd.concat(tables) if tables else pd.DataFrame(columns=["method", "seconds", "tokens", "rows", "epochs"])
+    return (
+        pd.concat(tables)
+        if tables
+        else pd.DataFrame(columns=["method", "seconds", "tokens", "rows", "epochs", "steps"])
+    )
 
 
-def _seconds(spec: SFTSpec | DPOSpec, rows: int, known: pd.DataFrame) -> float | None:
+def _seconds(spec: SFTSpec | DPOSpec | RLSpec, rows: int, known: pd.DataFrame) -> float | None:
     """Return the seconds of one training, from the published ones of its method; None where there are none."""
-    like = known[known["method"] == ("dpo" if isinstance(spec, DPOSpec) else spec.method)]
+    kinds = {DPOSpec: "dpo", RLSpec: "rl"}
+    like = known[known["method"] == (kinds.get(type(spec)) or spec.method)]
     if like.empty:
         return None
+    if isinstance(spec, RLSpec):
+        return spec.max_steps * (like["seconds"] / like["steps"]).median()
     budget = getattr(spec, "max_tokens", None)
     if budget:
         return budget * like["seconds"].sum() / like["tokens"].sum()

@@ -10,12 +10,16 @@ import transformers
 
 from workbench import environment, hub, outputs
 from workbench.data import chat_formats, templates
+from workbench.errors import InputError
 from workbench.models import loading, memory, precision
 from workbench.store import Run
 
 if TYPE_CHECKING:
     import peft
 
+
+REWARD = "reward"
+"""First word of the id of a run that is a reward model (:mod:`workbench.train.reward_model`)."""
 
 # PEFT refuses LoRA on the output projection of these: their kernels read its weight themselves.
 STATE_SPACE = ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
@@ -103,7 +107,14 @@ def load_tuned(
         trainable: to continue training: what was trained stays in fp32 and takes gradients.
         device: "cpu" or "cuda"; None takes CUDA where there is one.
         dtype: of the weights that are neither quantised nor trained; None takes :func:`workbench.models.precision.compute_dtype`.
+
+    Raises:
+        InputError: the run is a reward model, or damaged, or its base is missing.
     """
+    if run.id.startswith(f"{REWARD}-"):
+        raise InputError(
+            f"{run.id} is a reward model, which rates answers and writes none; give a run of sft, dpo or rl"
+        )
     tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
     method = run.spec["method"]
     if method == "full":

@@ -73,6 +73,34 @@ def generate(
     Raises:
         InputError: a prompt is empty, or leaves no room for the reply in the model's context.
     """
+    ends, stop = end_tokens(tokenizer), stop or []
+    written = generate_ids(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens,
+        batch_size,
+        stop,
+        expected=expected,
+        temperature=temperature,
+        seed=seed,
+    )
+    return [read_reply(tokenizer, prompt[-1], new, ends, stop) for prompt, new in zip(prompts, written, strict=True)]
+
+
+def generate_ids(
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    batch_size: int | None = None,
+    stop: list[str] | None = None,
+    *,
+    expected: list[int] | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[list[int]]:
+    """Return what :func:`generate` reads: the new token ids of each prompt, with what a batch wrote behind the end token of a row."""
     room = loading.context_length(model) - max_new_tokens
     for index, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= room:
@@ -106,7 +134,7 @@ def generate(
                 for i, new in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
                     written[i] += new
             left = [i for i in left if not is_finished(tokenizer, written[i], ends, stop)]
-    return [read_reply(tokenizer, prompt[-1], new, ends, stop) for prompt, new in zip(prompts, written, strict=True)]
+    return written
 
 
 def rows_at_a_time(model: transformers.PreTrainedModel, length: int) -> int:

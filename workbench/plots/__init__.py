@@ -4,6 +4,7 @@ from workbench.plots.estimates import intervals, verdict_title
 from workbench.plots.heatmaps import heatmap, matrix
 from workbench.plots.lines import curves, likelihoods, training_curve, values
 from workbench.plots.playground import show_playground
+from workbench.plots.rl import rl_log
 from workbench.plots.scorecards import effects, generalisation, outcomes, ranking, scorecard
 from workbench.plots.style import set_style
 from workbench.plots.tables import side_by_side, text_table
@@ -18,6 +19,7 @@ __all__ = [
     "matrix",
     "outcomes",
     "ranking",
+    "rl_log",
     "scorecard",
     "set_style",
     "show_playground",

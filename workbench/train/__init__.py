@@ -1,6 +1,6 @@
-"""Train with TRL: supervised fine-tuning, preference training, and other objectives on the same base."""
+"""Train with TRL: supervised fine-tuning, preference training, reinforcement learning, and other objectives on the same base."""
 
-from workbench.config import DPOSpec, SFTSpec
+from workbench.config import DPOSpec, RewardSpec, RLSpec, SFTSpec
 from workbench.train.objectives import (
     Objective,
     classify,
@@ -13,6 +13,8 @@ from workbench.train.objectives import (
 )
 from workbench.train.preference import dpo, first_loss, fix_dpo_trainer
 from workbench.train.preference_panel import dpo_panel
+from workbench.train.reward_model import reward_model
+from workbench.train.rl import rl
 from workbench.train.supervised import sft
 from workbench.train.trainer import fix_trl_trainer
 from workbench.train.trl_yaml import write_trl_yaml
@@ -20,6 +22,8 @@ from workbench.train.trl_yaml import write_trl_yaml
 __all__ = [
     "DPOSpec",
     "Objective",
+    "RLSpec",
+    "RewardSpec",
     "SFTSpec",
     "classify",
     "dpo",
@@ -30,6 +34,8 @@ __all__ = [
     "fix_trl_trainer",
     "load_classifier",
     "load_model",
+    "reward_model",
+    "rl",
     "sft",
     "show_objectives",
     "train_objective",

@@ -29,14 +29,16 @@ class CheckpointCallback(TrainerCallback):
     # A file in each checkpoint, written last, with the sizes of the others: without it, or with others, the checkpoint is not used.
     COMPLETE = "complete"
 
-    def __init__(self, seconds: float):
-        self.seconds = seconds
+    def __init__(self, seconds: float, every: int = 1):
+        """Save when `seconds` have passed, after a number of steps that is a multiple of `every`."""
+        self.seconds, self.every = seconds, every
         self.stop = False
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Continue the counts of the checkpoint from which the training continues."""
         before = [entry for entry in state.log_history if "num_tokens" in entry]
-        self.tokens = before[-1]["num_tokens"] if before else 0
+        # TRL's trainers for RL count in the state, which the checkpoint holds; its other trainers begin anew.
+        self.tokens = before[-1]["num_tokens"] if before and not state.num_input_tokens_seen else 0
         self.saved = time.monotonic()
         self.began = self.saved - (before[-1]["seconds"] if before else 0.0)
 
@@ -59,10 +61,11 @@ class CheckpointCallback(TrainerCallback):
         """Ask for a checkpoint when it is time, with a log entry, so that the counts are exact at a checkpoint."""
         # Processes that train together save and stop after the same step, or they would wait for each other for ever.
         due, self.stop = distributed.on_main_process(lambda: (time.monotonic() - self.saved >= self.seconds, self.stop))
+        whole = state.global_step % self.every == 0
         # None at the last step: from there the Trainer would take one step more, unless a pass over the rows ends there as well.
-        control.should_save = (due or self.stop) and state.global_step < state.max_steps
+        control.should_save = (due or self.stop) and whole and state.global_step < state.max_steps
         control.should_log = control.should_log or control.should_save or state.global_step >= state.max_steps
-        control.should_training_stop = control.should_training_stop or self.stop
+        control.should_training_stop = control.should_training_stop or (self.stop and whole)
 
     def on_log(self, args, state, control, **kwargs):
         """Put seconds and tokens since the first start into the log entry."""
@@ -133,9 +136,10 @@ class LossBarCallback(ProgressCallback):
         self.current_step = 0
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Show the newest loss."""
-        if "loss" in logs:
-            self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+        """Show the newest loss; in reinforcement learning, where it says nothing, reward and KL."""
+        names = ("reward", "kl") if "reward" in logs else ("loss",)
+        if shown := {name: f"{float(logs[name]):.3f}" for name in names if name in logs}:
+            self.training_bar.set_postfix(shown)
 
 
 class FirstLossCallback(TrainerCallback):
@@ -152,3 +156,27 @@ class FirstLossCallback(TrainerCallback):
                 raise RuntimeError(
                     f"the first loss is {loss:.4f} and {self.due:.4f} is due: the reference is not the model of the SFT run"
                 )
+
+
+class RewardCallback(TrainerCallback):
+    """Stop a reinforcement learning that begins far from its reference, or in which no group of replies has any spread of reward."""
+
+    STEPS = 20
+
+    def __init__(self, most: float):
+        """Allow a KL divergence of `most` nats per token at the first step."""
+        self.most = most
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Check the first entries of the log."""
+        first = state.log_history[0].get("kl")
+        if state.global_step == 1 and first is not None and not abs(first) <= self.most:
+            raise RuntimeError(
+                f"the KL divergence at the first step is {first:.2g} and 0 is due: the reference is not the model that is trained"
+            )
+        spread = [entry["frac_reward_zero_std"] for entry in state.log_history if "frac_reward_zero_std" in entry]
+        if len(spread) == self.STEPS and min(spread) == 1:
+            raise InputError(
+                f"in {self.STEPS} steps all replies to a prompt got the same reward, so there is nothing to learn from; start from a "
+                "model that earns some of it (an SFT run), or raise completions or temperature"
+            )

@@ -138,12 +138,12 @@ def fix_dpo_trainer(trainer: trl.DPOTrainer, start: dict[str, torch.Tensor]) -> 
             where the reference is a model of its own.
     """
     end = templates.end_of_turn(trainer.processing_class)
-    trainer.train_dataset = trainer.train_dataset.map(_cut_after_end, fn_kwargs={"end": end})
+    trainer.train_dataset = trainer.train_dataset.map(cut_after_end, fn_kwargs={"end": end})
     fix_trl_trainer(trainer)
     trainer.aux_loss_enabled = False  # of a mixture's router: no part of the loss on pairs
     for model in filter(None, (trainer.model, trainer.ref_model)):
-        _switch_off_dropout(model)
-    _restore_reference(trainer.model, start)
+        switch_off_dropout(model)
+    restore_reference(trainer.model, start)
 
 
 def method_of(model: torch.nn.Module) -> tuple[str, int]:
@@ -157,13 +157,13 @@ def method_of(model: torch.nn.Module) -> tuple[str, int]:
     return "qlora" if folded else "lora", model.peft_config["default"].r
 
 
-def _cut_after_end(pair: dict, end: int) -> dict:
+def cut_after_end(pair: dict, end: int) -> dict:
     """Cut both answers behind their end token: the newline after it is the template's, and no model is asked to write it."""
     sides = {side: pair[side] for side in ("chosen_ids", "rejected_ids")}
     return {side: ids[: len(ids) - ids[::-1].index(end)] for side, ids in sides.items()}
 
 
-def _switch_off_dropout(model: torch.nn.Module) -> None:
+def switch_off_dropout(model: torch.nn.Module) -> None:
     """Set the rates of dropout that modules keep as numbers to 0: TRL sees to those of nn.Dropout alone, and OPT has others."""
     for part in model.modules():
         for name, value in vars(part).items():
@@ -171,7 +171,7 @@ def _switch_off_dropout(model: torch.nn.Module) -> None:
                 setattr(part, name, 0.0)
 
 
-def _restore_reference(model: torch.nn.Module, start: dict[str, torch.Tensor]) -> None:
+def restore_reference(model: torch.nn.Module, start: dict[str, torch.Tensor]) -> None:
     """Make policy and reference what the SFT run left: TRL rounds the one, and copies only LoRA's matrices into the other.
 
     It casts adapters on a quantised base to bf16, and it looks for ".default." in the names, which the rows of the chat tokens

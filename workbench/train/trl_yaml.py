@@ -46,9 +46,8 @@ def write_trl_yaml(run: Run, folder: str | Path) -> Path:
         InputError: no supervised run, or one of an older version, which kept neither rows nor arguments.
     """
     if "sft" in run.spec:
-        raise InputError(
-            f"{run.id}: a training on preferences; `trl sft` repeats supervised runs: give {run.spec['sft']}"
-        )
+        start = f": give {run.spec['sft']}" if run.spec["sft"] else ""
+        raise InputError(f"{run.id}: a training on preferences or rewards; `trl sft` repeats supervised runs{start}")
     if "trl" not in run.record or not run.rows_file.is_file():
         raise InputError(f"{run.id}: its rows were not kept (an older version); remove the run and train it again")
     if added := run.record.get("template", {}).get("added"):

@@ -1,0 +1,49 @@
+"""Named rewards give what their names say, and a function is named by all that it depends on."""
+
+import functools
+
+import pytest
+
+from workbench import rewards
+from workbench.errors import InputError
+
+ROWS = [{"check": {"name": "answer", "args": {"answer": "Oslo", "kind": "city"}}}] * 3
+
+
+def test_named_rewards():
+    replies = ["Oslo", "Paris", "I will not say"]
+    assert rewards.find_reward("correct")(replies, ROWS) == [1, 0, 0]
+    assert rewards.find_reward("follows")(replies, ROWS) == [1, 1, 0]
+    assert rewards.find_reward("length")(replies, ROWS) == [1, 1, 4]
+    assert rewards.find_reward("keyword:Please")(["Yes, please!", "pleased", ""], ROWS) == [1, 0, 0]
+
+
+def first(replies, rows):
+    return [1.0 for _ in replies]
+
+
+def test_a_function_is_named_by_its_text_and_refused_where_that_is_not_all():
+    assert rewards.source_of(first)["source"].startswith("def first(replies, rows)")
+    word = "red"
+
+    def inner(replies, rows):
+        return [float(word in reply) for reply in replies]
+
+    with pytest.raises(InputError, match="the reward inner depends on word from the function around it"):
+        rewards.source_of(inner)
+    for strange in (functools.partial(first, rows=[]), len):
+        with pytest.raises(InputError, match="has no source that could name the run"):
+            rewards.source_of(strange)
+
+
+LIMIT = 3
+
+
+def limited(replies, rows):
+    return [float(len(reply) > LIMIT) for reply in replies]
+
+
+def test_numbers_and_texts_of_its_module_are_part_of_the_name(monkeypatch):
+    before = rewards.source_of(limited)
+    monkeypatch.setitem(globals(), "LIMIT", 4)
+    assert rewards.source_of(limited) != before

@@ -1,0 +1,100 @@
+"""Name rewards for reinforcement learning: functions that give each reply a number, the higher the better.
+
+A reward takes the replies (text) and their rows, and returns one number for each. Besides the names below, any such function is a
+reward, and so is a run of :func:`workbench.train.reward_model`. "correct" and "follows" are verifiable: they ask the row's own check
+(RLVR: Lambert et al. 2024, arXiv 2411.15124). "length" and "keyword:WORD" can be hacked, on purpose.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
+
+from workbench import graders
+from workbench.errors import InputError, first_line, known_names, shortened
+
+Reward = Callable[[Sequence[str], Sequence[dict]], Sequence[float]]
+
+VERIFIABLE = ("correct", "follows")
+KEYWORD = "keyword:"
+
+
+def correct(replies: Sequence[str], rows: Sequence[dict]) -> list[float]:
+    """Return 1 for each reply that the check of its row finds correct, else 0."""
+    return [float(graders.grade(row["check"], reply).correct) for reply, row in zip(replies, rows, strict=True)]
+
+
+def follows(replies: Sequence[str], rows: Sequence[dict]) -> list[float]:
+    """Return 1 for each reply that has the form that its row asks for, else 0."""
+    return [float(graders.grade(row["check"], reply).follows) for reply, row in zip(replies, rows, strict=True)]
+
+
+def length(replies: Sequence[str], rows: Sequence[dict]) -> list[float]:
+    """Return the number of words of each reply."""
+    return [float(len(reply.split())) for reply in replies]
+
+
+NAMED: dict[str, Reward] = {"correct": correct, "follows": follows, "length": length}
+
+
+def find_reward(name: str) -> Reward:
+    """Return the reward of that name. Raises InputError for an unknown one."""
+    if name.startswith(KEYWORD) and (word := name.removeprefix(KEYWORD).strip().lower()):
+        return lambda replies, rows: [float(word in _words(reply)) for reply in replies]
+    if name not in NAMED:
+        raise InputError(
+            f"reward {shortened(name)} is unknown{known_names(name, [*NAMED, KEYWORD + 'WORD'])}; or give the id of a run of a reward model"
+        )
+    return NAMED[name]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip(".,:;!?\"'()").lower() for word in text.split()]
+
+
+def source_of(reward: Reward) -> dict[str, object]:
+    """Return name and source text of a function, and the numbers and texts of its module that it uses: they name the runs that it rewards.
+
+    Raises:
+        InputError: the source is not to be had, or does not say all: values from outside would make another reward of the same name.
+    """
+    try:
+        used, text = inspect.getclosurevars(reward), inspect.getsource(reward)
+    except (TypeError, OSError) as error:
+        raise InputError(
+            f"the reward {shortened(reward, 60)} has no source that could name the run ({first_line(error)}); write it as a function: "
+            "def reward(replies, rows): …"
+        ) from error
+    if used.nonlocals:
+        raise InputError(
+            f"the reward {reward.__name__} depends on {', '.join(used.nonlocals)} from the function around it, which would not name the run; "
+            "write the values into its text"
+        )
+    plain = {name: value for name, value in used.globals.items() if isinstance(value, str | int | float)}
+    return {"name": reward.__name__, "source": inspect.cleandoc(text), "uses": plain}
+
+
+def checked(name: str, reward: Reward, replies: Sequence[str], rows: Sequence[dict]) -> list[float]:
+    """Call a reward and return what it gives. Raises InputError where that is not one finite number per reply."""
+    try:
+        given = reward(replies, rows)
+        values = list(given)
+    except InputError:
+        raise
+    except Exception as error:  # whatever it is, it is the reward's
+        raise InputError(f"the reward {name} raises {type(error).__name__}: {first_line(error)}") from error
+    if len(values) != len(replies):
+        raise InputError(
+            f"the reward {name} gives {len(values)} values for {len(replies)} replies; it must give one each"
+        )
+    for i, value in enumerate(values):
+        if not isinstance(value, Real):
+            raise InputError(
+                f"the reward {name} gives {shortened(value, 40)} ({type(value).__name__}) for the reply {shortened(replies[i], 60)}; "
+                "it must give numbers"
+            )
+        if not math.isfinite(value):
+            raise InputError(
+                f"the reward {name} gives {value} for the reply {shortened(replies[i], 60)}; it must give finite numbers"
+            )
+    return [float(value) for value in values]

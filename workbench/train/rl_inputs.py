@@ -1,0 +1,144 @@
+"""Refuse prompts, rewards and starts that reinforcement learning cannot use, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import transformers
+
+from workbench import distributed, rewards
+from workbench.config import RLSpec
+from workbench.data import content, templates
+from workbench.errors import InputError, shortened
+from workbench.models import generation
+from workbench.rewards import Reward
+from workbench.runs import Run
+from workbench.train import reward_model, rollouts
+
+
+def named_rewards(reward: str | Run | Reward, watch: Mapping[str, str | Run | Reward]) -> dict[str, str | Run | Reward]:
+    """Return name → reward: the one that is trained on first, then those that are watched."""
+    name = (
+        reward.id if isinstance(reward, Run) else reward if isinstance(reward, str) else getattr(reward, "__name__", "")
+    )
+    for each in (reward, *watch.values()):
+        if isinstance(each, str):
+            rewards.find_reward(each)
+        elif not isinstance(each, Run) and not callable(each):
+            raise InputError(
+                f"a reward is a name, a run of a reward model or a function, not {shortened(each)} ({type(each).__name__})"
+            )
+    if name in watch and watch[name] != reward:
+        raise InputError(f"watch names another reward {name!r}, as the one that is trained on is called; rename it")
+    return {name: reward, **watch}
+
+
+def identity(reward: str | Run | Reward) -> str | dict:
+    """Return what names a reward in the key of a run."""
+    return reward if isinstance(reward, str) else reward.id if isinstance(reward, Run) else rewards.source_of(reward)
+
+
+def require_start(spec: RLSpec, start: Run | None) -> None:
+    """Raise InputError where a training has nothing to start from, or two things."""
+    if start is not None and not isinstance(start, Run):
+        raise InputError(
+            f"{shortened(start)} is not a run: pass what train.sft returns as start, or None and a base in the spec"
+        )
+    if start is None and spec.base is None:
+        raise InputError("there is nothing to start from: give an SFT run (start), or a base model in the spec (base)")
+    if start is not None and spec.base is not None:
+        raise InputError(f"base {shortened(spec.base)} and the run {start.id} are both given to start from; give one")
+    if distributed.is_sharded():
+        raise InputError(
+            "RL cannot be split over processes (FSDP): sampling needs the whole model; launch without FSDP"
+        )
+
+
+def asked_rows(rows: Sequence[dict], verifiable: Sequence[str]) -> list[dict]:
+    """Return the rows with their prompts as ``messages`` before an answer, empty where there is none. Raises InputError for unusable ones."""
+    if not rows:
+        raise InputError("there are no prompts to train on")
+    for i, row in enumerate(rows):
+        turns = content.prompt_turns(row)
+        if not turns or turns[-1]["role"] != "user":
+            raise InputError(
+                f"rows[{i}] does not end with a user's turn before its answer; give rows with messages, or with a prompt"
+            )
+        if content.row_tools(row) or any(turn.get("tool_calls") for turn in turns):
+            raise InputError(f"rows[{i}] has tools, which RL does not offer to the model; leave such rows out")
+        if verifiable and not row.get("check"):
+            raise InputError(
+                f'rows[{i}]: "check" is missing, which the reward {verifiable[0]} asks; give every row the name and arguments of a grader'
+            )
+    return [{**row, "messages": content.prompt_turns(row) + [_answer(row)]} for row in rows]
+
+
+def _answer(row: dict) -> dict:
+    """Return the last answer of a row, an empty one where there is none."""
+    last = (row.get("messages") or row["prompt"])[-1]
+    return last if last["role"] == "assistant" else {"role": "assistant", "content": ""}
+
+
+def require_room(rows: Sequence[dict], tokenizer, context: int, new: int) -> None:
+    """Raise InputError where a prompt leaves no room for `new` tokens in the context."""
+    for i, row in enumerate(rows):
+        length = len(templates.prompt_ids(tokenizer, content.prompt_turns(row)))
+        if length + new > context:
+            raise InputError(
+                f"rows[{i}]: the prompt has {length} tokens, and with max_new_tokens {new} it is longer than the context of {context}; "
+                "leave it out, or lower max_new_tokens"
+            )
+
+
+def verifiable(named: Mapping[str, str | Run | Reward]) -> list[str]:
+    """Return those of the rewards that ask the check of a row."""
+    return [each for each in named.values() if isinstance(each, str) and each in rewards.VERIFIABLE]
+
+
+def functions_of(named: Mapping[str, str | Run | Reward]) -> dict[str, Reward]:
+    """Return name → function of the rewards of :func:`named_rewards`; reward models are read."""
+    return {
+        name: rewards.find_reward(each)
+        if isinstance(each, str)
+        else reward_model.as_reward(each)
+        if isinstance(each, Run)
+        else each
+        for name, each in named.items()
+    }
+
+
+def require_spread(
+    spec: RLSpec,
+    model: torch.nn.Module,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    rows: Sequence[dict],
+    functions: Mapping[str, Reward],
+) -> tuple[list[str], dict[str, list[float]]]:
+    """Try the rewards on replies of the start, on reference answers and on none: one that is the same for all cannot teach anything.
+
+    Returns:
+        Replies of the start to the first rows, and what each reward gives to them.
+
+    Raises:
+        InputError: a reward fails, or the first is the same for all.
+    """
+    some = rows[: spec.batch_size]
+    prompts = [templates.prompt_ids(tokenizer, content.prompt_turns(row)) for row in some]
+    written = generation.generate(
+        model, tokenizer, prompts, spec.max_new_tokens, temperature=spec.temperature, seed=spec.seed
+    )
+    replies = [*(reply.text for reply in written), *references(some), *[""] * len(some)]
+    found = rollouts.describe(functions, [*some] * 3, replies)
+    (name, values), *_ = found.items()
+    if len(set(values)) == 1:
+        raise InputError(
+            f"the reward {name} is {values[0]:g} for {len(set(replies)):,} different replies, so there is nothing to learn from it; take "
+            "one that tells replies apart"
+        )
+    return replies[: len(some)], found
+
+
+def references(rows: Sequence[dict]) -> list[str]:
+    """Return the answers that the rows hold."""
+    return [content.message_text(row["messages"][-1]) for row in rows]
