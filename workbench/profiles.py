@@ -90,8 +90,8 @@ POCKET = Profile(
     benchmarks=(),
 )
 
-# A real pretrained model on a CPU: Gemma 3 270M out of the extra `laptop`. The rates did best of five on development prompts after 40,000
-# tokens (data/LOG.md, 2026-11-27); the one for DPO is a tenth, and not tuned.
+# A real pretrained model on a CPU: Gemma 3 270M out of the extra `laptop`. LoRA's rate did best of four on development prompts after
+# 40,000 tokens (data/LOG.md, 2026-11-27); that for all weights is the only one tried, and that for DPO is not tuned.
 LAPTOP = replace(
     POCKET,
     name="laptop",
