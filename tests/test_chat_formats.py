@@ -203,6 +203,11 @@ def test_gemma_reads_tools_calls_and_results_as_texts_in_the_turns_that_it_has()
     )
     supervised = tokenizer.decode([i for i, on in zip(ids, mask, strict=True) if on])
     assert supervised.replace("\n", "") == f"{called}{called}<end_of_turn>3<end_of_turn>"
+    minijinja = pytest.importorskip("minijinja", reason="a test of another engine")
+    given = {"messages": turns, "tools": [{"type": "function", "function": {"name": "add"}}], "bos_token": "<bos>"}
+    assert minijinja.Environment().render_str(
+        templates.without_marks(tokenizer.chat_template), **given
+    ) == tokenizer.decode(ids)
 
 
 def test_conversations_without_tools_are_written_as_trl_writes_them():
