@@ -1,7 +1,7 @@
 """Name rewards for reinforcement learning: functions that give each reply a number, the higher the better.
 
 A reward takes the replies (text) and their rows, and returns one number for each. Besides the names below, any such function is a
-reward, and so is a run of :func:`workbench.train.reward_model`. "correct" and "follows" are verifiable: they ask the row's own check
+reward, and so is a run of :func:`workbench.train.reward_models`. "correct" and "follows" are verifiable: they ask the row's own check
 (RLVR: Lambert et al. 2024, arXiv 2411.15124). "length" and "keyword:WORD" can be hacked, on purpose.
 """
 

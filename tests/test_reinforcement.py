@@ -14,7 +14,7 @@ from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, generation, loading
 from workbench.store import Store
-from workbench.train import preference, rl, rl_inputs, rollouts, supervised
+from workbench.train import preference, reinforcement, rl_inputs, rollouts, supervised
 from workbench.train.callbacks import RewardCallback
 
 METHODS = ("lora", "qlora", "full")
@@ -59,13 +59,13 @@ def store(tmp_path):
 
 def train(spec, start, store, **others):
     arguments = {"reward": letters, "start": start, "store": store, "quiet": True} | others
-    return rl.rl(spec, arguments.pop("rows", make_prompts()), **arguments)
+    return reinforcement.rl(spec, arguments.pop("rows", make_prompts()), **arguments)
 
 
 def trainer_for(spec, start, out, functions=None):
-    model, tokenizer = rl.load_start(spec, start)
+    model, tokenizer = reinforcement.load_start(spec, start)
     rows = rl_inputs.asked_rows(make_prompts(), [])
-    return rl.make_trainer(spec, model, tokenizer, rows, functions or {"letters": letters}, out, [])
+    return reinforcement.make_trainer(spec, model, tokenizer, rows, functions or {"letters": letters}, out, [])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -191,7 +191,7 @@ def test_a_reward_for_length_makes_replies_longer(tuned, store):
 def test_a_finished_run_comes_back_at_once_and_another_reward_is_another_run(tuned, store, monkeypatch):
     spec = spec_for(max_steps=1)
     first = train(spec, tuned["lora"], store)
-    monkeypatch.setattr(rl, "make_trainer", None)
+    monkeypatch.setattr(reinforcement, "make_trainer", None)
     assert train(spec, tuned["lora"], store).path == first.path
     others = [
         {"reward": "length"},
