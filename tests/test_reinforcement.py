@@ -274,7 +274,7 @@ def constant(replies, rows):
         (no_number, "the reward no_number gives nan for the reply 'REDRED'"),
         (endless, "the reward endless gives inf for the reply"),
         (words, r"the reward words gives 'REDRED' \(str\) for the reply .*; it must give numbers"),
-        (nothing, "the reward nothing raises TypeError"),
+        (nothing, r"the reward nothing gives None \(NoneType\); it must give a list of numbers"),
         (some_nothing, r"the reward some_nothing gives None \(NoneType\)"),
         (too_few, "the reward too_few gives 1 values for 12 replies"),
         (constant, "the reward constant is 0.5 for .* different replies, so there is nothing to learn"),

@@ -7,7 +7,7 @@ reward, and so is a run of :func:`workbench.train.reward_models`. "correct" and 
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 
 from workbench import graders
@@ -78,11 +78,15 @@ def checked(name: str, reward: Reward, replies: Sequence[str], rows: Sequence[di
     """Call a reward and return what it gives. Raises InputError where that is not one finite number per reply."""
     try:
         given = reward(replies, rows)
-        values = list(given)
     except InputError:
         raise
     except Exception as error:  # whatever it is, it is the reward's
         raise InputError(f"the reward {name} raises {type(error).__name__}: {first_line(error)}") from error
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(
+            f"the reward {name} gives {shortened(given, 40)} ({type(given).__name__}); it must give a list of numbers, one per reply"
+        )
+    values = list(given)
     if len(values) != len(replies):
         raise InputError(
             f"the reward {name} gives {len(values)} values for {len(replies)} replies; it must give one each"

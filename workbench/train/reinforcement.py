@@ -89,7 +89,11 @@ def rl(
     settings = {key: value for key, value in dataclasses.asdict(spec).items() if not (start and key in OF_BASE)}
     if start is None:
         folder = hub.fetch(spec.base, spec.revision)
-        settings |= {"base": loading.fingerprint(folder), "revision": None}
+        settings |= {
+            "base": loading.fingerprint(folder),
+            "revision": None,
+            "template": loading.describe_format(folder)[0].key(),
+        }
     key = {
         "spec": settings,
         "start": start and start.id,
@@ -126,13 +130,14 @@ def _train(
         if start
         else {name: getattr(spec, name) for name in OF_BASE[:3]}
     )
+    folder = hub.fetch(came_from["base"], came_from["revision"])
+    if start is None:  # the commit of the default branch now: it may have moved when the run is opened again
+        came_from["revision"] = hub.snapshot_commit(folder) or spec.revision
     rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
     rl_inputs.require_spread(spec, model, tokenizer, rows, functions)
     callback = CheckpointCallback(save_every, spec.updates)
     dataset = to_trl(reading.to_dataset([{"messages": row["messages"]} for row in rows]))
-    disk.require_disk(
-        work, disk.trained_weights(model), hub.fetch(came_from["base"], came_from["revision"]), dataset.data.nbytes
-    )
+    disk.require_disk(work, disk.trained_weights(model), folder, dataset.data.nbytes)
     watching = RewardCallback(MOST_KL[model.device.type])
     trainer = make_trainer(spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], quiet)
     attach_tracker(trainer, report_to, work)
