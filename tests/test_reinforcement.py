@@ -21,7 +21,7 @@ METHODS = ("lora", "qlora", "full")
 
 
 @graders.register
-def says(response: str, answer: str) -> graders.Grade:
+def shouted(response: str, answer: str) -> graders.Grade:
     """A reply follows if it is in capitals, and is correct if it is the answer."""
     return graders.Grade(response.isupper(), response.strip() == answer)
 
@@ -29,7 +29,7 @@ def says(response: str, answer: str) -> graders.Grade:
 def make_prompts(count=12):
     rows = make_rows(count)
     return [
-        {**row, "check": {"name": "says", "args": {"answer": row["messages"][-1]["content"]}}, "family": "say"}
+        {**row, "check": {"name": "shouted", "args": {"answer": row["messages"][-1]["content"]}}, "family": "say"}
         for row in rows
     ]
 

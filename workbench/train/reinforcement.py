@@ -196,7 +196,8 @@ def make_trainer(
     Args:
         functions: name → reward; the first is trained on, the others are logged.
     """
-    start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    adapted = preference.method_of(model)[0] != "full"
+    start = {name: value.detach().clone() for name, value in model.named_parameters() if adapted and value.requires_grad}
     prompts, ends = rollouts.draw_prompts(spec, rows), generation.end_tokens(tokenizer)
     packed = model.device.type == "cpu" and logprobs.keeps_rows_apart(model)
     settings = trainer_arguments(spec, model, len(prompts), out, quiet) | _sizes(spec, model, tokenizer, rows, packed)
@@ -204,15 +205,14 @@ def make_trainer(
         "logging_steps": spec.updates,
         "num_iterations": spec.updates,
         "num_generations": spec.completions,
-        "beta": spec.beta,
-    }
-    settings |= {
         "max_completion_length": spec.max_new_tokens,
         "temperature": spec.temperature,
-        "shuffle_dataset": False,
+        "beta": spec.beta,
+        "reward_weights": [1.0] + [0.0] * (len(functions) - 1),
+        "shuffle_dataset": False,  # draw_prompts has done it
         "disable_dropout": True,
+        "pad_to_multiple_of": None,
     }
-    settings |= {"reward_weights": [1.0] + [0.0] * (len(functions) - 1), "pad_to_multiple_of": None}
     if spec.loss == "rloo":
         kind, arguments = trl.RLOOTrainer, trl.RLOOConfig(**settings)
     else:
