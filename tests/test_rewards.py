@@ -38,7 +38,7 @@ def test_a_function_is_named_by_its_text_and_refused_where_that_is_not_all():
     with pytest.raises(InputError, match="the reward inner depends on word from the function around it"):
         rewards.source_of(inner)
     for strange in (functools.partial(first, rows=[]), len):
-        with pytest.raises(InputError, match="has no source that could name the run"):
+        with pytest.raises(InputError, match="is no plain function, so no source could name the run"):
             rewards.source_of(strange)
 
 

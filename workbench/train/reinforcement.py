@@ -197,7 +197,9 @@ def make_trainer(
         functions: name → reward; the first is trained on, the others are logged.
     """
     adapted = preference.method_of(model)[0] != "full"
-    start = {name: value.detach().clone() for name, value in model.named_parameters() if adapted and value.requires_grad}
+    start = {
+        name: value.detach().clone() for name, value in model.named_parameters() if adapted and value.requires_grad
+    }
     prompts, ends = rollouts.draw_prompts(spec, rows), generation.end_tokens(tokenizer)
     packed = model.device.type == "cpu" and logprobs.keeps_rows_apart(model)
     settings = trainer_arguments(spec, model, len(prompts), out, quiet) | _sizes(spec, model, tokenizer, rows, packed)
