@@ -184,7 +184,7 @@ def test_a_prompt_is_asked_as_an_evaluation_asks_it_and_its_reply_is_read_as_the
 def test_a_reward_for_length_makes_replies_longer(tuned, store):
     run = train(spec_for(max_steps=25, prompts=8, beta=0.0, learning_rate=3e-3), tuned["lora"], store, watch={"true": "correct"})  # fmt: skip
     length = run.log["completions/mean_length"]
-    assert length.tail(5).mean() > length.head(5).mean() + 2
+    assert length.tail(5).mean() > length.iloc[0] + 2
     assert "kl" not in run.log and run.scores["kl"] is None
     assert run.log["rewards/true/mean"].tail(5).mean() <= run.log["rewards/true/mean"].head(5).mean()
 
