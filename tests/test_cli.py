@@ -41,6 +41,8 @@ def test_help_names_every_command_and_imports_no_heavy_library():
         "show",
         "select",
         "dpo",
+        "reward-model",
+        "rl",
         "sft",
         "run",
         "report",

@@ -4,14 +4,20 @@ import functools
 
 import pytest
 
-from workbench import rewards
+from workbench import graders, rewards
 from workbench.errors import InputError
 
-ROWS = [{"check": {"name": "answer", "args": {"answer": "Oslo", "kind": "city"}}}] * 3
+
+@graders.register
+def shouts(response: str, answer: str) -> graders.Grade:
+    return graders.Grade(response.isupper(), response == answer)
+
+
+ROWS = [{"check": {"name": "shouts", "args": {"answer": "OSLO"}}}] * 3
 
 
 def test_named_rewards():
-    replies = ["Oslo", "Paris", "I will not say"]
+    replies = ["OSLO", "PARIS", "I will not say"]
     assert rewards.find_reward("correct")(replies, ROWS) == [1, 0, 0]
     assert rewards.find_reward("follows")(replies, ROWS) == [1, 1, 0]
     assert rewards.find_reward("length")(replies, ROWS) == [1, 1, 4]
@@ -32,7 +38,7 @@ def test_a_function_is_named_by_its_text_and_refused_where_that_is_not_all():
     with pytest.raises(InputError, match="the reward inner depends on word from the function around it"):
         rewards.source_of(inner)
     for strange in (functools.partial(first, rows=[]), len):
-        with pytest.raises(InputError, match="has no source that could name the run"):
+        with pytest.raises(InputError, match="is no plain function, so no source could name the run"):
             rewards.source_of(strange)
 
 

@@ -241,7 +241,7 @@ class RLSpec:
 
     @property
     def epochs(self) -> float:
-        """Passes over the prompts that :mod:`workbench.train.rl` draws for all steps."""
+        """Passes over the prompts that :mod:`workbench.train.reinforcement` draws for all steps."""
         return 1.0
 
 

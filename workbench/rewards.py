@@ -1,14 +1,15 @@
 """Name rewards for reinforcement learning: functions that give each reply a number, the higher the better.
 
 A reward takes the replies (text) and their rows, and returns one number for each. Besides the names below, any such function is a
-reward, and so is a run of :func:`workbench.train.reward_model`. "correct" and "follows" are verifiable: they ask the row's own check
+reward, and so is a run of :func:`workbench.train.reward_models`. "correct" and "follows" are verifiable: they ask the row's own check
 (RLVR: Lambert et al. 2024, arXiv 2411.15124). "length" and "keyword:WORD" can be hacked, on purpose.
 """
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
+from types import CodeType
 
 from workbench import graders
 from workbench.errors import InputError, first_line, known_names, shortened
@@ -58,31 +59,45 @@ def source_of(reward: Reward) -> dict[str, object]:
     Raises:
         InputError: the source is not to be had, or does not say all: values from outside would make another reward of the same name.
     """
+    if not inspect.isfunction(reward):
+        raise InputError(
+            f"the reward {shortened(reward, 60)} is no plain function, so no source could name the run; write def reward(replies, rows): …"
+        )
     try:
-        used, text = inspect.getclosurevars(reward), inspect.getsource(reward)
-    except (TypeError, OSError) as error:
+        text = inspect.cleandoc(inspect.getsource(reward))
+    except OSError as error:
         raise InputError(
-            f"the reward {shortened(reward, 60)} has no source that could name the run ({first_line(error)}); write it as a function: "
-            "def reward(replies, rows): …"
+            f"the source of the reward {reward.__name__}, which names the run, is not to be had ({first_line(error)}); write it in a file or a cell"
         ) from error
-    if used.nonlocals:
+    if outside := reward.__code__.co_freevars:
         raise InputError(
-            f"the reward {reward.__name__} depends on {', '.join(used.nonlocals)} from the function around it, which would not name the run; "
+            f"the reward {reward.__name__} depends on {', '.join(outside)} from the function around it, which would not name the run; "
             "write the values into its text"
         )
-    plain = {name: value for name, value in used.globals.items() if isinstance(value, str | int | float)}
-    return {"name": reward.__name__, "source": inspect.cleandoc(text), "uses": plain}
+    used = {name: reward.__globals__.get(name) for name in sorted(_names(reward.__code__))}
+    plain = {name: value for name, value in used.items() if isinstance(value, str | int | float)}
+    return {"name": reward.__name__, "source": text, "uses": plain}
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a function uses, those inside its comprehensions too."""
+    inner = (_names(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def checked(name: str, reward: Reward, replies: Sequence[str], rows: Sequence[dict]) -> list[float]:
     """Call a reward and return what it gives. Raises InputError where that is not one finite number per reply."""
     try:
         given = reward(replies, rows)
-        values = list(given)
     except InputError:
         raise
     except Exception as error:  # whatever it is, it is the reward's
         raise InputError(f"the reward {name} raises {type(error).__name__}: {first_line(error)}") from error
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(
+            f"the reward {name} gives {shortened(given, 40)} ({type(given).__name__}); it must give a list of numbers, one per reply"
+        )
+    values = list(given)
     if len(values) != len(replies):
         raise InputError(
             f"the reward {name} gives {len(values)} values for {len(replies)} replies; it must give one each"

@@ -17,7 +17,7 @@ from workbench.data import content, reading
 from workbench.errors import counted
 from workbench.models import adapters, loading, logprobs, memory
 from workbench.store import Run, Store
-from workbench.train import disk, preference, reward_model, rl, rl_inputs, schedule, supervised
+from workbench.train import disk, preference, reinforcement, reward_models, rl_inputs, schedule, supervised
 
 TRIAL_STEPS = 3
 """The first one also warms up and is not timed."""
@@ -65,11 +65,11 @@ def dpo_lines(spec: DPOSpec, rows, start: Run) -> Iterator[str]:
 
 def reward_lines(spec: RewardSpec, rows, start: Run) -> Iterator[str]:
     """Yield what `workbench reward-model` would do with these pairs."""
-    model, tokenizer = reward_model.from_sft(start)
+    model, tokenizer = reward_models.from_sft(start)
     yield from _rows(rows, tokenizer, spec.max_length)
 
     def trainer(work: Path, trial, clock):
-        return reward_model.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock])
+        return reward_models.make_trainer(trial, model, tokenizer, preference.to_trl(rows), work, [clock])
 
     yield from _trial(spec, schedule.planned_steps(spec, len(rows)), trainer)
 
@@ -80,7 +80,7 @@ def rl_lines(spec: RLSpec, rows, reward: str | Run, watch: dict, start: Run | No
     named = rl_inputs.named_rewards(reward, watch)
     asked = rl_inputs.asked_rows(list(rows), rl_inputs.verifiable(named))
     functions = rl_inputs.functions_of(named)
-    model, tokenizer = rl.load_start(spec, start)
+    model, tokenizer = reinforcement.load_start(spec, start)
     rl_inputs.require_room(asked, tokenizer, loading.context_length(model), spec.max_new_tokens)
     replies, found = rl_inputs.require_spread(spec, model, tokenizer, asked, functions)
     for row, reply, value in list(zip(asked, replies, next(iter(found.values())), strict=False))[:SHOWN]:
@@ -88,7 +88,7 @@ def rl_lines(spec: RLSpec, rows, reward: str | Run, watch: dict, start: Run | No
     yield ""
 
     def trainer(work: Path, trial, clock):
-        return rl.make_trainer(trial, model, tokenizer, asked, functions, work, [clock])
+        return reinforcement.make_trainer(trial, model, tokenizer, asked, functions, work, [clock])
 
     yield from _trial(spec, spec.max_steps, trainer)
 

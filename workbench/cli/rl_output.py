@@ -12,8 +12,8 @@ from workbench.evaluate import samples as sampling
 from workbench.evaluate import stats
 from workbench.models import loading
 from workbench.store import Run
-from workbench.train import reward_model as rating
-from workbench.train import rl as learning
+from workbench.train import reinforcement as learning
+from workbench.train import reward_models as rating
 
 
 def reward_lines(
@@ -64,7 +64,7 @@ def rl_lines(
     """Train on the prompts that were read and yield each line to print as soon as it is known.
 
     Args:
-        reward, watch, start: as for :func:`workbench.train.rl.rl`.
+        reward, watch, start: as for :func:`workbench.train.reinforcement.rl`.
         samples: how many of the prompts are answered afterwards.
         dry: only show what would be done, see :mod:`workbench.cli.dry_run`.
 

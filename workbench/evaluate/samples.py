@@ -14,7 +14,7 @@ from workbench.evaluate import scoring
 from workbench.graders import grade
 from workbench.models import adapters, generation, loading
 from workbench.store import Run, Store
-from workbench.train import reward_model
+from workbench.train import reward_models
 
 PROMPT = ("index", "family", "skill", "axis", "split", "prompt")
 
@@ -105,7 +105,7 @@ def rate_pairs(run: Run, pairs: Iterable[dict], store: Store | None = None) -> p
     Its accuracy by kind is ``stats.intervals(table, "accurate", "kind")``.
 
     Args:
-        run: of :func:`workbench.train.reward_model.reward_model`.
+        run: of :func:`workbench.train.reward_models.reward_model`.
         pairs: held-out pairs: ``prompt``, ``chosen``, ``rejected``; `kind` and `fault` where they have them.
 
     Returns:
@@ -116,11 +116,11 @@ def rate_pairs(run: Run, pairs: Iterable[dict], store: Store | None = None) -> p
     answers = preference_validation.ANSWERS
 
     def make() -> pd.DataFrame:
-        model, tokenizer = reward_model.load_reward_model(run)
+        model, tokenizer = reward_models.load_reward_model(run)
         talks = [
             {"messages": pair["prompt"] + pair[side], "tools": pair.get("tools")} for side in answers for pair in pairs
         ]
-        rated = reward_model.scores(model, tokenizer, talks)
+        rated = reward_models.scores(model, tokenizer, talks)
         records = []
         for i, pair in enumerate(pairs):
             chosen, rejected = rated[i], rated[len(pairs) + i]

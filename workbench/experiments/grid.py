@@ -41,7 +41,7 @@ class Cell:
     held_out: datasets.Dataset | None = None
     """Rows whose loss is measured before and after an SFT, in nats per token."""
     reward: str | Run | Reward | None = None
-    """What an RLSpec is trained on, see :func:`workbench.train.rl.rl`."""
+    """What an RLSpec is trained on, see :func:`workbench.train.reinforcement.rl`."""
     watch: Mapping[str, str | Run | Reward] = field(default_factory=dict)
     """Rewards that its log shows beside it."""
 

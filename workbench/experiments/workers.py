@@ -16,7 +16,7 @@ from workbench.evaluate import scoring
 from workbench.experiments import workload
 from workbench.parallel import stored_results, with_graders, worker_pool
 from workbench.store import Damaged, NotStored, Run, Store
-from workbench.train import preference, rl, supervised
+from workbench.train import preference, reinforcement, supervised
 
 MEASURED = ("rows", "steps", "tokens", "loss", "held_out_before", "held_out_after")
 KILLED = "its worker process was killed, perhaps for lack of memory; lower parallel, batch_size or max_length"
@@ -125,7 +125,7 @@ def _train_and_score(
         try:
             spec, start, reward, watch = what
             if isinstance(spec, RLSpec):
-                run = rl.rl(
+                run = reinforcement.rl(
                     spec, rows, reward=reward, start=start, watch=watch, evaluation=evaluation, store=store, quiet=True
                 )
             elif start is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 REWARD = "reward"
-"""First word of the id of a run that is a reward model (:mod:`workbench.train.reward_model`)."""
+"""First word of the id of a run that is a reward model (:mod:`workbench.train.reward_models`)."""
 
 # PEFT refuses LoRA on the output projection of these: their kernels read its weight themselves.
 STATE_SPACE = ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")

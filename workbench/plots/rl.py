@@ -31,7 +31,7 @@ def rl_log(
     A mean ends where the shortest of its runs ends.
 
     Args:
-        runs: name of a line → runs of :func:`workbench.train.rl.rl`, one per seed.
+        runs: name of a line → runs of :func:`workbench.train.reinforcement.rl`, one per seed.
         title: the message.
         watched: names of rewards that were watched (or trained on), each in a panel of its own after the reward.
         window: number of steps whose mean is drawn, as one step is the replies to a few prompts.

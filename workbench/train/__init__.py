@@ -13,8 +13,8 @@ from workbench.train.objectives import (
 )
 from workbench.train.preference import dpo, first_loss, fix_dpo_trainer
 from workbench.train.preference_panel import dpo_panel
-from workbench.train.reward_model import reward_model
-from workbench.train.rl import rl
+from workbench.train.reinforcement import rl
+from workbench.train.reward_models import reward_model
 from workbench.train.supervised import sft
 from workbench.train.trainer import fix_trl_trainer
 from workbench.train.trl_yaml import write_trl_yaml

@@ -14,7 +14,7 @@ from workbench.errors import InputError, shortened
 from workbench.models import generation
 from workbench.rewards import Reward
 from workbench.runs import Run
-from workbench.train import reward_model, rollouts
+from workbench.train import reward_models, rollouts
 
 
 def named_rewards(reward: str | Run | Reward, watch: Mapping[str, str | Run | Reward]) -> dict[str, str | Run | Reward]:
@@ -101,7 +101,7 @@ def functions_of(named: Mapping[str, str | Run | Reward]) -> dict[str, Reward]:
     return {
         name: rewards.find_reward(each)
         if isinstance(each, str)
-        else reward_model.as_reward(each)
+        else reward_models.as_reward(each)
         if isinstance(each, Run)
         else each
         for name, each in named.items()

@@ -14,14 +14,14 @@ from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, generation, loading
 from workbench.store import Store
-from workbench.train import preference, rl, rl_inputs, rollouts, supervised
+from workbench.train import preference, reinforcement, rl_inputs, rollouts, supervised
 from workbench.train.callbacks import RewardCallback
 
 METHODS = ("lora", "qlora", "full")
 
 
 @graders.register
-def says(response: str, answer: str) -> graders.Grade:
+def shouted(response: str, answer: str) -> graders.Grade:
     """A reply follows if it is in capitals, and is correct if it is the answer."""
     return graders.Grade(response.isupper(), response.strip() == answer)
 
@@ -29,7 +29,7 @@ def says(response: str, answer: str) -> graders.Grade:
 def make_prompts(count=12):
     rows = make_rows(count)
     return [
-        {**row, "check": {"name": "says", "args": {"answer": row["messages"][-1]["content"]}}, "family": "say"}
+        {**row, "check": {"name": "shouted", "args": {"answer": row["messages"][-1]["content"]}}, "family": "say"}
         for row in rows
     ]
 
@@ -59,13 +59,13 @@ def store(tmp_path):
 
 def train(spec, start, store, **others):
     arguments = {"reward": letters, "start": start, "store": store, "quiet": True} | others
-    return rl.rl(spec, arguments.pop("rows", make_prompts()), **arguments)
+    return reinforcement.rl(spec, arguments.pop("rows", make_prompts()), **arguments)
 
 
 def trainer_for(spec, start, out, functions=None):
-    model, tokenizer = rl.load_start(spec, start)
+    model, tokenizer = reinforcement.load_start(spec, start)
     rows = rl_inputs.asked_rows(make_prompts(), [])
-    return rl.make_trainer(spec, model, tokenizer, rows, functions or {"letters": letters}, out, [])
+    return reinforcement.make_trainer(spec, model, tokenizer, rows, functions or {"letters": letters}, out, [])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -116,7 +116,8 @@ def test_a_run_that_is_stopped_at_any_step_goes_on_bit_equal(tuned, tmp_path, mo
     assert len(taken) == (3 if updates == 1 else 2) and run.id == whole.id
     assert weights(run) == weights(whole)
     timed = ["seconds", "step_time"]
-    assert run.log.drop(columns=timed).equals(whole.log.drop(columns=timed))
+    ours, theirs = (each.log.drop(columns=timed).sort_index(axis=1) for each in (run, whole))
+    assert ours.equals(theirs)
     assert run.scores == whole.scores
 
 
@@ -183,7 +184,7 @@ def test_a_prompt_is_asked_as_an_evaluation_asks_it_and_its_reply_is_read_as_the
 def test_a_reward_for_length_makes_replies_longer(tuned, store):
     run = train(spec_for(max_steps=25, prompts=8, beta=0.0, learning_rate=3e-3), tuned["lora"], store, watch={"true": "correct"})  # fmt: skip
     length = run.log["completions/mean_length"]
-    assert length.tail(5).mean() > length.head(5).mean() + 2
+    assert length.tail(5).mean() > length.iloc[0] + 2
     assert "kl" not in run.log and run.scores["kl"] is None
     assert run.log["rewards/true/mean"].tail(5).mean() <= run.log["rewards/true/mean"].head(5).mean()
 
@@ -191,7 +192,7 @@ def test_a_reward_for_length_makes_replies_longer(tuned, store):
 def test_a_finished_run_comes_back_at_once_and_another_reward_is_another_run(tuned, store, monkeypatch):
     spec = spec_for(max_steps=1)
     first = train(spec, tuned["lora"], store)
-    monkeypatch.setattr(rl, "make_trainer", None)
+    monkeypatch.setattr(reinforcement, "make_trainer", None)
     assert train(spec, tuned["lora"], store).path == first.path
     others = [
         {"reward": "length"},
@@ -274,7 +275,7 @@ def constant(replies, rows):
         (no_number, "the reward no_number gives nan for the reply 'REDRED'"),
         (endless, "the reward endless gives inf for the reply"),
         (words, r"the reward words gives 'REDRED' \(str\) for the reply .*; it must give numbers"),
-        (nothing, "the reward nothing raises TypeError"),
+        (nothing, r"the reward nothing gives None \(NoneType\); it must give a list of numbers"),
         (some_nothing, r"the reward some_nothing gives None \(NoneType\)"),
         (too_few, "the reward too_few gives 1 values for 12 replies"),
         (constant, "the reward constant is 0.5 for .* different replies, so there is nothing to learn"),

@@ -162,6 +162,7 @@ def from_sft(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokenize
         }
     model = peft.get_peft_model(model, adapter)
     weights = peft.utils.save_and_load.load_peft_weights(str(run.adapter), device=str(model.device))
+    weights["base_model.model.score.weight"] = torch.zeros(1, model.config.get_text_config().hidden_size)
     found = peft.set_peft_model_state_dict(model, weights)
     strange = [name for name in found.unexpected_keys if "lm_head" not in name and "embed_out" not in name]
     if strange:
@@ -214,7 +215,7 @@ def load_reward_model(run: Run) -> tuple[torch.nn.Module, transformers.PreTraine
         import peft
 
         model, tokenizer = _base(run)
-        model = peft.PeftModel.from_pretrained(model, run.adapter).merge_and_unload()
+        model = peft.PeftModel.from_pretrained(model, run.adapter)
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id  # it finds the last token by it
     return model.eval(), tokenizer
 

@@ -89,7 +89,11 @@ def rl(
     settings = {key: value for key, value in dataclasses.asdict(spec).items() if not (start and key in OF_BASE)}
     if start is None:
         folder = hub.fetch(spec.base, spec.revision)
-        settings |= {"base": loading.fingerprint(folder), "revision": None}
+        settings |= {
+            "base": loading.fingerprint(folder),
+            "revision": None,
+            "template": loading.describe_format(folder)[0].key(),
+        }
     key = {
         "spec": settings,
         "start": start and start.id,
@@ -126,13 +130,14 @@ def _train(
         if start
         else {name: getattr(spec, name) for name in OF_BASE[:3]}
     )
+    folder = hub.fetch(came_from["base"], came_from["revision"])
+    if start is None:  # the commit of the default branch now: it may have moved when the run is opened again
+        came_from["revision"] = hub.snapshot_commit(folder) or spec.revision
     rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
     rl_inputs.require_spread(spec, model, tokenizer, rows, functions)
     callback = CheckpointCallback(save_every, spec.updates)
     dataset = to_trl(reading.to_dataset([{"messages": row["messages"]} for row in rows]))
-    disk.require_disk(
-        work, disk.trained_weights(model), hub.fetch(came_from["base"], came_from["revision"]), dataset.data.nbytes
-    )
+    disk.require_disk(work, disk.trained_weights(model), folder, dataset.data.nbytes)
     watching = RewardCallback(MOST_KL[model.device.type])
     trainer = make_trainer(spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], quiet)
     attach_tracker(trainer, report_to, work)
@@ -191,7 +196,10 @@ def make_trainer(
     Args:
         functions: name → reward; the first is trained on, the others are logged.
     """
-    start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    adapted = preference.method_of(model)[0] != "full"
+    start = {
+        name: value.detach().clone() for name, value in model.named_parameters() if adapted and value.requires_grad
+    }
     prompts, ends = rollouts.draw_prompts(spec, rows), generation.end_tokens(tokenizer)
     packed = model.device.type == "cpu" and logprobs.keeps_rows_apart(model)
     settings = trainer_arguments(spec, model, len(prompts), out, quiet) | _sizes(spec, model, tokenizer, rows, packed)
@@ -199,15 +207,14 @@ def make_trainer(
         "logging_steps": spec.updates,
         "num_iterations": spec.updates,
         "num_generations": spec.completions,
-        "beta": spec.beta,
-    }
-    settings |= {
         "max_completion_length": spec.max_new_tokens,
         "temperature": spec.temperature,
-        "shuffle_dataset": False,
+        "beta": spec.beta,
+        "reward_weights": [1.0] + [0.0] * (len(functions) - 1),
+        "shuffle_dataset": False,  # draw_prompts has done it
         "disable_dropout": True,
+        "pad_to_multiple_of": None,
     }
-    settings |= {"reward_weights": [1.0] + [0.0] * (len(functions) - 1), "pad_to_multiple_of": None}
     if spec.loss == "rloo":
         kind, arguments = trl.RLOOTrainer, trl.RLOOConfig(**settings)
     else:

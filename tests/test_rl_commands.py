@@ -1,0 +1,68 @@
+"""`workbench reward-model` and `workbench rl` train from a run, say what changed, and refuse what cannot be in one line."""
+
+import json
+
+import pytest
+from conftest import make_rows
+from test_preference import make_pairs
+from test_training_commands import call
+
+from workbench.config import SFTSpec
+from workbench.evaluate.benchmarks import benchmark  # noqa: F401  a room that the command imports late
+from workbench.store import Store
+from workbench.train import supervised
+
+
+@pytest.fixture
+def world(tiny_base, tmp_path, monkeypatch):
+    """A store with an SFT run, prompts with checks, and pairs."""
+    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
+    spec = SFTSpec(base=tiny_base, method="lora", max_steps=20, batch_size=8, rank=4)
+    run = supervised.sft(spec, make_rows(16), quiet=True)
+    rows = [{**row, "check": {"name": "contains", "args": {"part": "RED"}}} for row in make_rows(12)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, make_pairs(24))))
+    return tmp_path, run.id
+
+
+SMALL = ["--set", "prompts=2", "--set", "completions=2", "--set", "max_new_tokens=8", "--max-steps", 2]
+
+
+def test_a_reward_model_is_trained_and_a_policy_on_it_and_exported(world):
+    folder, run = world
+    words = ["--run", run[:8], "--set", "max_steps=3", "--set", "batch_size=4"]
+    assert "3 of 4 rows" in call("reward-model", folder / "pairs.jsonl", *words, "--dry-run")
+    assert len(Store().runs()) == 1
+    text = call("reward-model", folder / "pairs.jsonl", *words)
+    assert "accuracy" in text and "longer one in 0%" in text
+    (rated,) = [each for each in Store().runs() if each.id.startswith("reward-")]
+    begin = ["rl", folder / "prompts.jsonl", "--run", run, "--reward", rated.id, "--watch", "length", *SMALL]
+    dry = call(*begin, "--dry-run")
+    assert "2 of 4 rows" in dry and "reward 0" in dry or "reward -" in dry or "reward 1" in dry
+    text = call(*begin, "--samples", 1)
+    for line in ("reward ", "watched     length: ", "KL ", "replies ", "run ", "RL "):
+        assert line in text
+    (learnt,) = [each for each in Store().runs() if each.id.startswith("rl-")]
+    assert learnt.spec["reward"] == rated.id and learnt.spec["watch"] == ["length"]
+    assert learnt.id in call("runs", "list") and '"reward_first"' in call("runs", "show", learnt.id)
+    assert "written" in call("export", learnt.id, folder / "exported")
+    assert "rates answers and writes none" in call("export", rated.id, folder / "no", code=2)
+
+
+def test_what_is_missing_or_unknown_is_one_line(world, tiny_base):
+    folder, run = world
+    prompts, pairs = folder / "prompts.jsonl", folder / "pairs.jsonl"
+    for words, says in (
+        (["rl", prompts, "--run", run], "RL needs a reward"),
+        (["rl", prompts, "--reward", "length"], "RL starts from a run"),
+        (["rl", prompts, "--reward", "lenght", "--run", run], "did you mean 'length'"),
+        (["rl", prompts, "--reward", "reward-12", "--run", run], "no such run"),
+        (["rl", prompts, "--reward", run, "--run", run], "is unknown"),
+        (["rl", prompts, "--reward", "length", "--run", run, "--base", tiny_base], "are both given to start from"),
+        (["rl", prompts, "--reward", "length", "--run", run, "--set", "completions=1"], "completions is 1"),
+        (["rl", prompts, "--reward", "correct", "--run", run], "check 'contains' is unknown"),
+        (["reward-model", pairs], "starts from an SFT run"),
+        (["reward-model", prompts, "--run", run], "a reward model needs preference pairs"),
+    ):
+        error = call(*words, code=2)
+        assert says in error and error.count("\n") == 1, error

@@ -1,0 +1,78 @@
+"""Cells of reinforcement learning stand in one table with their start, are named by their reward, and are published with their logs."""
+
+import json
+
+import pytest
+from conftest import make_rows
+from test_grid import EVALUATION, refuse, spec
+
+from workbench import published
+from workbench.config import RLSpec
+from workbench.data import reading
+from workbench.errors import InputError
+from workbench.evaluate import scoring
+from workbench.experiments import grid, results, workload
+from workbench.store import RECORDING, Store
+from workbench.train import supervised
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def start(tiny_base, store):
+    return supervised.sft(spec(tiny_base, max_steps=20, rank=4), make_rows(8), store=store, quiet=True)
+
+
+RL = {"max_steps": 1, "prompts": 2, "completions": 2, "max_new_tokens": 8}
+
+
+def test_cells_with_other_rewards_are_other_trainings_beside_their_start(
+    tiny_base, store, start, monkeypatch, tmp_path
+):
+    prompts = reading.to_dataset(list(make_rows(8)))
+    cells = [
+        grid.Cell(RLSpec(**RL), prompts, {"model": "RL"}, start, reward="length"),
+        grid.Cell(RLSpec(**RL, seed=1), prompts, {"model": "RL"}, start, reward="length"),
+        grid.Cell(RLSpec(**RL), prompts, {"model": "watched"}, start, reward="length", watch={"e": "keyword:e"}),
+        grid.Cell(
+            RLSpec(**RL, base=tiny_base, method="lora", rank=2), prompts, {"model": "from base"}, reward="length"
+        ),
+    ]
+    monkeypatch.setenv(RECORDING, str(tmp_path / "recording"))
+    table = grid.run_grid(cells, EVALUATION, store=store, quiet=True)
+    assert table["error"].isna().all() and table["run"].nunique() == 4
+    first = table.groupby("model").first()
+    assert first.loc["RL", ["sft", "reward", "loss_type", "method"]].tolist() == [start.id, "length", "dapo", "lora"]
+    assert first.loc["from base", ["base", "method"]].tolist() == [tiny_base, "lora"]
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "score", refuse)
+        assert grid.run_grid(cells, EVALUATION, store=store, quiet=True).equals(table)
+    asked = [json.loads(line) for line in (tmp_path / "recording").read_text().splitlines()]
+    runs, _, tables = results.collect([each for each in asked if each.get("run")], store)
+    assert set(runs["method"]) == {"rl"} and runs["epochs"].isna().all()
+    logs = {run: log for run, _, log in tables["log-rl"]}
+    assert {"reward", "kl", "entropy", "frac_reward_zero_std"} <= set(logs[table["run"].iloc[0]])
+    packed = tmp_path / "x.zip"
+    about = {"notebook": "n", "profile": "p", "recipes": {}, "environment": {}, "date": "", "commit": ""}
+    packed.write_bytes(published.pack(about, runs, runs[["run", "seed"]], tables))
+    for run, log in logs.items():
+        assert published.Archive(packed).table(run).dropna(axis=1, how="all").equals(log.dropna(axis=1, how="all"))
+
+
+def test_a_cell_without_a_reward_or_with_a_strange_one_is_refused(tiny_base, store, start):
+    rows = reading.to_dataset(list(make_rows(4)))
+    for cell, says in (
+        (grid.Cell(RLSpec(**RL), rows, sft=start), "cell 0: an RLSpec needs a reward"),
+        (grid.Cell(spec(tiny_base), rows, reward="length"), "no other spec takes one"),
+        (grid.Cell(RLSpec(**RL), rows, reward="length"), "there is nothing to start from"),
+        (grid.Cell(RLSpec(**RL), rows, sft=start, reward="lenght"), "did you mean 'length'"),
+    ):
+        with pytest.raises(InputError, match=says):
+            grid.run_grid([cell], EVALUATION, store=store, quiet=True)
+
+
+def test_what_is_left_is_told_in_minutes_where_rl_was_published(monkeypatch):
+    assert workload.describe_left([(RLSpec(), 8)], 1, 1) == "1 of 1 trainings left to do"
