@@ -84,7 +84,9 @@ def test_the_benchmark_of_a_real_base_in_small(tmp_path):
     table = bench_base.measure(base, make_rows(24), EVALUATION, size)
     assert (table[["ours", "theirs", "ratio"]] > 0).all(axis=None) and len(table) == 3
     assert (table[["loss", "theirs_loss"]].iloc[:2] > 0).all(axis=None)
-    assert (table[["gib", "theirs_gib"]].iloc[:2] >= 0).all(axis=None)  # so small a model may need nothing that was not free already
+    assert (table[["gib", "theirs_gib"]].iloc[:2] >= 0).all(
+        axis=None
+    )  # so small a model may need nothing that was not free already
     assert table["loss"][0] == pytest.approx(table["theirs_loss"][0], abs=0.3)  # the same work, but for the chat tokens
     text = bench_base.section(base, table, size)
     assert text.count("\n| ") == 5 and text.startswith("## base on a CPU") and environment.describe()["cpu"] in text
