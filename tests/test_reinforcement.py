@@ -218,7 +218,7 @@ TOOL = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
         ({"rows": [{"messages": []}]}, r"rows\[0\] does not end with a user's turn"),
         ({"rows": [{**ROWS[0], "tools": TOOL}]}, r"rows\[0\] has tools"),
         ({"rows": [{"prompt": [{"role": "user", "content": "word " * 120}]}]}, r"rows\[0\]: the prompt has 6\d\d tokens, .* context of 512"),
-        ({"rows": ROWS, "evaluation": ROWS}, "evaluation rows are in the training data"),
+        ({"rows": ROWS, "evaluation": ROWS}, "evaluation rows found in the training data"),
         ({"reward": "corect"}, "reward 'corect' is unknown; did you mean 'correct'"),
         ({"reward": "keyword:"}, "reward 'keyword:' is unknown"),
         ({"reward": 3}, "a reward is a name, a run of a reward model or a function, not 3"),

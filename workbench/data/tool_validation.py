@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import transformers
 
@@ -11,12 +11,18 @@ from workbench.data.findings import Finding, finding
 from workbench.errors import shortened
 
 
-def tools_dropped(rows: Sequence[dict], tokenizer: transformers.PreTrainedTokenizerBase) -> list[Finding]:
-    """Find rows with tools that the chat template does not write: the model would learn to say nothing in place of a call."""
+def tools_dropped(
+    rows: Sequence[dict], written: Collection[int], tokenizer: transformers.PreTrainedTokenizerBase
+) -> list[Finding]:
+    """Find rows with tools that the chat template does not write: the model would learn to say nothing in place of a call.
+
+    Args:
+        written: numbers of the rows that the template writes; it refuses the others, and says why.
+    """
     using = [
         i
         for i, row in enumerate(rows)
-        if content.row_tools(row) or any(map(_has_tool_turn, content.conversations(row)))
+        if i in written and (content.row_tools(row) or any(map(_has_tool_turn, content.conversations(row))))
     ]
     if not using or chat_formats.writes_tools(tokenizer):
         return []

@@ -98,7 +98,7 @@ def encode_and_validate(
         *_lengths(encoded, max_length),
         *_special_tokens(encoded, tokenizer, trainable),
         *_prompts_in_use(rows, encoded, tokenizer),
-        *tool_validation.tools_dropped(rows, tokenizer),
+        *tool_validation.tools_dropped(rows, {each.row for each in encoded}, tokenizer),
         *tool_validation.check_arguments(rows),
         *text_validation.check_texts(rows, tokenizer),
         *text_validation.check_repeats(rows),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import datasets
 import numpy as np
@@ -24,7 +25,8 @@ from workbench.rewards import Reward, checked
 AT_A_TIME = 32
 """Prompts that a CPU decodes together: with an adapter that is not merged, more than a merged model wants (data/LOG.md)."""
 
-RLTrainer = trl.GRPOTrainer | trl.RLOOTrainer
+if TYPE_CHECKING:  # naming them imports what takes seconds
+    RLTrainer = trl.GRPOTrainer | trl.RLOOTrainer
 
 
 def draw_prompts(spec: RLSpec, rows: Sequence[dict]) -> datasets.Dataset:
