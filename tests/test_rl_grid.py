@@ -75,4 +75,4 @@ def test_a_cell_without_a_reward_or_with_a_strange_one_is_refused(tiny_base, sto
 
 
 def test_what_is_left_is_told_in_minutes_where_rl_was_published(monkeypatch):
-    assert workload.describe_left([(RLSpec(), 8)], 1, 1) == "1 of 1 trainings left to do"
+    assert workload.describe_left([(RLSpec(), 8)], 1, 1) == "1 of 1 training left to do"
