@@ -20,10 +20,17 @@ from workbench.train.callbacks import RewardCallback
 METHODS = ("lora", "qlora", "full")
 
 
-@graders.register
 def shouted(response: str, answer: str) -> graders.Grade:
     """A reply follows if it is in capitals, and is correct if it is the answer."""
     return graders.Grade(response.isupper(), response.strip() == answer)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _only_here():
+    """Processes that other tests start, on Ray for instance, cannot import a grader of this file."""
+    graders.register(shouted)
+    yield
+    del graders._registered["shouted"]
 
 
 def make_prompts(count=12):
