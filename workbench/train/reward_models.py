@@ -21,7 +21,7 @@ from workbench import environment, recipes
 from workbench.config import RewardSpec
 from workbench.data import content, preference_validation, templates, validation
 from workbench.errors import InputError, first_line
-from workbench.models import adapters, loading, logprobs
+from workbench.models import adapters, loading, logprobs, precision
 from workbench.rewards import Reward
 from workbench.store import Run, Store
 from workbench.train import disk, preference
@@ -230,7 +230,7 @@ def scores(
     ]
     found = [0.0] * len(read)
     device = model.device.type
-    half = torch.autocast(device, dtype=loading.compute_dtype(device)) if device == "cuda" else nullcontext()
+    half = torch.autocast(device, dtype=precision.compute_dtype(device)) if device == "cuda" else nullcontext()
     with logprobs.evaluation_mode(model), half:
         for places, ids in logprobs.batches(model, read):
             mask = torch.tensor([[1] * len(read[i]) + [0] * (ids.shape[1] - len(read[i])) for i in places])
