@@ -86,3 +86,25 @@ def pictures():
 @pytest.fixture
 def rows():
     return make_rows()
+
+
+@pytest.fixture(scope="session")
+def tuned(tiny_base, tmp_path_factory):
+    """One SFT run per method, trained long enough to be far from the base, and unsure enough to vary its replies."""
+    from workbench.config import SFTSpec
+    from workbench.store import Store
+    from workbench.train import supervised
+
+    store = Store(tmp_path_factory.mktemp("sft"))
+    specs = {
+        method: SFTSpec(base=tiny_base, method=method, max_steps=30, batch_size=8, rank=4)
+        for method in ("lora", "qlora", "full")
+    }
+    return {method: supervised.sft(spec, make_rows(), store=store, quiet=True) for method, spec in specs.items()}
+
+
+@pytest.fixture
+def store(tmp_path):
+    from workbench.store import Store
+
+    return Store(tmp_path)

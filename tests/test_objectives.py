@@ -20,11 +20,6 @@ def spec(tiny_base):
     return SFTSpec(base=tiny_base, method="lora", rank=4, learning_rate=2e-2, epochs=4, batch_size=3)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path)
-
-
 def logits(model, tokenizer, text=TEXTS[0]):
     with torch.no_grad():
         return model(torch.tensor([objectives.encode_objective("text", tokenizer, text)[0]])).logits

@@ -9,13 +9,13 @@ from conftest import make_rows
 from peft import PeftModel
 from test_supervised import interrupt_at, weights
 
-from workbench.config import DPOSpec, SFTSpec
+from workbench.config import DPOSpec
 from workbench.data import templates
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, loading
 from workbench.store import Run, Store
-from workbench.train import preference, preference_panel, supervised
+from workbench.train import preference, preference_panel
 from workbench.train.trainer import to_trl
 
 METHODS = ("lora", "qlora", "full")
@@ -33,19 +33,6 @@ def make_pairs(count=24):
 
 def spec_for(**fields):
     return DPOSpec(**{"max_steps": 6, "batch_size": 8, "learning_rate": 1e-3, **fields})
-
-
-@pytest.fixture(scope="module")
-def tuned(tiny_base, tmp_path_factory):
-    """One SFT run a method, trained long enough to be far from the base."""
-    store = Store(tmp_path_factory.mktemp("sft"))
-    specs = {method: SFTSpec(base=tiny_base, method=method, max_steps=30, batch_size=8, rank=4) for method in METHODS}
-    return {method: supervised.sft(spec, make_rows(), store=store, quiet=True) for method, spec in specs.items()}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path)
 
 
 @pytest.mark.parametrize("method", METHODS)

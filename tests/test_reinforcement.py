@@ -8,13 +8,13 @@ from conftest import make_rows
 from test_supervised import interrupt_at, weights
 
 from workbench import graders
-from workbench.config import RLSpec, SFTSpec
+from workbench.config import RLSpec
 from workbench.data import templates
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, generation, loading
 from workbench.store import Store
-from workbench.train import preference, reinforcement, rl_inputs, rollouts, supervised
+from workbench.train import preference, reinforcement, rl_inputs, rollouts
 from workbench.train.callbacks import RewardCallback
 
 METHODS = ("lora", "qlora", "full")
@@ -49,19 +49,6 @@ def spec_for(**fields):
 def letters(replies, rows):
     """Varies with every reply."""
     return [float(len(reply)) for reply in replies]
-
-
-@pytest.fixture(scope="module")
-def tuned(tiny_base, tmp_path_factory):
-    """One SFT run per method, far from the base and unsure enough to vary its replies."""
-    store = Store(tmp_path_factory.mktemp("sft"))
-    specs = {method: SFTSpec(base=tiny_base, method=method, max_steps=30, batch_size=8, rank=4) for method in METHODS}
-    return {method: supervised.sft(spec, make_rows(), store=store, quiet=True) for method, spec in specs.items()}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path)
 
 
 def train(spec, start, store, **others):

@@ -9,30 +9,18 @@ from conftest import make_rows
 from test_preference import make_pairs
 from test_supervised import interrupt_at, weights
 
-from workbench.config import RewardSpec, RLSpec, SFTSpec
+from workbench.config import RewardSpec, RLSpec
 from workbench.errors import InputError
 from workbench.evaluate import samples, stats
 from workbench.models import adapters
 from workbench.store import Store
-from workbench.train import reinforcement, reward_models, supervised
+from workbench.train import reinforcement, reward_models
 
 METHODS = ("lora", "qlora", "full")
 
 
 def spec_for(**fields):
     return RewardSpec(**{"max_steps": 6, "batch_size": 8, "learning_rate": 1e-3, **fields})
-
-
-@pytest.fixture(scope="module")
-def tuned(tiny_base, tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("sft"))
-    specs = {method: SFTSpec(base=tiny_base, method=method, max_steps=20, batch_size=8, rank=4) for method in METHODS}
-    return {method: supervised.sft(spec, make_rows(), store=store, quiet=True) for method, spec in specs.items()}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path)
 
 
 @pytest.mark.parametrize("method", METHODS)
