@@ -11,7 +11,6 @@ from workbench import hub
 from workbench.data import content, preference_validation
 from workbench.errors import InputError
 from workbench.evaluate import scoring
-from workbench.graders import grade
 from workbench.models import adapters, generation, loading
 from workbench.store import Run, Store
 from workbench.train import reward_models
@@ -50,21 +49,14 @@ def sample_replies(
         replies = generation.generate(
             model, tokenizer, prompts, max_new_tokens, stop=scoring.MODES[mode], temperature=temperature, seed=seed
         )
-        return pd.DataFrame([_graded(i // n, rows[i // n], i % n, reply, mode) for i, reply in enumerate(replies)])
+        records = [
+            {**scoring.graded(i // n, rows[i // n], reply, mode), "sample": i % n} for i, reply in enumerate(replies)
+        ]
+        return pd.DataFrame(records, columns=[*PROMPT, "sample", "response", "follows", "correct", "stops", "length"])
 
     start = source if isinstance(source, Run) else loading.fingerprint(hub.fetch(source))
     settings = [n, mode, content.content_hash(shots), temperature, max_new_tokens, seed]
     return (store or Store()).cached([start, *scoring.evaluation_key(rows), *settings], "samples", make)
-
-
-def _graded(index: int, row: dict, sample: int, reply: generation.Reply, mode: str) -> dict:
-    response = reply.text if mode == "chat" else reply.text.strip()
-    result = grade(row["check"], response)
-    return {
-        "index": index, **{key: row.get(key) for key in ("family", "skill", "axis", "split")}, "prompt": content.plain_prompt(row),
-        "sample": sample, "response": response, "follows": result.follows, "correct": result.correct, "stops": reply.stopped,
-        "length": reply.tokens,
-    }  # fmt: skip
 
 
 def pass_at_k(samples: pd.DataFrame, ks: Iterable[int], column: str = "correct") -> pd.DataFrame:

@@ -67,24 +67,27 @@ def score(
     references = [content.message_text(row["messages"][-1]) for row in rows]
     expected = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in references]
     replies = generation.generate(model, tokenizer, prompts, max_new_tokens, batch_size, MODES[mode], expected=expected)
-    records = []
-    for index, (row, reference, reply) in enumerate(zip(rows, references, replies, strict=True)):
-        response = reply.text if mode == "chat" else reply.text.strip()
-        result = grade(row["check"], response)
-        records.append(
-            {
-                "index": index,
-                **{key: row.get(key) for key in ("family", "skill", "axis", "split")},
-                "prompt": content.plain_prompt(row),
-                "response": response,
-                "reference": reference,
-                "follows": result.follows,
-                "correct": result.correct,
-                "stops": reply.stopped,
-                "length": reply.tokens,
-            }
-        )
+    records = [
+        {**graded(index, row, reply, mode), "reference": reference}
+        for index, (row, reference, reply) in enumerate(zip(rows, references, replies, strict=True))
+    ]
     return pd.DataFrame(records, columns=COLUMNS)
+
+
+def graded(index: int, row: dict, reply: generation.Reply, mode: str) -> dict[str, object]:
+    """Return the columns of :func:`score` that one reply to an evaluation row has; all but the reference."""
+    response = reply.text if mode == "chat" else reply.text.strip()
+    result = grade(row["check"], response)
+    return {
+        "index": index,
+        **{key: row.get(key) for key in ("family", "skill", "axis", "split")},
+        "prompt": content.plain_prompt(row),
+        "response": response,
+        "follows": result.follows,
+        "correct": result.correct,
+        "stops": reply.stopped,
+        "length": reply.tokens,
+    }
 
 
 def encode_prompts(
