@@ -11,7 +11,7 @@ import transformers
 from workbench import environment, hub, outputs
 from workbench.data import chat_formats, templates
 from workbench.errors import InputError
-from workbench.models import loading, memory, precision
+from workbench.models import embedding_rows, loading, memory, precision
 from workbench.store import Run
 
 if TYPE_CHECKING:
@@ -75,6 +75,27 @@ def with_adapter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return with_token_rows(peft.get_peft_model(model, lora_config(model, tokenizer, rank)))
+
+
+def load_to_train(
+    folder: Path,
+    method: str,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    chat_format: chat_formats.ChatFormat,
+    dtype: torch.dtype | None = None,
+) -> transformers.PreTrainedModel:
+    """Load a base model that a training starts from, without an adapter; the rows of tokens that its chat format adds start at the mean.
+
+    Args:
+        method: "full" trains in fp32, "qlora" rounds the weights to NF4.
+        tokenizer, chat_format: as :func:`workbench.models.loading.load_formatted` gives them.
+        dtype: of weights that are not trained; None takes :func:`workbench.models.precision.compute_dtype`.
+    """
+    dtype = torch.float32 if method == "full" else dtype
+    model = loading.load_base(folder, method == "qlora", dtype=dtype, tokenizer=tokenizer)
+    if chat_format.added:  # some bases have rows to spare that they never trained
+        embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
+    return unpacked(model)
 
 
 def with_token_rows(model: peft.PeftModel) -> peft.PeftModel:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
@@ -17,7 +18,7 @@ import transformers
 import trl
 
 from workbench import environment, recipes
-from workbench.config import DPOSpec
+from workbench.config import DPOSpec, RewardSpec
 from workbench.data import content, preference_validation, templates, validation
 from workbench.errors import InputError
 from workbench.models import adapters, loading
@@ -71,6 +72,28 @@ def dpo(
             f"DPO starts from a finished SFT run, which is its reference as well; {sft_run!r} is not one: pass what train.sft "
             "returns as sft_run"
         )
+    return run_on_pairs(
+        "dpo", recipes.TRAINING, spec, rows, sft_run, evaluation, store, report_to,
+        lambda work: _train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to),
+    )  # fmt: skip
+
+
+def run_on_pairs(
+    kind: str,
+    recipe: int,
+    spec: DPOSpec | RewardSpec,
+    rows: datasets.Dataset,
+    sft_run: Run,
+    evaluation: datasets.Dataset | None,
+    store: Store | None,
+    report_to: str,
+    train: Callable[[Path], dict],
+) -> Run:
+    """Check preference pairs and return the run of a training on them from an SFT run; `train` makes it where it is not stored.
+
+    Raises:
+        InputError: rows that are not pairs, an unknown tracker, or evaluation rows leaked.
+    """
     validation.require_valid(preference_validation.find_unpaired(rows))
     require_tracker(report_to)
     store = store or Store()
@@ -79,11 +102,9 @@ def dpo(
         "spec": dataclasses.asdict(spec),
         "sft": sft_run.id,
         "rows": content.content_hash(rows),
-        "recipe": recipes.TRAINING,
+        "recipe": recipe,
     }
-    return store.obtain(
-        "dpo", key, lambda work: _train_on_pairs(work, spec, sft_run, rows, quiet, save_every, report_to)
-    )
+    return store.obtain(kind, key, train)
 
 
 TOLERANCE = 1e-3  # of the first loss
@@ -208,7 +229,7 @@ def _train_on_pairs(
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
     callback = CheckpointCallback(save_every)
-    reference = adapters.load_tuned(sft_run, trainable=True)[0] if full else None
+    reference = adapters.load_tuned(sft_run, trainable=True, dtype=dtype)[0] if full else None
     used = remember_dtype(work, model.dtype)
     trainer = make_trainer(
         spec,

@@ -24,8 +24,10 @@ from workbench.store import Run, Store, digest
 from workbench.train import disk, preference, rl_inputs, rollouts, supervised
 from workbench.train.trainer import (
     attach_tracker,
+    dtype_begun,
     fix_trl_trainer,
     memory_arguments,
+    remember_dtype,
     require_no_leaks_once,
     require_tracker,
     run_to_end,
@@ -124,7 +126,6 @@ def _train(
     quick = {name: each for name, each in given.items() if not isinstance(each, Run)}
     rollouts.describe(rl_inputs.functions_of(quick), some, rl_inputs.references(some))  # before a model is read
     functions = rl_inputs.functions_of(given)
-    model, tokenizer = load_start(spec, start)
     came_from = (
         {name: start.spec[name] for name in OF_BASE[:3]}
         if start
@@ -133,11 +134,13 @@ def _train(
     folder = hub.fetch(came_from["base"], came_from["revision"])
     if start is None:  # the commit of the default branch now: it may have moved when the run is opened again
         came_from["revision"] = hub.snapshot_commit(folder) or spec.revision
+    dataset = to_trl(reading.to_dataset([{"messages": row["messages"]} for row in rows]))
+    weights = disk.saved_weights(start.adapter) if start else disk.weights_to_train(folder, spec.method, spec.rank)
+    disk.require_disk(work, weights, folder, dataset.data.nbytes)
+    model, tokenizer = load_start(spec, start, dtype_begun(work))
     rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
     rl_inputs.require_spread(spec, model, tokenizer, rows, functions)
-    callback = CheckpointCallback(save_every, spec.updates)
-    dataset = to_trl(reading.to_dataset([{"messages": row["messages"]} for row in rows]))
-    disk.require_disk(work, disk.trained_weights(model), folder, dataset.data.nbytes)
+    callback, used = CheckpointCallback(save_every, spec.updates), remember_dtype(work, model.dtype)
     watching = RewardCallback(MOST_KL[model.device.type])
     trainer = make_trainer(spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], quiet)
     attach_tracker(trainer, report_to, work)
@@ -149,7 +152,7 @@ def _train(
     last = sampled.tail(max(1, len(sampled) // 10))
     return {
         "spec": {**dataclasses.asdict(spec), **came_from, "sft": start and start.id, "reward": next(iter(given)), "watch": [*given][1:]},
-        "environment": {**environment.describe(), "seconds": float(log["seconds"].iloc[-1])},
+        "environment": {**environment.describe(), "dtype": used, "seconds": float(log["seconds"].iloc[-1])},
         "scores": {
             "rows": len(rows), "steps": trainer.state.global_step, "tokens": int(log["num_tokens"].iloc[-1]),
             "generated": round(sampled["completions/mean_length"].sum() * spec.batch_size),
@@ -159,19 +162,21 @@ def _train(
     }  # fmt: skip
 
 
-def load_start(spec: RLSpec, start: Run | None) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
-    """Return the model that a training starts from, to be trained, and its tokenizer; a base gets a new adapter that changes nothing yet."""
+def load_start(
+    spec: RLSpec, start: Run | None, dtype: torch.dtype | None = None
+) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
+    """Return the model that a training starts from, to be trained, and its tokenizer; a base gets a new adapter that changes nothing yet.
+
+    Args:
+        dtype: as for :func:`workbench.models.adapters.load_tuned`.
+    """
     if start:
-        return adapters.load_tuned(start, trainable=True)
-    folder, full = hub.fetch(spec.base, spec.revision), spec.method == "full"
+        return adapters.load_tuned(start, trainable=True, dtype=dtype)
+    folder = hub.fetch(spec.base, spec.revision)
     requirements.require_method(folder, spec.method)
     tokenizer, chat_format = loading.load_formatted(folder)
-    dtype = torch.float32 if full else None
-    model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
-    if chat_format.added:  # some bases have rows to spare that they never trained
-        embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
-    model = adapters.unpacked(model)
-    if not full:
+    model = adapters.load_to_train(folder, spec.method, tokenizer, chat_format, dtype)
+    if spec.method != "full":
         import peft
 
         transformers.set_seed(spec.seed)

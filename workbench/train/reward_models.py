@@ -27,11 +27,11 @@ from workbench.store import Run, Store
 from workbench.train import disk, preference
 from workbench.train.trainer import (
     attach_tracker,
+    dtype_begun,
     fix_trl_trainer,
     memory_arguments,
+    remember_dtype,
     require_context,
-    require_no_leaks_once,
-    require_tracker,
     run_to_end,
     save_run,
     to_trl,
@@ -69,19 +69,10 @@ def reward_model(
         raise InputError(
             f"a reward model starts from a finished SFT run; {sft_run!r} is not one: pass what train.sft returns as sft_run"
         )
-    validation.require_valid(preference_validation.find_unpaired(rows))
-    require_tracker(report_to)
-    store = store or Store()
-    require_no_leaks_once(rows, evaluation, store)
-    key = {
-        "spec": dataclasses.asdict(spec),
-        "sft": sft_run.id,
-        "rows": content.content_hash(rows),
-        "recipe": recipes.RL,
-    }
-    return store.obtain(
-        adapters.REWARD, key, lambda work: _train(work, spec, sft_run, rows, quiet, save_every, report_to)
-    )
+    return preference.run_on_pairs(
+        adapters.REWARD, recipes.RL, spec, rows, sft_run, evaluation, store, report_to,
+        lambda work: _train(work, spec, sft_run, rows, quiet, save_every, report_to),
+    )  # fmt: skip
 
 
 @environment.few_progress_bars()
@@ -91,14 +82,15 @@ def _train(
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train.callbacks import CheckpointCallback
 
+    dataset = to_trl(rows)
+    disk.require_disk(work, disk.saved_weights(sft_run.adapter), sft_run.adapter, dataset.data.nbytes)
     came_from = {name: sft_run.spec[name] for name in ("base", "revision", "method")}
-    model, tokenizer = from_sft(sft_run)
+    model, tokenizer = from_sft(sft_run, dtype_begun(work))
     require_context(loading.context_length(model), came_from["base"], spec.max_length)
     tokens = None if came_from["method"] == "full" else adapters.chat_token_ids(tokenizer)
     findings = validation.validate(rows, tokenizer, spec.max_length, trainable=tokens)
     validation.require_valid(findings)
-    dataset, callback = to_trl(rows), CheckpointCallback(save_every)
-    disk.require_disk(work, disk.trained_weights(model), sft_run.adapter, dataset.data.nbytes)
+    callback, used = CheckpointCallback(save_every), remember_dtype(work, model.dtype)
     trainer = make_trainer(spec, model, tokenizer, dataset, work / "checkpoints", [callback], quiet)
     attach_tracker(trainer, report_to, work)
     log = run_to_end(trainer, callback, work)
@@ -106,7 +98,7 @@ def _train(
     last = log.iloc[-1]
     return {
         "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
-        "environment": {**environment.describe(), "seconds": float(last["seconds"])},
+        "environment": {**environment.describe(), "dtype": used, "seconds": float(last["seconds"])},
         "scores": {
             "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
             "loss": float(last["loss"]), "first_loss": float(log["loss"].iloc[0]),
@@ -144,14 +136,20 @@ def _read(tokenizer: transformers.PreTrainedTokenizerBase, row: dict, side: str)
     return ids[: len(mask) - mask[::-1].index(1)]
 
 
-def from_sft(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
-    """Return the model of an SFT run with a reward head that gives 0, all of it to be trained that the SFT trained, and its tokenizer."""
+def from_sft(
+    run: Run, dtype: torch.dtype | None = None
+) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
+    """Return the model of an SFT run with a reward head that gives 0, all of it to be trained that the SFT trained, and its tokenizer.
+
+    Args:
+        dtype: as for :func:`workbench.models.adapters.load_tuned`.
+    """
     if run.spec["method"] == "full":
         model, tokenizer = adapters.load_tuned(run, trainable=True)
         return _with_head(model), tokenizer
     import peft
 
-    model, tokenizer = _base(run)
+    model, tokenizer = _base(run, dtype)
     adapter = peft.LoraConfig.from_pretrained(run.adapter)
     inside = [name for name, part in model.named_modules() if part is model.get_input_embeddings()]
     adapter.task_type, adapter.modules_to_save, adapter.inference_mode = peft.TaskType.SEQ_CLS, ["score"], False
@@ -172,11 +170,13 @@ def from_sft(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokenize
     return model, tokenizer
 
 
-def _base(run: Run) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
+def _base(run: Run, dtype: torch.dtype | None = None) -> tuple[torch.nn.Module, transformers.PreTrainedTokenizerBase]:
     """Return the base of a run with an adapter, with a reward head that gives 0, and the run's tokenizer."""
     tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
     spec = run.spec
-    base = loading.load_base(spec["base"], spec["method"] == "qlora", revision=spec["revision"], tokenizer=tokenizer)
+    base = loading.load_base(
+        spec["base"], spec["method"] == "qlora", revision=spec["revision"], dtype=dtype, tokenizer=tokenizer
+    )
     return _with_head(adapters.unpacked(base)), tokenizer
 
 

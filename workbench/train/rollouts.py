@@ -7,7 +7,7 @@ forward passes. The numbers are the same without it (data/LOG.md).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import datasets
@@ -47,11 +47,15 @@ def as_trl(
 ):
     """Return a reward as TRL calls it, which names its columns of the log: it reads replies as an evaluation does, and checks what it gets."""
 
+    @cache
+    def last(i: int) -> int:
+        """Return the last token of a prompt, which is asked again in each pass over the rows."""
+        return templates.prompt_ids(tokenizer, content.prompt_turns(rows[i]))[-1]
+
     def called(prompts, completion_ids, row, **others) -> list[float]:
         asked = [rows[i] for i in row]
-        last = {i: templates.prompt_ids(tokenizer, content.prompt_turns(rows[i]))[-1] for i in set(row)}
         replies = [
-            generation.read_reply(tokenizer, last[i], ids, ends, []).text
+            generation.read_reply(tokenizer, last(i), ids, ends, []).text
             for i, ids in zip(row, completion_ids, strict=True)
         ]
         return checked(name, reward, replies, asked)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
-import torch
 import transformers
 import trl
 
@@ -20,7 +19,7 @@ from workbench import distributed, environment, hub, recipes
 from workbench.config import SFTSpec, named_fields
 from workbench.data import content, validation
 from workbench.errors import InputError
-from workbench.models import adapters, embedding_rows, loading, logprobs, requirements
+from workbench.models import adapters, loading, logprobs, requirements
 from workbench.store import Run, Store
 from workbench.train import disk, schedule, trl_yaml
 from workbench.train.trainer import (
@@ -130,11 +129,7 @@ def _train_on_rows(
     disk.require_disk(work, disk.weights_to_train(folder, spec.method, spec.rank), folder, dataset.data.nbytes)
     from workbench.train.callbacks import CheckpointCallback  # its base class takes seconds to import
 
-    dtype = torch.float32 if spec.method == "full" else dtype_begun(work)
-    model = loading.load_base(folder, spec.method == "qlora", dtype=dtype, tokenizer=tokenizer)
-    if chat_format.added:  # some bases have rows to spare that they never trained
-        embedding_rows.start_at_mean(model, tokenizer.convert_tokens_to_ids(chat_format.added))
-    model = adapters.unpacked(model)
+    model = adapters.load_to_train(folder, spec.method, tokenizer, chat_format, dtype_begun(work))
     judged = logprobs.encode_rows(tokenizer, held_out, spec.max_length) if held_out is not None else None
     before = logprobs.mean_loss(model, judged) if judged else None
     callback, used = CheckpointCallback(save_every), remember_dtype(work, model.dtype)
