@@ -75,7 +75,7 @@ def test_policy_and_reference_are_the_sft_model_before_the_first_step(tuned, tmp
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("loss, due", [("sigmoid", math.log(2)), ("sigmoid_norm", math.log(2)), ("ipo", 1.0)])
+@pytest.mark.parametrize("loss, due", [("sigmoid", math.log(2)), ("sigmoid_norm", math.log(2)), ("ipo", 1.0), ("kto", 0.5)])
 def test_the_first_loss_is_that_of_a_model_compared_with_itself(tuned, store, method, loss, due):
     spec = spec_for(loss=loss, beta=0.5, max_steps=1)
     run = preference.dpo(spec, make_pairs(), sft_run=tuned[method], store=store, quiet=True)
@@ -96,6 +96,40 @@ def test_trl_scores_both_answers_and_their_end_token_and_nothing_else(tuned, tmp
         assert ids[: len(expected[0]) - 1].tolist() == expected[0][:-1]  # all but the newline behind the end token
 
 
+def test_kto_reads_every_answer_once_desirable_and_undesirable_ones_mixed(tuned, tmp_path):
+    pairs = make_pairs(40)
+    trainer = trainer_for(tuned["lora"], spec_for(loss="kto"), pairs, tmp_path)
+    tokenizer = loading.load_tokenizer(tuned["lora"].adapter)
+    end, read = templates.end_of_turn(tokenizer), trainer.train_dataset
+    wanted = [
+        (side == "chosen", templates.encode(tokenizer, pair["prompt"] + pair[side])[0][:-1])
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]  # all but the newline behind the end token
+    found = [(row["label"], row["prompt_ids"] + row["completion_ids"]) for row in read]
+    assert sorted(found) == sorted(wanted) and all(row["KL_completion_ids"][-1] == end for row in read)
+    steps = [sum(read["label"][start : start + 16]) for start in range(0, len(read), 16)]
+    assert trainer.args.train_batch_size == 16 and 0 < min(steps) and max(steps) < 16
+    assert [*next(iter(trainer.get_train_dataloader()))["label"]] == read["label"][:16]
+
+
+def test_the_loss_of_sft_keeps_chosen_answers_likely(tuned, store):
+    pairs, sft = make_pairs(), tuned["lora"]
+    alone, both = (
+        preference.dpo(spec_for(loss=loss, max_steps=20), pairs, sft_run=sft, store=store, quiet=True)
+        for loss in ("sigmoid", "sigmoid+sft")
+    )
+    assert likelihood(both, pairs, "chosen").mean() > likelihood(alone, pairs, "chosen").mean() + 0.01
+    assert both.scores["first_loss"] > alone.scores["first_loss"] and both.scores["first_loss_due"] is None
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "sigmoid+sft", "kto"])
+def test_a_wrong_reference_stops_the_training(tuned, store, monkeypatch, loss):
+    monkeypatch.setattr(preference, "restore_reference", lambda model, start: None)
+    with pytest.raises(RuntimeError, match="the reference is not the model of the SFT run"):
+        preference.dpo(spec_for(loss=loss, max_steps=2), make_pairs(), sft_run=tuned["qlora"], store=store, quiet=True)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_trained_parameter_moves_and_neither_base_nor_reference(tuned, tmp_path, method):
     trainer = trainer_for(tuned[method], spec_for(), make_pairs(), tmp_path)
@@ -111,7 +145,7 @@ def test_every_trained_parameter_moves_and_neither_base_nor_reference(tuned, tmp
         assert len(moved) == 2 * 2 * 7 + 1  # A and B, 2 layers of 7 linear ones, and the rows of the chat tokens
 
 
-@pytest.mark.parametrize("loss, beta", [("sigmoid", 0.1), ("ipo", 0.1), ("sigmoid_norm", 2.0)])
+@pytest.mark.parametrize("loss, beta", [("sigmoid", 0.1), ("sigmoid+sft", 0.1), ("ipo", 0.1), ("sigmoid_norm", 2.0), ("kto", 0.1)])
 def test_training_raises_the_margin_of_its_own_pairs(tuned, store, loss, beta):
     pairs, sft = make_pairs(), tuned["qlora"]
     run = preference.dpo(spec_for(loss=loss, beta=beta, max_steps=20), pairs, sft_run=sft, store=store, quiet=True)

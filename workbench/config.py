@@ -13,7 +13,7 @@ DEFAULT_LEARNING_RATE = {"full": 1e-3, "lora": 2e-3, "qlora": 2e-3}
 SAMPLING = ("random", "group_by_length")
 LOSS_ON = ("answers", "everything")
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
-LOSSES = ("sigmoid", "ipo", "sigmoid_norm", "sft")
+LOSSES = ("sigmoid", "sigmoid+sft", "ipo", "sigmoid_norm", "kto", "sft")
 RL_LOSSES = ("dapo", "grpo", "dr_grpo", "bnpo", "rloo")
 ADVANTAGES = ("group", "batch", "none")
 
@@ -101,9 +101,10 @@ class DPOSpec:
     """
 
     loss: str = "sigmoid"
-    """"sigmoid" is DPO (Rafailov et al. 2023, arXiv 2305.18290); "ipo" aims at a margin instead of ever more of it (Azar et al. 2023,
+    """"sigmoid" is DPO (Rafailov et al. 2023, arXiv 2305.18290); "sigmoid+sft" adds the loss of SFT on the chosen answers, which keeps them
+    likely (Pang et al. 2024, arXiv 2404.19733); "ipo" aims at a margin instead of ever more of it (Azar et al. 2023,
     arXiv 2310.12036); "sigmoid_norm" is DPO on log-probabilities per token, so that length does not count (Meng et al. 2024, arXiv
-    2405.14734); "sft" is the control: the chosen answers alone, on the same rows in the same order."""
+    2405.14734); "kto" judges each answer alone, desirable or not (Ethayarajh et al. 2024, arXiv 2402.01306); "sft" is the control: the chosen answers alone, on the same rows in the same order."""
     beta: float = 0.1
     """Strength of the KL penalty to the reference model: higher stays closer to the SFT model. For "ipo" the margin aimed at is 1 / (2 beta) per token, for
     "sigmoid_norm" log-probabilities per token are smaller, so beta wants to be 10 to 20 times higher; not used by "sft"."""

@@ -19,6 +19,7 @@ from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from workbench import distributed
+from workbench.data.preference_validation import ANSWERS
 from workbench.errors import InputError
 from workbench.parallel import progress_bar
 
@@ -145,17 +146,23 @@ class LossBarCallback(ProgressCallback):
 class FirstLossCallback(TrainerCallback):
     """Stop a training whose first loss shows that the reference is not the model that it starts from."""
 
-    def __init__(self, due: float | None, near: Callable[[float, float], bool]):
-        self.due, self.near = due, near
+    def __init__(self, due: float | None, near: Callable[[float, float], bool], most: float):
+        """Allow a first loss that is `near` the one that is `due`, where one is known, and implicit rewards of up to `most`, as 0 is due."""
+        self.due, self.near, self.most = due, near, most
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Check the first entry of the log."""
-        if state.global_step == 1 and self.due is not None:
-            loss = float(state.log_history[0]["loss"])
-            if not self.near(loss, self.due):
-                raise RuntimeError(
-                    f"the first loss is {loss:.4f} and {self.due:.4f} is due: the reference is not the model of the SFT run"
-                )
+        if state.global_step != 1:
+            return
+        first = state.log_history[0]
+        loss, reward = float(first["loss"]), max(abs(first.get(f"rewards/{side}", 0)) for side in ANSWERS)
+        wrong = None
+        if self.due is not None and not self.near(loss, self.due):
+            wrong = f"the first loss is {loss:.4f} and {self.due:.4f} is due"
+        elif reward > self.most:
+            wrong = f"the first reward is {reward:.4f} and 0 is due"
+        if wrong:
+            raise RuntimeError(f"{wrong}: the reference is not the model of the SFT run")
 
 
 class RewardCallback(TrainerCallback):

@@ -111,8 +111,9 @@ TOLERANCE = 1e-3  # of the first loss
 
 
 def first_loss(spec: DPOSpec) -> float | None:
-    """Return the loss of a policy that is its own reference, whatever the pairs; None where the loss has no reference ("sft")."""
-    return {"sigmoid": math.log(2), "sigmoid_norm": math.log(2), "ipo": 1 / (2 * spec.beta) ** 2}.get(spec.loss)
+    """Return the loss of a policy that is its own reference, whatever the pairs; None where it depends on them (a loss with "sft")."""
+    known = {"sigmoid": math.log(2), "sigmoid_norm": math.log(2), "ipo": 1 / (2 * spec.beta) ** 2, "kto": 0.5}
+    return known.get(spec.loss)
 
 
 def make_trainer(
@@ -124,8 +125,8 @@ def make_trainer(
     callbacks: list[transformers.TrainerCallback],
     quiet: bool = True,
     reference: transformers.PreTrainedModel | None = None,
-) -> trl.DPOTrainer:
-    """Return TRL's trainer for this spec and a tuned model; it tokenizes the pairs.
+) -> trl.DPOTrainer | trl.KTOTrainer:
+    """Return TRL's trainer for this spec and a tuned model; it tokenizes the pairs. For "kto" they are taken apart and mixed.
 
     Args:
         model: as models.load_tuned(run, trainable=True) gives it. Its adapter is copied and kept as the reference.
@@ -136,13 +137,15 @@ def make_trainer(
     if model.device.type == "cuda":
         # both answers of a pair are read at a time
         settings |= memory_arguments(spec, model, *method_of(model), 2 * spec.max_length, spec.batch_size)
-    arguments = trl.DPOConfig(
-        **settings,
-        loss_type=spec.loss,
-        beta=spec.beta,
-        max_length=spec.max_length,
-    )
-    trainer = trl.DPOTrainer(
+    settings |= {"beta": spec.beta, "max_length": spec.max_length}
+    if spec.loss == "kto":
+        # KTO estimates its KL penalty from the answers of neighbours, so TRL reads the rows in their order: all chosen ones first.
+        dataset = trl.unpair_preference_dataset(dataset).shuffle(seed=spec.seed)
+        settings["per_device_train_batch_size"] *= 2  # answers, not pairs
+        kind, arguments = trl.KTOTrainer, trl.KTOConfig(**settings)
+    else:
+        kind, arguments = trl.DPOTrainer, trl.DPOConfig(**settings, loss_type=spec.loss.split("+"))
+    trainer = kind(
         model=model, ref_model=reference, args=arguments, train_dataset=dataset, processing_class=tokenizer,
         callbacks=callbacks,
     )  # fmt: skip
@@ -150,7 +153,7 @@ def make_trainer(
     return trainer
 
 
-def fix_dpo_trainer(trainer: trl.DPOTrainer, start: dict[str, torch.Tensor]) -> None:
+def fix_dpo_trainer(trainer: trl.DPOTrainer | trl.KTOTrainer, start: dict[str, torch.Tensor]) -> None:
     """Correct what TRL does to the pairs, to a trainer (:func:`fix_trl_trainer`) and to an adapter that training starts from.
 
     Args:
@@ -178,9 +181,12 @@ def method_of(model: torch.nn.Module) -> tuple[str, int]:
     return "qlora" if folded else "lora", model.peft_config["default"].r
 
 
-def cut_after_end(pair: dict, end: int) -> dict:
-    """Cut both answers behind their end token: the newline after it is the template's, and no model is asked to write it."""
-    sides = {side: pair[side] for side in ("chosen_ids", "rejected_ids")}
+ANSWER_IDS = ("chosen_ids", "rejected_ids", "completion_ids", "KL_completion_ids")
+
+
+def cut_after_end(row: dict, end: int) -> dict:
+    """Cut every answer behind its end token: the newline after it is the template's, and no model is asked to write it."""
+    sides = {side: row[side] for side in ANSWER_IDS if side in row}
     return {side: ids[: len(ids) - ids[::-1].index(end)] for side, ids in sides.items()}
 
 
@@ -237,7 +243,7 @@ def _train_on_pairs(
         tokenizer,
         dataset,
         work / "checkpoints",
-        [callback, FirstLossCallback(first_loss(spec), is_near)],
+        [callback, FirstLossCallback(first_loss(spec), is_near, 10 * TOLERANCE * spec.beta)],
         quiet,
         reference,
     )
@@ -247,17 +253,25 @@ def _train_on_pairs(
         trainer.model.delete_adapter("ref")
     save_run(trainer, tokenizer, dataset, work)
     first, last = log.iloc[0], log.iloc[-1]
-    chosen, rejected = (fmean(map(len, trainer.train_dataset[side])) for side in ("chosen_ids", "rejected_ids"))
+    chosen, rejected = answer_lengths(trainer.train_dataset)
     return {
         "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
         "environment": {**environment.describe(), "dtype": used, "seconds": float(last["seconds"])},
         "scores": {
-            "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
+            "rows": len(chosen), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
             "loss": float(last["loss"]), "first_loss": float(first["loss"]), "first_loss_due": first_loss(spec),
-            "chosen_tokens": chosen, "rejected_tokens": rejected,
+            "chosen_tokens": fmean(chosen), "rejected_tokens": fmean(rejected),
         },
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }  # fmt: skip
+
+
+def answer_lengths(dataset: datasets.Dataset) -> tuple[list[int], list[int]]:
+    """Return the lengths in tokens of all chosen answers and of all rejected ones, of a trainer's data set, paired or not."""
+    if "label" not in dataset.column_names:
+        return tuple([len(ids) for ids in dataset[side]] for side in ANSWER_IDS[:2])
+    lengths = [(label, len(ids)) for label, ids in zip(dataset["label"], dataset["completion_ids"], strict=True)]
+    return tuple([length for label, length in lengths if label == wanted] for wanted in (True, False))
 
 
 def is_near(loss: float, due: float) -> bool:

@@ -159,9 +159,9 @@ def fix_trl_trainer(trainer: transformers.Trainer) -> None:
     from workbench.train import answer_loss, callbacks
 
     adapters.with_token_rows(trainer.model)
-    if precision.is_large(trainer.model) and isinstance(trainer, trl.SFTTrainer | trl.DPOTrainer):
+    if precision.is_large(trainer.model) and isinstance(trainer, trl.SFTTrainer | trl.DPOTrainer | trl.KTOTrainer):
         base = trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
-        references = [trainer.ref_model] if isinstance(trainer, trl.DPOTrainer) else []
+        references = [] if isinstance(trainer, trl.SFTTrainer) else [trainer.ref_model]
         for model in filter(None, [base, *references]):
             answer_loss.use_answer_logits(model)
     head = trainer.model.get_output_embeddings()
