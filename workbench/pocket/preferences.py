@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import datasets
 import pandas as pd
 import transformers
 
-from workbench.data import content, templates
+from workbench.data import content, corruption, reading, templates
 from workbench.errors import InputError
 from workbench.evaluate import stats
 from workbench.graders import grade
@@ -24,13 +25,13 @@ PAIR_TYPES = {"safety": "harmless", "honesty": "honest"}
 """Skill → kind of its pairs, for skills whose answers follow a principle; pairs of all other skills are "helpful"."""
 
 
-def prompts(safety: int = 300, others: int = 160) -> list[dict]:
+def prompts(safety: int = 700, others: int = 2_400) -> list[dict]:
     """Return rows to make pairs from, out of the tuning pool behind the default tuning set.
 
     Only single turns without tools: a batch is padded to its longest row, and rows with tools are five times as long.
 
     Args:
-        safety: number of rows on safety and honesty.
+        safety: number of rows on safety and honesty, at most; there are 678.
         others: number of rows of all other skills.
     """
     pool = [
@@ -75,7 +76,7 @@ def sampled(
         else:
             continue
         message = {"role": "assistant", "content": chosen.text.strip()}
-        found.append(_pair(row, message, rejected, kind="helpful", fault=fault, right=best.correct))
+        found.append(_pair(row, message, rejected.text, kind="helpful", fault=fault, right=best.correct))
     return found
 
 
@@ -105,9 +106,31 @@ def principled(
         rejected, fault = next((each for each in bad if each[1]), (None, None))
         if fault:
             found.append(
-                _pair(row, row["messages"][-1], rejected, kind=PAIR_TYPES[row["skill"]], fault=fault, right=True)
+                _pair(row, row["messages"][-1], rejected.text, kind=PAIR_TYPES[row["skill"]], fault=fault, right=True)
             )
     return found
+
+
+def written(rows: Iterable[dict], seed: int = 0) -> datasets.Dataset:
+    """Return pairs that no tuned model has written: the written answer against a corrupted one (:func:`workbench.data.corrupt`).
+
+    Half of the rejected answers are false, a quarter answer another instruction, a quarter are cut off. A row gives no pair if its check
+    finds the corrupted answer correct.
+
+    Args:
+        rows: of :func:`prompts`.
+        seed: draws the corrupted answers.
+    """
+    rows = list(rows)
+    pairs = []
+    for row, bad in zip(
+        rows, corruption.corrupt(rows, {"wrong": 0.5, "mismatched": 0.25, "truncated": 0.25}, seed), strict=True
+    ):
+        text = bad["messages"][-1]["content"]
+        if text.strip() and not grade(row["check"], text).correct:
+            kind = PAIR_TYPES.get(row["skill"], "helpful")
+            pairs.append(_pair(row, row["messages"][-1], text, kind=kind, fault=bad["corruption"], right=True))
+    return reading.to_dataset(pairs)
 
 
 def broken_principle(check: dict, response: str) -> str | None:
@@ -156,9 +179,9 @@ def _answers(
         yield row, list({reply.text.strip(): reply for reply in reversed(whole)}.values())[::-1]
 
 
-def _pair(row: dict, chosen: dict, rejected: generation.Reply, **judged) -> dict:
+def _pair(row: dict, chosen: dict, rejected: str, **judged) -> dict:
     columns = {key: row[key] for key in ("tools", "family", "skill", "item", "split") if row.get(key)}
-    answers = {"chosen": [chosen], "rejected": [{"role": "assistant", "content": rejected.text.strip()}]}
+    answers = {"chosen": [chosen], "rejected": [{"role": "assistant", "content": rejected.strip()}]}
     return {"prompt": row["messages"][:-1], **answers, **columns, **judged}
 
 
