@@ -75,7 +75,9 @@ def test_policy_and_reference_are_the_sft_model_before_the_first_step(tuned, tmp
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("loss, due", [("sigmoid", math.log(2)), ("sigmoid_norm", math.log(2)), ("ipo", 1.0), ("kto", 0.5)])
+@pytest.mark.parametrize(
+    "loss, due", [("sigmoid", math.log(2)), ("sigmoid_norm", math.log(2)), ("ipo", 1.0), ("kto", 0.5)]
+)
 def test_the_first_loss_is_that_of_a_model_compared_with_itself(tuned, store, method, loss, due):
     spec = spec_for(loss=loss, beta=0.5, max_steps=1)
     run = preference.dpo(spec, make_pairs(), sft_run=tuned[method], store=store, quiet=True)
@@ -145,7 +147,9 @@ def test_every_trained_parameter_moves_and_neither_base_nor_reference(tuned, tmp
         assert len(moved) == 2 * 2 * 7 + 1  # A and B, 2 layers of 7 linear ones, and the rows of the chat tokens
 
 
-@pytest.mark.parametrize("loss, beta", [("sigmoid", 0.1), ("sigmoid+sft", 0.1), ("ipo", 0.1), ("sigmoid_norm", 2.0), ("kto", 0.1)])
+@pytest.mark.parametrize(
+    "loss, beta", [("sigmoid", 0.1), ("sigmoid+sft", 0.1), ("ipo", 0.1), ("sigmoid_norm", 2.0), ("kto", 0.1)]
+)
 def test_training_raises_the_margin_of_its_own_pairs(tuned, store, loss, beta):
     pairs, sft = make_pairs(), tuned["qlora"]
     run = preference.dpo(spec_for(loss=loss, beta=beta, max_steps=20), pairs, sft_run=sft, store=store, quiet=True)

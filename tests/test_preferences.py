@@ -5,6 +5,7 @@ from speaker import Speaker
 
 from workbench.data import decontamination, reading, templates, validation
 from workbench.errors import InputError
+from workbench.graders import grade
 from workbench.pocket import preferences, tasks
 
 
@@ -125,3 +126,15 @@ def test_prompts_for_pairs_are_short_and_not_of_the_default_tuning_set():
     tuned = {str(row["messages"][:-1]) for row in tasks.pool_rows()}
     assert not [row for row in rows if str(row["messages"][:-1]) in tuned]
     assert rows[:40] == preferences.prompts(80, 20)[:40], "smaller sets are nested in larger ones"
+
+
+def test_pairs_written_by_others_have_the_rows_answer_and_one_that_its_check_finds_wrong():
+    rows = preferences.prompts(60, 120)
+    pairs, again, other = (preferences.written(rows, seed) for seed in (0, 0, 1))
+    asked = {row["messages"][0]["content"]: row for row in rows}
+    assert 150 < len(pairs) <= len(rows) and {"wrong", "mismatched", "truncated"} == set(pairs["fault"])
+    for pair in pairs:
+        row = asked[pair["prompt"][0]["content"]]
+        assert pair["chosen"][0]["content"] == row["messages"][-1]["content"]
+        assert not grade(row["check"], pair["rejected"][0]["content"]).correct
+    assert list(pairs) == list(again) and list(pairs) != list(other)

@@ -83,7 +83,9 @@ def dpo(
     run: Annotated[str | None, typer.Option(help="SFT run to start from: its id, or the beginning of its id.")] = None,
     loss: Annotated[
         str | None,
-        typer.Option(help="sigmoid (DPO, default), sigmoid+sft, ipo, sigmoid_norm, kto, or sft: train on the chosen answers only."),
+        typer.Option(
+            help="sigmoid (DPO, default), sigmoid+sft, ipo, sigmoid_norm, kto, or sft: train on the chosen answers only."
+        ),
     ] = None,
     beta: Annotated[
         float | None,

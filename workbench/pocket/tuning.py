@@ -42,7 +42,7 @@ def held_out_rows() -> list[dict]:
 def default_cells(profile: Profile, seeds: Iterable[int], count: int = tasks.TUNING_SIZE, **fields) -> list[grid.Cell]:
     """Return one cell per seed of the default training: QLoRA on the first `count` tuning rows, with the profile's settings.
 
-    Notebook 02 introduces this training; 06, 07 and 08 start from its runs. The label `training` is "SFT".
+    Notebook 02 introduces this training; 06 to 09 start from its runs. The label `training` is "SFT".
 
     Args:
         profile: gives the base model, the data, the learning rate and the number of passes.
