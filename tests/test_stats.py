@@ -7,6 +7,7 @@ import scipy.stats
 
 from workbench.errors import InputError
 from workbench.evaluate import stats
+from workbench.experiments import claims
 
 
 def made(columns, seed=0, **more):
@@ -231,3 +232,10 @@ def test_an_interval_reads_as_a_number_with_its_range():
     assert str(stats.Interval(0.5, 0.4, 193 / 200 + 1e-15, 200, 3)) == str(
         stats.Interval(0.5, 0.4, 0.965, 200, 3)
     )  # stored with four digits
+
+
+def test_a_number_per_run_ends_at_its_extremes_so_a_claim_of_it_is_one_of_every_run():
+    changes = stats.range_over_runs([-9.0, -7.5, -4.5], "nats")
+    assert (changes.estimate, changes.low, changes.high, changes.seeds) == (-7.0, -9.0, -4.5, 3)
+    assert claims.at_most(-4).verdict(changes) == claims.HOLDS and changes.p_value(-4) is None
+    assert claims.at_most(-5).verdict(changes) == claims.INCONCLUSIVE

@@ -16,7 +16,7 @@ from workbench.evaluate.prompt_variants import (
 )
 from workbench.evaluate.samples import pass_at_k, rate_pairs, sample_replies
 from workbench.evaluate.scoring import drift, forgetting, kl_divergence, score, score_base, score_run, text_loss
-from workbench.evaluate.stats import Interval, compare, crossed, difference, estimate, intervals
+from workbench.evaluate.stats import Interval, compare, crossed, difference, estimate, intervals, range_over_runs
 from workbench.evaluate.tool_use import calculator, converse, look_up, run_call
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "kl_divergence",
     "look_up",
     "pass_at_k",
+    "range_over_runs",
     "rate_pairs",
     "run_call",
     "sample_replies",

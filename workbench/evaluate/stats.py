@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 
@@ -114,6 +114,11 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, column: str) -> Interval:
         )
     unit = "share" if is_share(left) and is_share(right) else column
     return mean_interval(left.to_numpy() - right.to_numpy(), f"difference in {unit}")
+
+
+def range_over_runs(values: Sequence[float], unit: str) -> Interval:
+    """Return the mean of one number per run, with the smallest and the largest as its ends: what is claimed of it is claimed of every run."""
+    return Interval(sum(values) / len(values), min(values), max(values), 0, len(values), unit)
 
 
 def compare(tables: dict[str, pd.DataFrame], columns: Iterable[str], by: str | None = None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Set the look that all pictures share: one palette for base, SFT and DPO, readable in grey and at half width, a title over each figure."""
+"""Set the look that all pictures share: one palette for base, SFT, DPO and RL, readable in grey and at half width, a title over each figure."""
 
 import textwrap
 from collections import Counter
@@ -11,7 +11,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 # Light, middle and dark, so that a grey print tells them apart; grey, blue and red-brown, so that a colour-blind reader does.
-MODEL_ORDER = {"base": ("#9aa0a6", "o"), "SFT": ("#1f77c4", "D"), "DPO": ("#6b1d2a", "^")}
+MODEL_ORDER = {
+    "base": ("#9aa0a6", "o"),
+    "SFT": ("#1f77c4", "D"),
+    "DPO": ("#6b1d2a", "^"),
+    "RLHF": ("#2f7d5b", "v"),
+    "RL": ("#8a5fbf", "P"),
+}
 OTHER_MODELS = (("#d98c00", "s"), ("#2f7d5b", "v"), ("#8a5fbf", "P"), ("#c65b7c", "X"), ("#4a4a4a", "p"))
 INK, FAINT = "#222222", "#6a6f75"
 STRIPE = "#f3f4f6"
@@ -51,7 +57,7 @@ def set_style() -> None:
 def model_style(names: Iterable[str]) -> dict[str, dict]:
     """Return colour, marker and marker filling of each model, as matplotlib's keywords: the same in every picture.
 
-    A name that begins with base, SFT or DPO has that colour and marker; the second of its kind ("base, few-shot") is hollow, the third
+    A name that begins with base, SFT, DPO, RLHF or RL has that colour and marker; the second of its kind ("base, few-shot") is hollow, the third
     pale. Other names take the remaining colours and markers in turn.
     """
     found, seen, others = {}, Counter(), cycle(OTHER_MODELS)
@@ -66,7 +72,7 @@ def model_style(names: Iterable[str]) -> dict[str, dict]:
 
 
 def model_kind(name: str) -> str | None:
-    """Return base, SFT or DPO where the name begins with it, else None."""
+    """Return base, SFT, DPO, RLHF or RL where the name begins with it, else None."""
     kind = name.replace(",", " ").split()[0]
     return kind if kind in MODEL_ORDER else None
 
