@@ -50,6 +50,8 @@ class Profile:
     """For preference training; too high a rate destroys the answers."""
     dpo_beta: float
     """Strength of the KL penalty in preference training; a higher one stands a higher rate."""
+    rl_learning_rate: float
+    """For reinforcement learning; too high a rate finds what the reward overrates, or ends in replies that are all alike."""
     epochs: float
     """Passes over the tuning data; more take longer and, with few rows, memorise them."""
     batch_size: int
@@ -86,6 +88,7 @@ POCKET = Profile(
     ablation_learning_rate=2e-3,  # of 1e-3, 2e-3 and 5e-3 the best for 25 to 2,000 rows; 5e-3 costs right answers
     ablation_full_learning_rate=2e-4,
     dpo_learning_rate=3e-4,
+    rl_learning_rate=3e-4,
     dpo_beta=1.0,  # with less, ordinary answers fall apart at this rate; with less of both, fewer sensitive requests are handled well
     epochs=2.0,
     batch_size=4,
@@ -105,6 +108,7 @@ LAPTOP = replace(
     ablation_full_learning_rate=5e-5,
     dpo_learning_rate=1e-4,
     dpo_beta=0.1,
+    rl_learning_rate=1e-4,
     epochs=1.0,
     batch_size=8,
     parallel=worker_count(LAPTOP_WORKER_BYTES),
@@ -125,6 +129,7 @@ GPU = Profile(
     ablation_full_learning_rate=2e-5,
     dpo_learning_rate=5e-6,
     dpo_beta=0.1,
+    rl_learning_rate=1e-5,
     epochs=1.0,
     batch_size=16,
     max_length=1024,
