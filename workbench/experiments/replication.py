@@ -100,7 +100,9 @@ def _columns(theirs: pd.DataFrame, ours: pd.DataFrame, siblings: list[pd.DataFra
         return [["rows", len(theirs), len(ours), math.nan, math.nan, 0.0, "replies", False]]
     rows = []
     replies = "response" in theirs and theirs["response"].notna().all()
-    scores = [name for name in ("follows", "correct", "accurate", "value", "loss", "drift") if name in theirs and name in ours]
+    scores = [
+        name for name in ("follows", "correct", "accurate", "value", "loss", "drift") if name in theirs and name in ours
+    ]
     if replies and not scores:  # graded when they are read: two tasks that check the same prompts share their replies
         same = float((theirs["response"] == ours["response"]).mean())
         least = SAME if exactly else SAME_ELSEWHERE
