@@ -323,7 +323,10 @@ def test_a_length_beyond_the_context_is_refused(tuned, store):
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"loss": "simpo"}, "loss 'simpo' is unknown; did you mean 'ipo'.* known are sigmoid, ipo, sigmoid_norm, sft"),
+        (
+            {"loss": "simpo"},
+            "loss 'simpo' is unknown; did you mean 'ipo'.* known are sigmoid, sigmoid.sft, ipo, sigmoid_norm, kto, sft",
+        ),
         ({"beta": 0}, "beta is 0; it must be more than 0"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"batch_size": 8, "micro_batch_size": 3}, "not a multiple"),

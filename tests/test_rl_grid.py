@@ -1,7 +1,9 @@
 """Cells of reinforcement learning stand in one table with their start, are named by their reward, and are published with their logs."""
 
 import json
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from conftest import make_rows
 from test_grid import EVALUATION, refuse, spec
@@ -75,4 +77,11 @@ def test_a_cell_without_a_reward_or_with_a_strange_one_is_refused(tiny_base, sto
 
 
 def test_what_is_left_is_told_in_minutes_where_rl_was_published(monkeypatch):
+    runs = pd.DataFrame(
+        {"method": ["rl"], "seconds": [100.0], "tokens": [1], "rows": [8], "epochs": [1.0], "steps": [50]}
+    )
+    monkeypatch.setattr(workload.published, "in_use", lambda: [SimpleNamespace(runs=runs)])
+    told = workload.describe_left([(RLSpec(max_steps=300), 8)], 1, 1)
+    assert told == "1 of 1 training left to do, about 13 min at the speed of those in data/results"
+    monkeypatch.setattr(workload.published, "in_use", lambda: [])
     assert workload.describe_left([(RLSpec(), 8)], 1, 1) == "1 of 1 training left to do"
