@@ -75,8 +75,8 @@ def sample_pairs(
     """Make preference pairs for the model of a run: it answers every row `n` times, and judges pair the answers; stored with the run.
 
     Each judge lets the model answer the rows that it can judge and makes pairs of the answers (see
-    :mod:`workbench.pocket.preferences`); pairs with a false chosen answer are left out. Two prompts in three give no pair, since all
-    their answers are good, or all bad.
+    :mod:`workbench.pocket.preferences`); pairs with a false chosen answer are left out. A prompt
+    gives no pair if all its answers are good, or all bad.
 
     Raises:
         InputError: a row is not of the tuning split.

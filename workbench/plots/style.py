@@ -10,7 +10,8 @@ from matplotlib.artist import Artist
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-# Light, middle and dark, so that a grey print tells them apart; grey, blue and red-brown, so that a colour-blind reader does.
+# base, SFT and DPO are light, middle and dark, so that a grey print tells them apart, and grey, blue and red-brown, so that a colour-blind
+# reader does; RLHF and RL, which stand beside all three, have markers of their own.
 MODEL_ORDER = {
     "base": ("#9aa0a6", "o"),
     "SFT": ("#1f77c4", "D"),
