@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workbench.data import templates
 from workbench.errors import InputError
-from workbench.models import generation
+from workbench.models import generation, precision
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,20 @@ def test_a_prompt_that_is_empty_or_too_long_is_named(model, tokenizer, length):
     prompt = [5] * (length and model.config.max_position_embeddings + length)
     with pytest.raises(InputError, match=f"prompt 1 has {len(prompt)} tokens"):
         generation.generate(model, tokenizer, [[5], prompt], max_new_tokens=12)
+
+
+@pytest.mark.parametrize("least", [0, 2**60], ids=["large", "small"])
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_large_model_never_copies_its_output_weights(tiny_base, tokenizer, prompts, monkeypatch, least, batch_size):
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).requires_grad_(False)
+    monkeypatch.setattr(precision, "LARGE", least)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as seen:
+        replies = generation.generate(model, tokenizer, prompts, 4, batch_size)
+    columns = model.config.vocab_size
+    copied = [event for event in seen.events() if event.name == "aten::bmm" and columns in event.input_shapes[1]]
+    assert bool(copied) == bool(least)
+    assert not model.get_output_embeddings()._forward_pre_hooks
+    assert replies == generation.generate(model, tokenizer, prompts, 4, batch_size)
 
 
 def test_no_prompts_give_no_replies(model, tokenizer):

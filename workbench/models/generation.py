@@ -7,7 +7,9 @@ prompts at a time, for a small Llama on 2 cores), and left padding gives the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import transformers
@@ -119,7 +121,7 @@ def generate_ids(
         return not expected or (short[a] == short[b] and len(prompts[a]) <= 2 * len(prompts[b]))
 
     model.eval()
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+    with one_output_matrix(model), torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for limit in decoding_rounds(max_new_tokens):
             decoding = decoding_config(limit, temperature, ends, tokenizer.pad_token_id)
@@ -135,6 +137,19 @@ def generate_ids(
                     written[i] += new
             left = [i for i in left if not is_finished(tokenizer, written[i], ends, stop)]
     return written
+
+
+def one_output_matrix(model: transformers.PreTrainedModel) -> AbstractContextManager:
+    """Let the output layer of a large model on a CPU read its input as one matrix, while the context lasts.
+
+    transformers gives it a slice, the last place of each prompt. Where the weights take no gradient, torch multiplies such a slice prompt by
+    prompt and copies all weights for each: with Gemma 3 270M 11 GB, and nine times the time.
+    """
+    if not precision.is_large(model):
+        return nullcontext()
+    # a copy, since the last place of one prompt alone counts as contiguous and is multiplied in the same way
+    one = partial(torch.clone, memory_format=torch.contiguous_format)
+    return model.get_output_embeddings().register_forward_pre_hook(lambda layer, given: (one(given[0]),))
 
 
 def rows_at_a_time(model: transformers.PreTrainedModel, length: int) -> int:
