@@ -20,3 +20,9 @@ def test_a_model_looks_the_same_in_every_picture_and_no_two_look_alike():
     )
     assert len({tuple(marks.items()) for marks in many.values()}) == 9
     assert many["SFT LoRA"]["color"] == many["SFT full"]["color"] != many["base"]["color"]
+
+
+def test_other_names_do_not_take_the_looks_of_rl():
+    names = ["base", "SFT", "DPO", "RLHF", "RL on checks", "noise 0", "noise 30%", "noise 60%"]
+    looks = [(marks["color"], marks["marker"]) for marks in style.model_style(names).values()]
+    assert len({*looks}) == len({colour for colour, _ in looks}) == len(names)

@@ -61,7 +61,9 @@ def model_style(names: Iterable[str]) -> dict[str, dict]:
     A name that begins with base, SFT, DPO, RLHF or RL has that colour and marker; the second of its kind ("base, few-shot") is hollow, the third
     pale. Other names take the remaining colours and markers in turn.
     """
-    found, seen, others = {}, Counter(), cycle(OTHER_MODELS)
+    names = [*names]
+    taken = [MODEL_ORDER[kind] for kind in map(model_kind, names) if kind]
+    found, seen, others = {}, Counter(), cycle(look for look in OTHER_MODELS if look not in taken)
     for name in names:
         kind = model_kind(name)
         colour, marker = MODEL_ORDER[kind] if kind else next(others)
