@@ -225,7 +225,7 @@ def test_a_cell_of_one_seed_is_compared_prompt_by_prompt():
 
 
 def test_what_is_left_to_train_is_said_with_the_time_that_published_trainings_took(folder, tmp_path):
-    left = [(SFTSpec(base="b", method="lora", max_tokens=6_000), 100)]
+    left = [(SFTSpec(base="somewhere", method="lora", max_tokens=6_000), 100)]
     assert workload.describe_left(left, 3, 2) == "1 of 3 trainings left to do"
     store = Store(tmp_path / "theirs")
     run = store.obtain("lora", {"a": 1}, make)
@@ -236,9 +236,11 @@ def test_what_is_left_to_train_is_said_with_the_time_that_published_trainings_to
         workload.describe_left(left, 3, 2)
         == "1 of 3 trainings left to do, about 4 min at the speed of those in data/results"
     )
-    many = [(SFTSpec(base="b", method="lora", epochs=2), 800)] * 4  # 8 rows took 3 s
+    many = [(SFTSpec(base="somewhere", method="lora", epochs=2), 800)] * 4  # 8 rows took 3 s
     assert "4 of 9 trainings left to do, about 26 min" in workload.describe_left(many, 9, 2)
     assert workload.describe_left([(DPOSpec(), 8)], 1, 1) == "1 of 1 training left to do"
+    larger = [(SFTSpec(base="a-larger-one", method="lora", max_tokens=6_000), 100)]
+    assert workload.describe_left(larger, 3, 2) == "1 of 3 trainings left to do"
 
 
 def test_an_unknown_file_of_results_is_answered_with_the_known(folder, tmp_path):

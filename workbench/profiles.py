@@ -65,6 +65,11 @@ class Profile:
     worker_bytes: float = WORKER_BYTES
     """Memory of a process that trains or scores the base on a CPU."""
 
+    @property
+    def threads(self) -> int:
+        """Threads of each process that trains."""
+        return threads_per_worker(self.parallel)
+
     def ablation_settings(self) -> dict[str, object]:
         """Return the fields of an SFTSpec that the trainings of an ablation share; the caller adds the budget."""
         return {

@@ -1,5 +1,6 @@
 """Say how much is left to train, before a grid starts to train it."""
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from workbench import published
 from workbench.config import DPOSpec, RLSpec, SFTSpec
+from workbench.environment import portable_base
 from workbench.errors import counted
 
 LEFT = re.compile(r"[\d,]+ of [\d,]+ trainings? left to do\b.*")  # what describe_left says
@@ -15,6 +17,8 @@ SCORING = 1.3  # a training with its scoring takes about this much longer than t
 
 def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec | RLSpec, int]], total: int, at_once: int) -> str:
     """Return one line: how many trainings are left, and about how long they take at the speed of the published ones.
+
+    Trainings from another base than the published ones have no estimate.
 
     Args:
         left: spec and number of rows of each.
@@ -36,14 +40,17 @@ def _published_trainings() -> pd.DataFrame:
     return (
         pd.concat(tables)
         if tables
-        else pd.DataFrame(columns=["method", "seconds", "tokens", "rows", "epochs", "steps"])
+        else pd.DataFrame(columns=["method", "seconds", "tokens", "rows", "epochs", "steps", "record"])
     )
 
 
 def _seconds(spec: SFTSpec | DPOSpec | RLSpec, rows: int, known: pd.DataFrame) -> float | None:
-    """Return the seconds of one training, from the published ones of its method; None where there are none."""
+    """Return the seconds of one training, from the published ones of its method and base; None where there are none."""
     kinds = {DPOSpec: "dpo", RLSpec: "rl"}
     like = known[known["method"] == (kinds.get(type(spec)) or spec.method)]
+    if isinstance(spec, SFTSpec):
+        bases = like["record"].map(lambda record: json.loads(record)["spec"].get("base"))
+        like = like[bases == portable_base(spec.base)]
     if like.empty:
         return None
     if isinstance(spec, RLSpec):
