@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -215,6 +216,14 @@ def test_elsewhere_a_score_must_lie_among_the_published_seeds():
     assert follows[6] == "interval" and follows[7]
     assert not replication._columns(seeds[0], far, seeds, exactly=False)[0][7]
     assert not replication._columns(seeds[0], near, seeds, exactly=True)[0][7]  # 6% of the replies differ
+
+
+@pytest.mark.parametrize(("dtype", "rule"), [("float32", "replies"), ("bfloat16", "prompts")])
+def test_only_in_full_precision_must_another_trainer_give_the_same_replies(dtype, rule):
+    published, here = chat(*["yes"] * 50, *["no"] * 50), chat(*["yes"] * 53, *["no"] * 47)
+    run = SimpleNamespace(id="a", environment={**environment.describe(), "dtype": dtype})
+    found = replication.beside_published(run, here, published.assign(run="a"))
+    assert {*found["rule"]} == {rule} and {*found["agrees"]} == {rule == "prompts"}
 
 
 def test_a_cell_of_one_seed_is_compared_prompt_by_prompt():

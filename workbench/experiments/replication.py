@@ -51,10 +51,12 @@ def beside_published(run: Run, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.D
         seeds: scores of the published runs on the same prompts, with a column `run`.
 
     Returns:
-        One row per score: column, published, here, low, high, same, rule, agrees (see :func:`compare`).
+        One row per score: column, published, here, low, high, same, rule, agrees (see :func:`compare`). In half precision two trainers
+        round differently, so that replies are not asked to be the same.
     """
     by_run = {name: part.reset_index(drop=True) for name, part in seeds.groupby("run", sort=False)}
-    rows = _columns(by_run[run.id], table, [*by_run.values()], _like_here(run.environment))
+    exactly = _like_here(run.environment) and run.environment.get("dtype", "float32") == "float32"
+    rows = _columns(by_run[run.id], table, [*by_run.values()], exactly)
     return pd.DataFrame(rows, columns=COLUMNS[2:])
 
 
