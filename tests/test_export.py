@@ -141,6 +141,8 @@ def test_the_card_says_data_merging_scores_and_spec(tuned, exported):
     assert "License of the data: not known here" in text
     follows = stats.estimate(scoring.score_run(run, CHECKED), "follows")
     assert f"| pocket evaluation: follows the instruction | {follows} | 6 |" in text
+    scoring.score_run(run, [{**row, "skill": "create"} for row in CHECKED[:2]])
+    assert "| pocket evaluation, create only: follows the instruction |" in export.scores_table(run)
     assert json.loads(text.split("```json")[1].split("```")[0])["learning_rate"] == run.spec["learning_rate"]
     assert run.environment["versions"]["trl"] in text and run.spec["base"] not in text  # no path of this machine
     front = yaml.safe_load(text.split("---")[1])

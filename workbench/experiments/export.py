@@ -186,13 +186,15 @@ def scores_table(run: Run) -> str:
     for path in sorted((run.path / "tables").glob("*.parquet")):
         table = pd.read_parquet(path)
         if path.name.startswith("chat-"):
+            skills = {skill for skill in table["skill"] if skill}
+            asked = f"pocket evaluation, {skills.pop()} only" if len(skills) == 1 else "pocket evaluation"
             for column, what in (
                 ("follows", "follows the instruction"),
                 ("correct", "and is correct"),
                 ("stops", "stops by itself"),
             ):
                 found = stats.estimate(table, column)
-                lines.append(f"| pocket evaluation: {what} | {found} | {found.prompts} |")
+                lines.append(f"| {asked}: {what} | {found} | {found.prompts} |")
         elif path.name.startswith("lm-eval-"):
             for row in benchmarks.benchmark_summary(table).itertuples():
                 lines.append(
