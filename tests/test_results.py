@@ -218,6 +218,20 @@ def test_elsewhere_a_score_must_lie_among_the_published_seeds():
     assert not replication._columns(seeds[0], near, seeds, exactly=True)[0][7]  # 6% of the replies differ
 
 
+def test_seeds_of_a_training_that_goes_on_from_another_are_siblings_if_their_starts_are():
+    records = {}
+    for seed, rows in enumerate((2000, 2000, 400)):
+        records[f"sft-{seed}"] = {"spec": {"seed": seed, "rank": 4}, "scores": {"rows": rows}}
+        records[f"rl-{seed}"] = {"spec": {"seed": seed, "sft": f"sft-{seed}"}, "scores": {"rows": 60 + seed}}
+    archive = SimpleNamespace(
+        runs=pd.DataFrame({"run": [*records]}),
+        cells=pd.DataFrame({"run": ["rl-0", "rl-1", "rl-2"], "seed": [0, 1, 2], "training": "RL"}),
+        record=records.get,
+        tables_of=lambda run: ["chat-1"],
+    )
+    assert [run for run, _ in replication._siblings(archive, "rl-0", "chat-1")] == ["rl-0", "rl-1"]
+
+
 @pytest.mark.parametrize(("dtype", "rule"), [("float32", "replies"), ("bfloat16", "prompts")])
 def test_only_in_full_precision_must_another_trainer_give_the_same_replies(dtype, rule):
     published, here = chat(*["yes"] * 50, *["no"] * 50), chat(*["yes"] * 53, *["no"] * 47)
