@@ -17,7 +17,7 @@ import pandas as pd
 from workbench import environment, hub
 from workbench.errors import InputError, first_line
 from workbench.evaluate import stats
-from workbench.models import adapters, loading
+from workbench.models import adapters, generation, loading, precision
 from workbench.store import Run, Store
 
 ROW = ("task", "index", "prompt", "response", "instructions")  # columns of a table that are not metrics
@@ -29,7 +29,7 @@ def benchmark(
     limit: int | None = None,
     *,
     new_tokens: int = 512,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     include: str | Path | None = None,
     store: Store | None = None,
 ) -> pd.DataFrame:
@@ -40,7 +40,8 @@ def benchmark(
         tasks: names of lm-eval.
         limit: number of prompts per task, from the first; None takes all (IFEval has 541: a standard error of about 2 points).
         new_tokens: maximum length of a reply, at most half the context. IFEval asks for long replies: a lower limit is faster and fails more.
-        batch_size: prompts per batch; higher is faster and takes more memory.
+        batch_size: prompts per batch; higher is faster and takes more memory. None takes 16, and with a large model on a CPU what
+            :func:`workbench.models.generation.rows_at_a_time` says.
         include: folder with task files (YAML) of your own.
 
     Returns:
@@ -123,18 +124,21 @@ def _evaluate(model, tokenizer, tasks, limit, new_tokens, batch_size, include) -
     manager = TaskManager(include_path=str(include) if include else None)
     if unknown := [task for task in tasks if task not in manager.all_tasks]:
         raise InputError(f"task {unknown[0]!r} is unknown to lm-eval; `lm-eval ls tasks` lists what it knows")
-    room = loading.context_length(model) // 2
+    new_tokens = min(new_tokens, loading.context_length(model) // 2)
+    if batch_size is None:
+        batch_size = generation.rows_at_a_time(model, 2 * new_tokens) if precision.is_large(model) else 16
     try:
-        result = simple_evaluate(
-            # The model itself: given a path, lm-eval would load the adapter on a base without the trained embedding rows.
-            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
-            tasks=tasks,
-            task_manager=manager,
-            limit=limit,
-            apply_chat_template=True,
-            gen_kwargs={"max_gen_toks": min(new_tokens, room)},
-            bootstrap_iters=0,
-        )
+        with generation.one_output_matrix(model):
+            result = simple_evaluate(
+                # The model itself: given a path, lm-eval would load the adapter on a base without the trained embedding rows.
+                model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+                tasks=tasks,
+                task_manager=manager,
+                limit=limit,
+                apply_chat_template=True,
+                gen_kwargs={"max_gen_toks": new_tokens},
+                bootstrap_iters=0,
+            )
     except LookupError as error:
         if "punkt" not in str(error):
             raise
