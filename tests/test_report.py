@@ -3,12 +3,14 @@
 import re
 
 import nbformat
+import pandas as pd
 import pytest
 import series
 
-from workbench import environment
+from workbench import environment, published
 from workbench.errors import InputError
 from workbench.experiments import notebooks
+from workbench.experiments.claims import read_claims
 from workbench.plots import report
 
 
@@ -80,6 +82,28 @@ def test_the_page_of_claims_has_all_of_them_with_links_that_work_from_its_folder
     assert "| ✓ holds | ✓ | [01](../notebooks/01_first.ipynb) |" in page
     assert "| ✗ fails |  | [02](../notebooks/02_second.ipynb) |" in page, "p = 0.04 of three tests is 0.06"
     assert "0.2 of 3 tests" in page and "2 decide, and 1 of these verdicts survive" in page
+
+
+def test_the_page_of_claims_shows_the_verdicts_of_other_bases_beside_those_of_pocket(root):
+    (first, *_) = read_claims(root / "notebooks" / "01_first.ipynb")
+    claims = [{**first, "estimate": 0.0, "low": 0.0, "high": 0.5, "verdict": "fails"}]
+    about = {
+        "notebook": "01_first",
+        "profile": "laptop",
+        "settings": {"seeds": [0]},
+        "claims": claims,
+        "commit": "a",
+        "date": "2026-01-01",
+        "recipes": {},
+        "environment": {},
+    }
+    (root / "data" / "results").mkdir(parents=True)
+    path = root / "data" / "results" / "01_first-laptop.zip"
+    path.write_bytes(published.pack(about, pd.DataFrame({"run": []}), pd.DataFrame({"run": []}), {}))
+    page = report.claims_page()
+    assert '## With `profile = "laptop"`: gemma-3-270m' in page
+    assert "| it \\| form | ✓ 0.90 [0.80, 1.00] | ✗ 0.00 [0.00, 0.50] | [01](../notebooks/01_first.ipynb) |" in page
+    assert "`workbench results publish 01 --profile laptop --set seeds='[0]'`" in page
 
 
 def test_the_cover_is_the_first_picture_of_a_notebook(root):

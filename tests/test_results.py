@@ -167,7 +167,7 @@ from conftest import make_rows
 from test_grid import EVALUATION, spec
 from workbench import experiments, published
 published.use(None if os.environ.get("WORKBENCH_FRESH") == "1" else Path({folder!r}))
-cells = [experiments.Cell(spec({base!r}, seed=seed, max_steps=2), make_rows(8), {{"size": 8}}) for seed in (0, 1, 2)]
+cells = [experiments.Cell(spec({base!r}, seed=seed, max_steps=2), make_rows(8), {{"size": size}}) for seed in (0, 1, 2)]
 table = experiments.run_grid(cells, EVALUATION, quiet=True)
 """
 
@@ -180,17 +180,20 @@ def series(tiny_base, folder, tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     tests = str(environment.Path(__file__).parent)
     cells = [
-        new_code_cell('profile = "pocket"', metadata={"tags": ["parameters"]}),
+        new_code_cell('profile = "pocket"\nsize = 4', metadata={"tags": ["parameters"]}),
         new_code_cell(CODE.format(tests=tests, folder=str(folder), base=tiny_base)),
     ]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_first.ipynb")
-    results.publish("01", folder=folder)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    saved = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(saved, tmp_path / "notebooks" / "01_first.ipynb")
+    results.publish("01", folder=folder, settings={"size": 8})
     return folder
 
 
 def test_published_runs_come_out_again_and_a_wrong_number_is_found(series, monkeypatch, tmp_path):
     archive = results.find_archive("01", series)
     assert len(archive.runs) == 3 and archive.cells["size"].tolist() == [8] * 3
+    assert archive.about["settings"] == {"size": 8} and archive.about["claims"] == []
     monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "other"))
     found = results.verify(1, "a", folder=series)
     assert found["agrees"].all() and set(found["column"]) == {"follows", "correct"} and (found["same"] == 1).all()

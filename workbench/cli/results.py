@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.runs import print_table
+from workbench.cli.spec_fields import key_and_value
 from workbench.errors import counted
 
 results_app = typer.Typer(help="Look at published results, verify and make them.", no_args_is_help=True)
@@ -45,7 +46,9 @@ def show_results(name: Name) -> None:
 
 @results_app.command("verify")
 def verify_results(
-    names: Annotated[list[str] | None, typer.Argument(help="Files to draw from; default: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Files to draw from; default: those of the profile pocket.")
+    ] = None,
     cells: Annotated[int, typer.Option(min=1, help="How many trainings to make again.")] = 4,
     seed: Annotated[str, typer.Option(help="Seed of the draw; any text.")] = "0",
 ) -> None:
@@ -66,10 +69,13 @@ def verify_results(
 def publish_results(
     notebook: Annotated[str, typer.Argument(help="Notebook of the series, e.g. 04.")],
     profile: Annotated[str | None, typer.Option(help="Profile to run it with; default: the notebook's own.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter to change, as key=value. Repeatable.")
+    ] = None,
 ) -> None:
     """Execute a notebook with trainings made here, and write what it measured to data/results."""
     from workbench.experiments import results
 
-    target, executed = results.publish(notebook, profile)
+    target, executed = results.publish(notebook, profile, settings=dict(map(key_and_value, settings or [])))
     typer.echo(f"{target}: written, {target.stat().st_size / 1e6:.1f} MB")
     typer.echo(f"{executed}: the executed notebook; `make notebooks` updates the committed ones")

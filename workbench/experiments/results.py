@@ -8,7 +8,7 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -17,19 +17,22 @@ import pandas as pd
 
 from workbench import environment, outputs, published, recipes
 from workbench.errors import InputError, counted, known_names
-from workbench.experiments import notebooks, parameters, replication
+from workbench.experiments import claims, notebooks, parameters, replication
 from workbench.published import LOG, RETRAIN, Archive
 from workbench.store import RECORDING, Store
 
 RUN_COLUMNS = ["run", "method", "seed", "epochs", "rows", "steps", "tokens", "seconds", "cpu", "date", "record"]
 
 
-def publish(name: str, profile: str | None = None, folder: Path | None = None) -> tuple[Path, Path]:
-    """Execute a notebook with runs of this store alone, and publish what it measured.
+def publish(
+    name: str, profile: str | None = None, folder: Path | None = None, settings: Mapping[str, object] | None = None
+) -> tuple[Path, Path]:
+    """Execute a notebook with runs of this store alone, and publish what it measured and the verdicts on its claims.
 
     Args:
         name: notebook, as :func:`workbench.experiments.notebooks.find_notebook` takes it.
         profile: None leaves it to the notebook.
+        settings: parameters to override; they are kept with the results.
 
     Returns:
         The file of results, and the executed notebook.
@@ -40,19 +43,20 @@ def publish(name: str, profile: str | None = None, folder: Path | None = None) -
     path = notebooks.find_notebook(name)
     if path.parent != environment.ROOT / "notebooks":
         raise InputError(f"{path}: only notebooks of the series are published, and this one is a fork or another file")
-    settings = parameters.read_parameters(notebooks.read_notebook(path))
-    profile = profile or settings.get("profile", "pocket")
+    given = parameters.read_parameters(notebooks.read_notebook(path))
+    profile, settings = profile or given.get("profile", "pocket"), dict(settings or {})
     with tempfile.TemporaryDirectory() as temporary:
         recording = Path(temporary) / "recording"
         with _variables(WORKBENCH_FRESH="1", **{RECORDING: str(recording)}):
-            (outcome,) = notebooks.run_notebooks([str(path)], profile)
+            (outcome,) = notebooks.run_notebooks([str(path)], profile, settings=settings)
         if outcome.error:
             raise InputError(f"{path.stem}: {outcome.error}; what was trained is kept")
         asked = [json.loads(line) for line in recording.read_text(encoding="utf-8").splitlines()]
     folder = folder or published.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     about = {"notebook": path.stem, "profile": profile, "commit": notebooks.commit(), "date": date.today().isoformat(),
-             "recipes": recipes.ALL, "environment": environment.describe()}  # fmt: skip
+             "recipes": recipes.ALL, "environment": environment.describe(),
+             "settings": settings, "claims": claims.read_claims(outcome.path)}  # fmt: skip
     target = folder / f"{path.stem}-{profile}.zip"
     content = published.pack(about, *collect(asked, Store()))
     return outputs.write_file(target, content, replace=True), outcome.path
@@ -140,12 +144,13 @@ def verify(cells: int, seed: str, names: Iterable[str] = (), folder: Path | None
     Args:
         cells: how many to draw; tables of base models, which have no run, are drawn like runs.
         seed: of the draw; any text, in CI the commit.
-        names: beginnings of file names to draw from; none means all.
+        names: beginnings of file names to draw from; none means all of the profile "pocket", which needs no other base model.
 
     Raises:
         InputError: there are no published results, results are stale, or a notebook failed.
     """
-    archives = [find_archive(name, folder) for name in names] or published.in_folder(folder)
+    archives = [find_archive(name, folder) for name in names]
+    archives = archives or [each for each in published.in_folder(folder) if each.about["profile"] == "pocket"]
     for archive in archives:
         published.require_current(archive)
     drawn = _draw(archives, cells, seed)
@@ -158,8 +163,9 @@ def verify(cells: int, seed: str, names: Iterable[str] = (), folder: Path | None
         for archive, chosen in drawn.items():
             # one notebook at a time: each has cells of its own to train, which run side by side
             with _variables(WORKBENCH_RUNS=str(store.root), **{RETRAIN: ",".join(chosen)}, WORKBENCH_FRESH=None):
+                about = archive.about
                 (outcome,) = notebooks.run_notebooks(
-                    [archive.about["notebook"]], archive.about["profile"], out=temporary
+                    [about["notebook"]], about["profile"], out=temporary, settings=about.get("settings")
                 )
             if outcome.error:
                 raise InputError(f"{outcome.name}: {outcome.error}")

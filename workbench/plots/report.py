@@ -9,7 +9,7 @@ import jinja2
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from workbench import environment, outputs
+from workbench import environment, outputs, profiles, published
 from workbench.errors import InputError
 from workbench.evaluate import stats
 from workbench.experiments import notebooks
@@ -160,9 +160,40 @@ def claims_page() -> str:
         "Written by `workbench report --readme` from the outputs of the committed notebooks.",
         "",
     ]
-    return "\n".join(
-        [*head, _counts(found, "{} claims"), "", _chance(found), "", *_table(found, "../notebooks", True), ""]
-    )
+    page = [*head, _counts(found, "{} claims"), "", _chance(found), "", *_table(found, "../notebooks", True), ""]
+    return "\n".join([*page, *_other_bases(found)])
+
+
+def _other_bases(found: dict[Path, list[dict]]) -> list[str]:
+    """Return the lines of a section for each profile but pocket with published claims: both verdicts side by side."""
+    pocket = {(path.stem, claim["id"]): claim for path, listed in found.items() for claim in listed}
+    by_profile = {}
+    for archive in published.in_folder(environment.ROOT / "data" / "results"):
+        about = archive.about
+        if about["profile"] != "pocket":
+            by_profile.setdefault(about["profile"], []).append(about)
+    lines = []
+    for profile, results in by_profile.items():
+        lines += [f'## With `profile = "{profile}"`: {profiles.get(profile).base}', ""]
+        lines += [f"| claim | pocket | {profile} | notebook |", "| --- | --- | --- | --- |"]
+        for about in results:
+            number = about["notebook"][:2]
+            for claim in about["claims"]:
+                both = [_marked(each) if each else "" for each in (pocket.get((about["notebook"], claim["id"])), claim)]
+                text = claim["text"].replace("|", "\\|")
+                lines.append(f"| {text} | {' | '.join(both)} | [{number}](../notebooks/{about['notebook']}.ipynb) |")
+        made = [
+            " ".join([f"workbench results publish {about['notebook'][:2]} --profile {profile}",
+                      *(f"--set {key}='{value}'" for key, value in about["settings"].items())])
+            for about in results
+        ]  # fmt: skip
+        lines += ["", f"Published by {' and '.join(f'`{each}`' for each in made)}.", ""]
+    return lines
+
+
+def _marked(claim: dict) -> str:
+    """Return verdict and effect of a claim in one cell."""
+    return f"{MARKS[claim['verdict']]} {effect_text(claim)}"
 
 
 def _committed_claims() -> dict[Path, list[dict]]:
