@@ -12,7 +12,7 @@ def base(
 ) -> None:
     """Convert a base model out of a GGUF file into a model folder in the cache, once, and print the folder.
 
-    `--base` of other commands does the same on first use. The weights of gemma-3-270m come with the extra `laptop` (see README).
+    `--base` of other commands does the same on first use. The weights of gemma-3-270m come with the extra `laptop` (see data/REFERENCE.md).
     """
     from workbench import gguf_base
 

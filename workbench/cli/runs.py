@@ -41,7 +41,7 @@ def evaluate(
     ] = 512,
     include: Annotated[Path | None, typer.Option(help="Folder with task files (YAML) of your own.")] = None,
 ) -> None:
-    """Score a run on standard benchmarks such as IFEval; needs the extra `eval` (see README)."""
+    """Score a run on standard benchmarks such as IFEval; needs the extra `eval` (see data/REFERENCE.md)."""
     from workbench.evaluate import benchmarks
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
