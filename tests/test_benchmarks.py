@@ -158,3 +158,21 @@ def test_prompts_with_more_instructions_count_more_in_the_interval_too():
     copies = stats.mean_interval(np.concatenate([kept, kept[:20], kept[:20]])[None], "share")
     assert heavy.estimate == pytest.approx(copies.estimate)
     assert heavy.high - heavy.low > 1.2 * (copies.high - copies.low)
+
+
+def test_a_changed_task_file_is_another_benchmark(tmp_path):
+    (tmp_path / "mine.yaml").write_text("task: mine")
+    before = benchmarks._task_files(tmp_path)
+    assert before == benchmarks._task_files(str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("task: mine\nnum_fewshot: 1")
+    assert benchmarks._task_files(tmp_path) != before
+
+
+def test_a_task_without_a_score_per_prompt_is_named():
+    sample = {"resps": [[(-2.0, False)]], "doc_id": 0, "arguments": [["text"]], "filter": "none"}
+    result = {
+        "samples": {"wikitext": [sample | {"word_perplexity": (-2.0, 3)}]},
+        "higher_is_better": {"wikitext": {"word_perplexity": False}},
+    }
+    with pytest.raises(InputError, match="task wikitext scores whole texts and no single prompt"):
+        benchmarks._table(result)

@@ -2,6 +2,7 @@
 
 import math
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -234,6 +235,18 @@ def test_another_reference_stops_the_training_at_its_first_step(tuned, store, mo
     with pytest.raises(RuntimeError, match=r"first loss is .* and 0\.6931 is due"):
         preference.dpo(spec_for(), make_pairs(), sft_run=tuned["lora"], store=store, quiet=True)
     assert store.runs() == []
+
+
+def test_the_panel_knows_the_reference_from_one_label_too(tuned, store, monkeypatch):
+    run = preference.dpo(spec_for(max_steps=1), make_pairs(), sft_run=tuned["lora"], store=store, quiet=True)
+    changes = preference_panel.answer_changes(run, tuned["lora"])
+    monkeypatch.setattr(preference_panel, "answer_changes", lambda *given: changes)
+    for log in (run.log.assign(**{"rewards/rejected": float("nan")}), run.log.drop(columns="rewards/chosen")):
+        one = SimpleNamespace(
+            scores=run.scores, spec=run.spec, log=log
+        )  # KTO logs no reward of a label that a step lacks
+        panel = preference_panel.dpo_panel(one).set_index("question")
+        assert panel.loc["policy against reference before the first step", "verdict"] == "the same model"
 
 
 def test_the_panel_says_what_happened(tuned, store):

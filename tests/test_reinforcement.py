@@ -12,7 +12,7 @@ from workbench.config import RLSpec
 from workbench.data import templates
 from workbench.errors import InputError
 from workbench.evaluate import scoring
-from workbench.models import adapters, generation, loading
+from workbench.models import adapters, generation, loading, precision
 from workbench.store import Store
 from workbench.train import preference, reinforcement, rl_inputs, rollouts
 from workbench.train.callbacks import RewardCallback
@@ -228,6 +228,26 @@ def test_what_cannot_be_trained_on_is_named(tuned, store, changed, says):
     with pytest.raises(InputError, match=says) as caught:
         train(**{"spec": spec_for(), "start": tuned["lora"], "store": store} | changed)
     assert "\n" not in str(caught.value) and store.runs() == [] and store.unfinished() == []
+
+
+def test_a_wrong_check_is_found_in_any_row_before_anything_is_trained(tuned, store):
+    rows = make_prompts(40)
+    rows[39] = {**rows[39], "check": {"name": "shuted", "args": {}}}
+    with pytest.raises(InputError, match="shuted"):
+        train(spec_for(prompts=1, completions=2), tuned["lora"], store, rows=rows, reward="correct")
+    assert not any((folder / "checkpoints").exists() for folder in store.unfinished())
+
+
+@pytest.mark.parametrize(("half", "limit"), [(True, 1e-3), (False, 1e-6)])
+def test_a_model_in_half_precision_may_round_apart_from_its_reference_on_a_cpu_too(
+    tuned, store, monkeypatch, half, limit
+):
+    monkeypatch.setattr(precision, "LARGE", 0 if half else 2**60)
+    monkeypatch.setattr(precision, "bf16_is_faster", lambda: True)
+    given, begin = [], RewardCallback.__init__
+    monkeypatch.setattr(RewardCallback, "__init__", lambda self, most: given.append(most) or begin(self, most))
+    run = train(spec_for(max_steps=2, beta=0.1, prompts=8), tuned["lora"], store)
+    assert given == [limit] and run.environment["dtype"] == ("bfloat16" if half else "float32")
 
 
 def raises(replies, rows):

@@ -149,8 +149,10 @@ def test_one_line_of_pandas_reads_a_table(folder, tmp_path):
 
 def test_stale_and_damaged_results_are_refused_with_the_command_that_makes_them(folder, tmp_path):
     store, _, asked = made(tmp_path / "theirs")
-    path = publish(folder, asked, store, recipes={**recipes.ALL, "training": 0})
-    with pytest.raises(InputError, match=r"training 0, now \d+.*workbench results publish 01_first"):
+    path = publish(folder, asked, store, recipes={**recipes.ALL, "training": 0}, settings={"seeds": [0]})
+    with pytest.raises(
+        InputError, match=r"training 0, now \d+.*workbench results publish 01_first.*--set seeds='\[0\]'"
+    ):
         published.use(folder)
     path.write_bytes(b"PK")
     published._about.cache_clear()
@@ -221,6 +223,16 @@ def test_elsewhere_a_score_must_lie_among_the_published_seeds():
     assert not replication._columns(seeds[0], near, seeds, exactly=True)[0][7]  # 6% of the replies differ
 
 
+def test_what_was_not_made_again_is_not_drawn_and_does_not_agree(folder, tmp_path):
+    store, run, asked = made(tmp_path / "theirs")
+    publish(folder, [{"run": run.id}], store)
+    assert results._draw(published.in_folder(folder), 9, "0") == {}
+    publish(folder, asked, store)
+    (archive,) = published.in_folder(folder)
+    assert run.id in results._draw([archive], 9, "0")[archive]
+    assert replication.compare(archive, run.id, Store(tmp_path / "empty"))["agrees"].tolist() == [False]
+
+
 def test_seeds_of_a_training_that_goes_on_from_another_are_siblings_if_their_starts_are():
     records = {}
     for seed, rows in enumerate((2000, 2000, 400)):
@@ -251,7 +263,7 @@ def test_a_cell_of_one_seed_is_compared_prompt_by_prompt():
 
 
 def test_what_is_left_to_train_is_said_with_the_time_that_published_trainings_took(folder, tmp_path):
-    left = [(SFTSpec(base="somewhere", method="lora", max_tokens=6_000), 100)]
+    left = [(SFTSpec(base="somewhere", method="lora", max_tokens=6_000), 100, None)]
     assert workload.describe_left(left, 3, 2) == "1 of 3 trainings left to do"
     store = Store(tmp_path / "theirs")
     run = store.obtain("lora", {"a": 1}, make)
@@ -262,10 +274,11 @@ def test_what_is_left_to_train_is_said_with_the_time_that_published_trainings_to
         workload.describe_left(left, 3, 2)
         == "1 of 3 trainings left to do, about 4 min at the speed of those in data/results"
     )
-    many = [(SFTSpec(base="somewhere", method="lora", epochs=2), 800)] * 4  # 8 rows took 3 s
+    many = [(SFTSpec(base="somewhere", method="lora", epochs=2), 800, None)] * 4  # 8 rows took 3 s
     assert "4 of 9 trainings left to do, about 26 min" in workload.describe_left(many, 9, 2)
-    assert workload.describe_left([(DPOSpec(), 8)], 1, 1) == "1 of 1 training left to do"
-    larger = [(SFTSpec(base="a-larger-one", method="lora", max_tokens=6_000), 100)]
+    start = SimpleNamespace(spec={"base": "somewhere"})
+    assert workload.describe_left([(DPOSpec(), 8, start)], 1, 1) == "1 of 1 training left to do"
+    larger = [(SFTSpec(base="a-larger-one", method="lora", max_tokens=6_000), 100, None)]
     assert workload.describe_left(larger, 3, 2) == "1 of 3 trainings left to do"
 
 

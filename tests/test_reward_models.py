@@ -10,6 +10,7 @@ from test_preference import make_pairs
 from test_supervised import interrupt_at, weights
 
 from workbench.config import RewardSpec, RLSpec
+from workbench.data import reading
 from workbench.errors import InputError
 from workbench.evaluate import samples, stats
 from workbench.models import adapters
@@ -84,6 +85,15 @@ def test_a_reward_model_answers_nothing_and_no_other_run_is_one(tuned, store):
         adapters.load_tuned(run)
     with pytest.raises(InputError, match="is no reward model"):
         reward_models.load_reward_model(tuned["lora"])
+    with pytest.raises(InputError, match="is a reward model itself; give the run of sft, dpo or rl"):
+        reward_models.reward_model(spec_for(), make_pairs(), sft_run=run, store=store, quiet=True)
+    with pytest.raises(InputError, match="no pair has both answers within max_length 40; raise it"):
+        pairs = [
+            {**pair, "rejected": [{"role": "assistant", "content": "no " * 40}]} for pair in map(dict, make_pairs())
+        ]
+        reward_models.reward_model(
+            spec_for(max_length=40), reading.to_dataset(pairs), sft_run=tuned["lora"], store=store, quiet=True
+        )
     with pytest.raises(InputError, match="starts from a finished SFT run"):
         reward_models.reward_model(spec_for(), make_pairs(), store=store)
     with pytest.raises(InputError, match="no-pair"):

@@ -64,6 +64,17 @@ def test_cells_with_other_rewards_are_other_trainings_beside_their_start(
         assert published.Archive(packed).table(run).dropna(axis=1, how="all").equals(log.dropna(axis=1, how="all"))
 
 
+def test_cells_whose_prompts_have_other_checks_are_other_trainings(start):
+    checks = ({"name": "answer", "args": {"answer": answer, "kind": "word"}} for answer in ("RED", "BLUE"))
+    red, blue = (reading.to_dataset([{**row, "check": check} for row in make_rows(4)]) for check in checks)
+    cells = [
+        grid.Cell(RLSpec(**RL), rows, {"model": name}, start, reward="correct")
+        for name, rows in (("red", red), ("blue", blue))
+    ]
+    first, second = grid._keys(cells, EVALUATION, None)
+    assert first != second and first == grid._keys(cells[:1], EVALUATION, None)[0]
+
+
 def test_a_cell_without_a_reward_or_with_a_strange_one_is_refused(tiny_base, store, start):
     rows = reading.to_dataset(list(make_rows(4)))
     for cell, says in (
@@ -78,10 +89,20 @@ def test_a_cell_without_a_reward_or_with_a_strange_one_is_refused(tiny_base, sto
 
 def test_what_is_left_is_told_in_minutes_where_rl_was_published(monkeypatch):
     runs = pd.DataFrame(
-        {"method": ["rl"], "seconds": [100.0], "tokens": [1], "rows": [8], "epochs": [1.0], "steps": [50]}
+        {
+            "method": ["rl"],
+            "seconds": [100.0],
+            "tokens": [1],
+            "rows": [8],
+            "epochs": [1.0],
+            "steps": [50],
+            "record": [json.dumps({"spec": {"base": "data/pocket-base"}})],
+        }
     )
     monkeypatch.setattr(workload.published, "in_use", lambda: [SimpleNamespace(runs=runs)])
-    told = workload.describe_left([(RLSpec(max_steps=300), 8)], 1, 1)
+    pocket, other = (SimpleNamespace(spec={"base": base}) for base in ("data/pocket-base", "gemma-3-270m"))
+    told = workload.describe_left([(RLSpec(max_steps=300), 8, pocket)], 1, 1)
+    assert workload.describe_left([(RLSpec(max_steps=300), 8, other)], 1, 1) == "1 of 1 training left to do"
     assert told == "1 of 1 training left to do, about 13 min at the speed of those in data/results"
     monkeypatch.setattr(workload.published, "in_use", lambda: [])
-    assert workload.describe_left([(RLSpec(), 8)], 1, 1) == "1 of 1 training left to do"
+    assert workload.describe_left([(RLSpec(), 8, pocket)], 1, 1) == "1 of 1 training left to do"

@@ -110,12 +110,18 @@ def why_stale(archive: Archive) -> str:
     # What it was made with; a recipe that is younger than the archive says nothing of its results.
     made = about["recipes"].items()
     old = [f"{name} {number}, now {now.get(name)}" for name, number in made if now.get(name) != number]
-    command = f"workbench results publish {about['notebook']} --profile {about['profile']}"
+    command = publish_command(about)
     return (
         f"{archive.path}: stale, made by older code (recipe of {'; '.join(old)}); make it anew with `{command}`"
         if old
         else ""
     )
+
+
+def publish_command(about: dict) -> str:
+    """Return the command that makes published results anew, from what they say of themselves."""
+    changed = (f" --set {name}='{value}'" for name, value in about.get("settings", {}).items())
+    return f"workbench results publish {about['notebook']} --profile {about['profile']}{''.join(changed)}"
 
 
 def require_whole(archive: Archive) -> None:

@@ -5,6 +5,7 @@ evaluation does. Other tasks: "hellaswag" and "arc_challenge" (knowledge of the 
 ``lm-eval ls tasks`` lists them all.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from workbench import environment, hub
 from workbench.errors import InputError, first_line
 from workbench.evaluate import stats
 from workbench.models import adapters, generation, loading, precision
-from workbench.store import Run, Store
+from workbench.store import Run, Store, digest
 
 ROW = ("task", "index", "prompt", "response", "instructions")  # columns of a table that are not metrics
 
@@ -53,7 +54,7 @@ def benchmark(
     """
     tasks = list(tasks)
     source = run if isinstance(run, Run) else loading.fingerprint(hub.fetch(run))
-    key = [source, tasks, limit, new_tokens, str(include or "")]
+    key = [source, tasks, limit, new_tokens, _task_files(include) if include else ""]
 
     def make() -> pd.DataFrame:
         return _evaluate(*adapters.load_any(run), tasks, limit, new_tokens, batch_size, include)
@@ -150,6 +151,12 @@ def _evaluate(model, tokenizer, tasks, limit, new_tokens, batch_size, include) -
     return _table(result)
 
 
+def _task_files(folder: str | Path) -> str:
+    """Return a hash of the names and contents of the files in a folder of tasks."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return digest([[str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
+
+
 def _table(result: dict) -> pd.DataFrame:
     """Return lm-eval's samples as one row per task and prompt; a task with several filters gets one metric for each of them."""
     rows = {}
@@ -170,7 +177,14 @@ def _table(result: dict) -> pd.DataFrame:
             )
             for metric in result["higher_is_better"][task]:
                 value = sample[metric]
+                if isinstance(value, tuple):  # log-likelihood and length of a text, which are no score of one prompt
+                    continue
                 if isinstance(value, list):
                     row["instructions"], value = len(value), sum(value) / len(value)
                 row[metric if sample["filter"] == "none" else f"{metric} ({sample['filter']})"] = float(value)
-    return pd.DataFrame(list(rows.values()))
+    table = pd.DataFrame(list(rows.values()))
+    if unscored := [task for task, part in table.groupby("task") if part.drop(columns=[*ROW]).isna().all(axis=None)]:
+        raise InputError(
+            f"task {unscored[0]} scores whole texts and no single prompt; leave it out, or run it with lm-eval"
+        )
+    return table

@@ -20,7 +20,10 @@ from workbench.evaluate import benchmarks, scoring, stats
 from workbench.models import adapters, loading, logprobs
 from workbench.runs import Run
 
-COMPARED = 64  # rows on which the merged model is compared with the adapter on its base
+COMPARED, COMPARED_TOKENS = (
+    64,
+    1024,
+)  # rows, and tokens of each, on which the merged model is compared with the adapter on its base
 
 CARD = """---
 {{ card_data }}
@@ -112,7 +115,7 @@ def agreement(
 ) -> float:
     """Return the share of the answers' tokens at which two models have the same most likely token, under teacher forcing."""
     same = count = 0
-    scored = logprobs.encode_rows(tokenizer, rows, 1024)
+    scored = logprobs.encode_rows(tokenizer, rows, COMPARED_TOKENS)
     for _, tokens, logits in logprobs.predictions([a, b], scored):
         first, second = (each.argmax(-1).cpu() for each in logits)
         same, count = same + int((first == second).sum()), count + len(tokens)
@@ -126,11 +129,15 @@ def parity(run: Run, folder: Path) -> str:
     if not (run.rows_file).is_file():
         return "Not measured: the rows of the run were not stored."
     rows = datasets.Dataset.from_parquet(str(run.rows_file))
-    rows = rows.select(range(min(COMPARED, len(rows))))
+    tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
+    read = logprobs.encode_rows(tokenizer, rows.select(range(min(COMPARED, len(rows)))), COMPARED_TOKENS)
+    rows = rows.select([number for number, (_, mask) in enumerate(read) if any(mask)])
+    if not len(rows):
+        return f"Not measured: no answer begins within {COMPARED_TOKENS:,} tokens."
     tuned, tokenizer = adapters.load_any(run)
     merged = loading.load_base(folder)
     share = agreement(tuned, merged, tokenizer, rows)
-    kl = scoring.kl_divergence(merged, tuned, tokenizer, rows, max_length=1024)
+    kl = scoring.kl_divergence(merged, tuned, tokenizer, rows, max_length=COMPARED_TOKENS)
     base = "4-bit NF4" if run.spec["method"] == "qlora" else "full-precision"
     return (
         f"The adapter was trained on the {base} base. On the answers of {len(rows)} training rows the merged model has the same most "

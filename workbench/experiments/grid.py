@@ -4,6 +4,7 @@ What the run store holds is not run again, so an interrupted grid resumes where 
 """
 
 import dataclasses
+import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -190,9 +191,12 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
     hashes = {key: None if rows is None else content.content_hash(rows) for key, rows in datasets_used.items()}
     evaluations = {id(cell.evaluation): cell.evaluation or evaluation for cell in cells}
     evaluations = {key: digest(scoring.evaluation_key(rows)) for key, rows in evaluations.items()}
+    # a reward may read any column of a row, which the hash of its turns leaves out
+    read = {id(cell.rows): cell.rows for cell in cells if cell.reward is not None}
+    read = {key: digest(json.loads(json.dumps([*map(dict, rows)], default=str))) for key, rows in read.items()}
     keys = [
         (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], hashes[id(cell.held_out)], evaluations[id(cell.evaluation)],
-         *_rewards(cell))
+         *_rewards(cell), read.get(id(cell.rows)) if cell.reward is not None else None)
         for cell in cells
     ]  # fmt: skip
     seen = {}

@@ -39,6 +39,8 @@ def compare(archive: Archive, drawn: str, store: Store) -> pd.DataFrame:
         theirs, ours = archive.table(run, table), pd.read_parquet(path)
         siblings = [archive.table(each, other) for each, other in _siblings(archive, run, table)]
         rows += [[run or "base", table, *row] for row in _columns(theirs, ours, siblings, exactly)]
+    if not rows:  # nothing was compared: that is no agreement
+        rows = [[run or "base", drawn, "none", *[math.nan] * 5, "none", False]]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

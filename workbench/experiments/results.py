@@ -177,7 +177,8 @@ def _draw(archives: Sequence[Archive], cells: int, seed: str) -> dict[Archive, l
     """Return archive → drawn ids: runs, and tables that belong to no run; each id is drawn from one archive."""
     owners = {}
     for archive in archives:
-        for each in [*archive.runs["run"], *(table for table in archive.tables_of("") if table.startswith("base-"))]:
+        measured = [run for run in archive.runs["run"] if archive.tables_of(run)]
+        for each in [*measured, *(table for table in archive.tables_of("") if table.startswith("base-"))]:
             owners.setdefault(each, archive)
     drawn = {}
     for each in random.Random(seed).sample(sorted(owners), min(cells, len(owners))):

@@ -33,7 +33,11 @@ def results(jobs: dict, parallel: int, cluster: str | None, quiet: bool = False)
         yield key, result
     if left:
         if not quiet:
-            print(workload.describe_left(((job[0][0], len(job[1])) for job in left.values()), len(jobs), parallel))
+            print(
+                workload.describe_left(
+                    ((job[0][0], len(job[1]), job[0][1]) for job in left.values()), len(jobs), parallel
+                )
+            )
         yield from _on_ray(left) if cluster else _here(left, parallel)
 
 

@@ -10,23 +10,24 @@ from workbench import published
 from workbench.config import DPOSpec, RLSpec, SFTSpec
 from workbench.environment import portable_base
 from workbench.errors import counted
+from workbench.store import Run
 
 LEFT = re.compile(r"[\d,]+ of [\d,]+ trainings? left to do\b.*")  # what describe_left says
 SCORING = 1.3  # a training with its scoring takes about this much longer than the training alone
 
 
-def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec | RLSpec, int]], total: int, at_once: int) -> str:
+def describe_left(left: Iterable[tuple[SFTSpec | DPOSpec | RLSpec, int, Run | None]], total: int, at_once: int) -> str:
     """Return one line: how many trainings are left, and about how long they take at the speed of the published ones.
 
     Trainings from another base than the published ones have no estimate.
 
     Args:
-        left: spec and number of rows of each.
+        left: spec, number of rows, and run to start from of each.
         total: trainings of the grid.
         at_once: trainings that run side by side.
     """
     left = list(left)
-    seconds = [_seconds(spec, rows, _published_trainings()) for spec, rows in left]
+    seconds = [_seconds(*each, _published_trainings()) for each in left]
     line = f"{len(left):,} of {counted(total, 'training')} left to do"
     if any(each is None for each in seconds):
         return line
@@ -44,13 +45,12 @@ def _published_trainings() -> pd.DataFrame:
     )
 
 
-def _seconds(spec: SFTSpec | DPOSpec | RLSpec, rows: int, known: pd.DataFrame) -> float | None:
+def _seconds(spec: SFTSpec | DPOSpec | RLSpec, rows: int, start: Run | None, known: pd.DataFrame) -> float | None:
     """Return the seconds of one training, from the published ones of its method and base; None where there are none."""
     kinds = {DPOSpec: "dpo", RLSpec: "rl"}
     like = known[known["method"] == (kinds.get(type(spec)) or spec.method)]
-    if isinstance(spec, SFTSpec):
-        bases = like["record"].map(lambda record: json.loads(record)["spec"].get("base"))
-        like = like[bases == portable_base(spec.base)]
+    base = start.spec["base"] if start else portable_base(spec.base)
+    like = like[like["record"].map(lambda record: json.loads(record)["spec"]["base"]) == base]
     if like.empty:
         return None
     if isinstance(spec, RLSpec):

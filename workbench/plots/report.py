@@ -182,12 +182,7 @@ def _other_bases(found: dict[Path, list[dict]]) -> list[str]:
                 both = [_marked(each) if each else "" for each in (pocket.get((about["notebook"], claim["id"])), claim)]
                 text = claim["text"].replace("|", "\\|")
                 lines.append(f"| {text} | {' | '.join(both)} | [{number}](../notebooks/{about['notebook']}.ipynb) |")
-        made = [
-            " ".join([f"workbench results publish {about['notebook'][:2]} --profile {profile}",
-                      *(f"--set {key}='{value}'" for key, value in about["settings"].items())])
-            for about in results
-        ]  # fmt: skip
-        lines += ["", f"Published by {' and '.join(f'`{each}`' for each in made)}.", ""]
+        lines += ["", f"Published by {' and '.join(f'`{published.publish_command(each)}`' for each in results)}.", ""]
     return lines
 
 

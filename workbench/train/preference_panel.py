@@ -30,7 +30,9 @@ def dpo_panel(run: Run, sft_run: Run | None = None) -> pd.DataFrame:
     """
     scores, first, changes = run.scores, run.log.iloc[0], answer_changes(run, sft_run)
     loss, due = scores["first_loss"], scores["first_loss_due"]
-    apart = max(abs(first[f"rewards/{side}"]) for side in preference_validation.ANSWERS) / run.spec["beta"]
+    # KTO logs no reward of a label that the first step does not have
+    rewards = [first.get(f"rewards/{side}") for side in preference_validation.ANSWERS]
+    apart = max((abs(each) for each in rewards if pd.notna(each)), default=0.0) / run.spec["beta"]
     chosen, rejected = (changes[side].mean() for side in preference_validation.ANSWERS)
     margins = changes["chosen"] - changes["rejected"]
     longer = scores["chosen_tokens"] / scores["rejected_tokens"] - 1

@@ -39,8 +39,8 @@ from workbench.train.trainer import (
 OF_BASE = ("base", "revision", "method", "rank")
 """Fields of a spec that a start from a run does not use."""
 
-MOST_KL = {"cpu": 1e-6, "cuda": 1e-3}
-"""Device → KL divergence at the first step, in nats per token, that rounding can make."""
+MOST_KL = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-3}
+"""Type that a model computes in → KL divergence at the first step, in nats per token, that rounding can make; on a GPU as in half precision."""
 
 
 def rl(
@@ -79,6 +79,7 @@ def rl(
         KeyboardInterrupt: stopped; the same call continues.
     """
     given, rows = rl_inputs.named_rewards(reward, watch or {}), list(rows)
+    evaluation = None if evaluation is None else list(evaluation)
     rl_inputs.require_start(spec, start)
     rows = rl_inputs.asked_rows(rows, rl_inputs.verifiable(given))
     require_tracker(report_to)
@@ -122,9 +123,11 @@ def _train(
     """Train in the folder ``work`` and return the run's record."""
     from workbench.train.callbacks import CheckpointCallback, RewardCallback
 
-    some = rows[: spec.batch_size]
-    quick = {name: each for name, each in given.items() if not isinstance(each, Run)}
-    rollouts.describe(rl_inputs.functions_of(quick), some, rl_inputs.references(some))  # before a model is read
+    # Before a model is read: exact checks on all prompts, for a check may be wrong in any; a function, which may be slow, on those of a step.
+    exact = {name: each for name, each in given.items() if each in rl_inputs.verifiable(given)}
+    quick = {name: each for name, each in given.items() if not isinstance(each, Run) and name not in exact}
+    for functions, some in ((exact, rows), (quick, rows[: spec.batch_size])):
+        rollouts.describe(rl_inputs.functions_of(functions), some, rl_inputs.references(some))
     functions = rl_inputs.functions_of(given)
     came_from = (
         {name: start.spec[name] for name in OF_BASE[:3]}
@@ -141,7 +144,7 @@ def _train(
     rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
     rl_inputs.require_spread(spec, model, tokenizer, rows, functions)
     callback, used = CheckpointCallback(save_every, spec.updates), remember_dtype(work, model.dtype)
-    watching = RewardCallback(MOST_KL[model.device.type])
+    watching = RewardCallback(MOST_KL[model.dtype if model.device.type == "cpu" else torch.float16])
     trainer = make_trainer(spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], quiet)
     attach_tracker(trainer, report_to, work)
     log = run_to_end(trainer, callback, work)

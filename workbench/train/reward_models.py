@@ -69,6 +69,8 @@ def reward_model(
         raise InputError(
             f"a reward model starts from a finished SFT run; {sft_run!r} is not one: pass what train.sft returns as sft_run"
         )
+    if sft_run.id.startswith(f"{adapters.REWARD}-"):
+        raise InputError(f"{sft_run.id} is a reward model itself; give the run of sft, dpo or rl that it was made from")
     return preference.run_on_pairs(
         adapters.REWARD, recipes.RL, spec, rows, sft_run, evaluation, store, report_to,
         lambda work: _train(work, spec, sft_run, rows, quiet, save_every, report_to),
@@ -118,6 +120,8 @@ def make_trainer(
 ) -> trl.RewardTrainer:
     """Return TRL's trainer for this spec, a model with a reward head and pairs as :func:`workbench.train.trainer.to_trl` returns them."""
     pairs = [{f"{side}_ids": _read(tokenizer, row, side) for side in preference_validation.ANSWERS} for row in dataset]
+    if not any(max(map(len, pair.values())) <= spec.max_length for pair in pairs):  # TRL leaves out the others
+        raise InputError(f"no pair has both answers within max_length {spec.max_length}; raise it")
     settings = trainer_arguments(spec, model, len(pairs), out, quiet)
     if model.device.type == "cuda":  # both answers of a pair are read at a time
         settings |= memory_arguments(spec, model, *preference.method_of(model), 2 * spec.max_length, spec.batch_size)
