@@ -1,6 +1,7 @@
 """A profile is found by its name; the pocket one needs nothing from outside."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,6 +55,8 @@ def test_a_bigger_base_gets_fewer_workers(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=14 * 2**30))
     monkeypatch.setattr(profiles, "cpu_count", lambda: 8)
     assert profiles.worker_count(profiles.get("laptop").worker_bytes) == 2 < profiles.worker_count()
+    assert profiles.worker_count(profiles.get("laptop").worker_bytes, profiles.LAPTOP_NOTEBOOK_BYTES) == 1
+    assert replace(profiles.get("laptop"), parallel=2).threads == 4
 
 
 def test_the_laptop_profile_asks_the_same_of_another_base():

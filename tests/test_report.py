@@ -103,7 +103,7 @@ def test_the_page_of_claims_shows_the_verdicts_of_other_bases_beside_those_of_po
     page = report.claims_page()
     assert '## With `profile = "laptop"`: gemma-3-270m' in page
     assert "| it \\| form | ✓ 0.90 [0.80, 1.00] | ✗ 0.00 [0.00, 0.50] | [01](../notebooks/01_first.ipynb) |" in page
-    assert "`workbench results publish 01 --profile laptop --set seeds='[0]'`" in page
+    assert "`workbench results publish 01_first --profile laptop --set seeds='[0]'`" in page
 
 
 def test_the_cover_is_the_first_picture_of_a_notebook(root):

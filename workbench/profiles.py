@@ -12,16 +12,18 @@ DATA = ROOT / "data"
 
 # Bytes of memory for a process that trains or scores a base; the measured maximum with the pocket base is 1.2 GiB.
 WORKER_BYTES = 1.5 * 2**30
-# With Gemma 3 270M a LoRA training in fp32 took 4.7 GiB at most; full tuning, with gradient and moments of all weights, 6.7 GiB.
+# With Gemma 3 270M a LoRA training in fp32 took 4.7 GiB at most; full tuning, with gradient and moments of all weights, 7.1 GiB. Notebook 02,
+# which trains and answers in its own process as well, took 6.5 GiB.
 LAPTOP_WORKER_BYTES = 7 * 2**30
+LAPTOP_NOTEBOOK_BYTES = 6.5 * 2**30
 
 
-def worker_count(each: float = WORKER_BYTES) -> int:
-    """Return the number of worker processes of `each` bytes that this machine has cores and free memory for.
+def worker_count(each: float = WORKER_BYTES, besides: float = 0.0) -> int:
+    """Return the number of worker processes of `each` bytes that this machine has cores and free memory for, with `besides` bytes left over.
 
     joblib counts the cores that this process may use: in a container or under a batch system fewer than the machine has.
     """
-    return max(1, min(cpu_count(), int(psutil.virtual_memory().available / each)))
+    return max(1, min(cpu_count(), int((psutil.virtual_memory().available - besides) / each)))
 
 
 def threads_per_worker(parallel: int) -> int:
@@ -116,7 +118,7 @@ LAPTOP = replace(
     rl_learning_rate=1e-4,
     epochs=1.0,
     batch_size=8,
-    parallel=worker_count(LAPTOP_WORKER_BYTES),
+    parallel=worker_count(LAPTOP_WORKER_BYTES, LAPTOP_NOTEBOOK_BYTES),
     worker_bytes=LAPTOP_WORKER_BYTES,
 )
 

@@ -179,8 +179,9 @@ def _other_bases(found: dict[Path, list[dict]]) -> list[str]:
         for about in results:
             number = about["notebook"][:2]
             for claim in about["claims"]:
-                both = [_marked(each) if each else "" for each in (pocket.get((about["notebook"], claim["id"])), claim)]
-                text = claim["text"].replace("|", "\\|")
+                ours = pocket.get((about["notebook"], claim["id"]))
+                both = [_marked(each) if each else "" for each in (ours, claim)]
+                text = (ours or claim)["text"].replace("|", "\\|")
                 lines.append(f"| {text} | {' | '.join(both)} | [{number}](../notebooks/{about['notebook']}.ipynb) |")
         lines += ["", f"Published by {' and '.join(f'`{published.publish_command(each)}`' for each in results)}.", ""]
     return lines
@@ -209,7 +210,7 @@ def _chance(found: dict[Path, list[dict]]) -> str:
     decided = sum(claim["verdict"] != INCONCLUSIVE for claim in tested)
     level = 1 - stats.LEVEL
     return (
-        f"Each verdict is a test at {level:.0%}, half of it in either direction. If every effect lay exactly on its threshold, "
+        f"Each verdict is a two-sided test at the {level:.0%} level. If every effect lay exactly on its threshold, "
         f"{level * len(tested):.1f} of {len(tested)} tests would decide by chance: that is the most to expect. {decided} decide, and "
         f"{survives_correction(every).count(True)} of these verdicts survive a Benjamini–Hochberg correction at {level:.0%} over all tests "
         f"(✓ in column BH): at most one in twenty of those is expected to be wrong. Claims without a p-value: {len(every) - len(tested)} (–)."
