@@ -51,3 +51,8 @@ def test_titles_give_shares_in_percent_and_other_numbers_with_their_unit():
     loss = estimates.verdict_title("It forgets", interval(0.25, 0.2, 0.3, "difference in loss"), claims.more_than(0))
     assert longer == "Answers grow, +3.20 tokens [+1.00, +5.44]"
     assert loss == "It forgets, +0.25 nats per token [+0.20, +0.30]"
+    apart = interval(0.03, -0.01, 0.06, "difference in spread")
+    assert (
+        estimates.verdict_title("They disagree", apart, claims.more_than(0))
+        == "Inconclusive: They disagree, +3 points [-1, +6]"
+    )

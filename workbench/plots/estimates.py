@@ -47,7 +47,7 @@ def verdict_title(statement: str, effect: stats.Interval, region: claims.Region)
         region.verdict(effect)
     ]
     difference, ends = effect.unit.startswith("difference"), (effect.low, effect.estimate, effect.high)
-    if effect.unit.endswith("share"):
+    if effect.unit.endswith(("share", "spread")):  # a spread is the share of pairs of wordings that disagree
         scale, digits, what = 100, 0, " points" if difference else "%"
     else:
         name = effect.unit.removeprefix("difference in ")
