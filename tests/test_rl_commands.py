@@ -7,6 +7,7 @@ from conftest import make_rows
 from test_preference import make_pairs
 from test_training_commands import call
 
+from workbench import graders
 from workbench.config import SFTSpec
 from workbench.evaluate.benchmarks import benchmark  # noqa: F401  a room that the command imports late
 from workbench.store import Store
@@ -47,6 +48,42 @@ def test_a_reward_model_is_trained_and_a_policy_on_it_and_exported(world):
     assert learnt.id in call("runs", "list") and '"reward_first"' in call("runs", "show", learnt.id)
     assert "written" in call("export", learnt.id, folder / "exported")
     assert "rates answers and writes none" in call("export", rated.id, folder / "no", code=2)
+
+
+def shouted(response: str, part: str) -> graders.Grade:
+    return graders.Grade(response.isupper(), len(response) % 2 == 1)
+
+
+def test_prompts_without_answers_are_trained_on_and_bad_ones_left_out(world, monkeypatch):
+    folder, run = world
+    monkeypatch.setitem(graders._registered, "shouted", shouted)
+    check = {"name": "shouted", "args": {"part": "RED"}}
+    good = [{"prompt": row["messages"][0]["content"], "check": check} for row in make_rows(12)]
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    bad = [
+        {"prompt": "word " * 400, "check": check},
+        {"prompt": "say red"},
+        {**good[0], "tools": [tool]},
+        {"prompt": " "},
+    ]
+    path = folder / "asked.jsonl"
+    words = ["rl", path, "--run", run, "--reward", "correct", "--watch", "length", *SMALL, "--dry-run"]
+    for each, says in zip(
+        bad, ("the prompt has", '"check" is missing', "it has tools", "field prompt: empty prompt"), strict=True
+    ):
+        path.write_text("\n".join(map(json.dumps, [*good, each])))
+        error = call(*words, code=2)
+        assert says in error and "asked.jsonl" in error and "1 of 13 rows bad" in error and "--drop-bad" in error, error
+        assert error.count("\n") == 1 and ("row 13" in error or "line 13" in error)
+    path.write_text("\n".join(map(json.dumps, [bad[0], *good, *bad[1:]])))
+    text = call(*words[:-1], "--drop-bad", "--samples", 1)
+    assert "left out 1 of 16 rows (1 × empty prompt; the first is line 16)" in text
+    assert 'left out 3 of 15 rows (1 × the prompt is too long, 1 × "check" is missing' in text
+    assert "1 × it has tools, which RL does not offer to the model; the first is row 1 of those read)" in text
+    assert "on 12 prompts, reward correct" in text and "not trained on" not in text
+    assert "\nprompt   0 say" in text and "\nRL  " in text and "\ndata     " not in text
+    path.write_text(json.dumps(bad[1]))
+    assert '"check" is missing' in call(*words, "--drop-bad", code=2)
 
 
 def test_what_is_missing_or_unknown_is_one_line(world, tiny_base):

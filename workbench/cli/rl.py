@@ -97,8 +97,8 @@ def rl(
     chosen, watched = _reward(reward), {name: _reward(name) for name in watch or ()}
     from workbench.cli import rl_output
 
-    loaded = load(source, split, columns, drop_bad)
-    print_lines(rl_output.rl_lines(spec, loaded, chosen, watched, start, samples, dry_run))
+    loaded = load(source, split, columns, drop_bad, answers=False)
+    print_lines(rl_output.rl_lines(spec, loaded, chosen, watched, start, samples, drop_bad, dry_run))
 
 
 def _reward(name: str):
