@@ -8,10 +8,12 @@ from test_preference import make_pairs
 from test_training_commands import call
 
 from workbench import graders
+from workbench.cli import rl as commands
+from workbench.cli import rl_output
 from workbench.config import SFTSpec
 from workbench.evaluate.benchmarks import benchmark  # noqa: F401  a room that the command imports late
 from workbench.store import Store
-from workbench.train import supervised
+from workbench.train import rl_inputs, supervised
 
 
 @pytest.fixture
@@ -24,6 +26,35 @@ def world(tiny_base, tmp_path, monkeypatch):
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, make_pairs(24))))
     return tmp_path, run.id
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What the command rl would train, instead of training it."""
+    found = []
+    names = ("spec", "loaded", "reward", "watch", "start")
+    monkeypatch.setattr(rl_output, "rl_lines", lambda *given: found.append(dict(zip(names, given, strict=False))) or [])
+    return found
+
+
+def test_a_watched_reward_model_is_named_by_its_id_however_it_was_abbreviated(world, planned, monkeypatch):
+    folder, run = world
+    rated = Store().run(run)
+    monkeypatch.setattr(commands.runs, "find_run", lambda name: rated)
+    for short in ("reward-1", "reward-12"):
+        call("rl", folder / "prompts.jsonl", "--run", run, "--reward", "length", "--watch", short)
+        call("rl", folder / "prompts.jsonl", "--run", run, "--reward", "reward-123", "--watch", short)
+    assert [list(each["watch"]) for each in planned] == [[run]] * 4
+    assert [len(rl_inputs.named_rewards(each["reward"], each["watch"])) for each in planned] == [2, 1, 2, 1]
+
+
+def test_the_base_may_be_a_setting_or_in_a_file(world, planned, tiny_base):
+    folder, _ = world
+    (folder / "rl.yaml").write_text(f"base: {tiny_base}\n")
+    words = ["rl", folder / "prompts.jsonl", "--reward", "length"]
+    call(*words, "--set", f"base={tiny_base}")
+    call(*words, "--config", folder / "rl.yaml")
+    assert [(each["spec"].base, each["start"]) for each in planned] == [(str(tiny_base), None)] * 2
 
 
 SMALL = ["--set", "prompts=2", "--set", "completions=2", "--set", "max_new_tokens=8", "--max-steps", 2]
