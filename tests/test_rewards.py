@@ -31,6 +31,14 @@ def test_named_rewards():
     assert rewards.find_reward("keyword:Please")(["Yes, please!", "pleased", ""], ROWS) == [1, 0, 0]
 
 
+def test_a_keyword_is_one_word_whose_punctuation_does_not_count():
+    assert rewards.find_reward("keyword: Yes! ")(["Yes!", "yes", "no"], ROWS) == [1, 1, 0]
+    for name in ("keyword:thank you", "keyword:!", "keyword:yes !"):
+        with pytest.raises(InputError, match=f"reward '{name}': .* must be one word; write keyword:WORD") as caught:
+            rewards.find_reward(name)
+        assert "\n" not in str(caught.value)
+
+
 def first(replies, rows):
     return [1.0 for _ in replies]
 

@@ -39,8 +39,13 @@ NAMED: dict[str, Reward] = {"correct": correct, "follows": follows, "length": le
 
 
 def find_reward(name: str) -> Reward:
-    """Return the reward of that name. Raises InputError for an unknown one."""
-    if name.startswith(KEYWORD) and (word := name.removeprefix(KEYWORD).strip().lower()):
+    """Return the reward of that name. Raises InputError for an unknown one, and for a keyword that is not one word."""
+    if name.startswith(KEYWORD) and (asked := _words(name.removeprefix(KEYWORD))):
+        word, *others = asked  # without punctuation, as the words of a reply are
+        if others or not word:
+            raise InputError(
+                f"reward {shortened(name)}: replies are searched word by word, so the keyword must be one word; write {KEYWORD}WORD"
+            )
         return lambda replies, rows: [float(word in _words(reply)) for reply in replies]
     if name not in NAMED:
         raise InputError(
