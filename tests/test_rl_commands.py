@@ -1,6 +1,7 @@
 """`workbench reward-model` and `workbench rl` train from a run, say what changed, and refuse what cannot be in one line."""
 
 import json
+import types
 
 import pytest
 from conftest import make_rows
@@ -8,8 +9,8 @@ from test_preference import make_pairs
 from test_training_commands import call
 
 from workbench import graders
+from workbench.cli import dry_run, rl_output
 from workbench.cli import rl as commands
-from workbench.cli import rl_output
 from workbench.config import SFTSpec
 from workbench.evaluate.benchmarks import benchmark  # noqa: F401  a room that the command imports late
 from workbench.store import Store
@@ -70,7 +71,7 @@ def test_a_reward_model_is_trained_and_a_policy_on_it_and_exported(world):
     (rated,) = [each for each in Store().runs() if each.id.startswith("reward-")]
     begin = ["rl", folder / "prompts.jsonl", "--run", run, "--reward", rated.id, "--watch", "length", *SMALL]
     dry = call(*begin, "--dry-run")
-    assert "2 of 4 rows" in dry and "reward 0" in dry or "reward -" in dry or "reward 1" in dry
+    assert "2 of 4 replies" in dry and "reward 0" in dry or "reward -" in dry or "reward 1" in dry
     text = call(*begin, "--samples", 1)
     for line in ("reward ", "watched     length: ", "KL ", "replies ", "run ", "RL "):
         assert line in text
@@ -79,6 +80,25 @@ def test_a_reward_model_is_trained_and_a_policy_on_it_and_exported(world):
     assert learnt.id in call("runs", "list") and '"reward_first"' in call("runs", "show", learnt.id)
     assert "written" in call("export", learnt.id, folder / "exported")
     assert "rates answers and writes none" in call("export", rated.id, folder / "no", code=2)
+
+
+def test_the_time_of_a_dry_run_counts_the_steps_that_write_replies(world, monkeypatch):
+    folder, run = world
+    ticks = iter(
+        [0, 1, 11, 12, 22]
+    )  # when the steps of the trial end: those that only learn take 1 s, those that write 10 s
+    monkeypatch.setattr(dry_run, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
+    words = ["rl", folder / "prompts.jsonl", "--run", run, "--reward", "length", *SMALL[:-1], 9]
+    text = call(*words, "--set", "updates=3", "--dry-run")
+    assert "about 36 s: 4 s per step, measured over 4 steps" in text and "9 of 4 replies" in text
+
+
+@pytest.mark.parametrize(
+    "cycle, updates, steps, ends, seconds",
+    [(1, 1, 10, [5, 7, 10], 25), (1, 1, 1, [5, 7], 2), (2, 2, 3, [5, 6, 16], 21), (2, 4, 3, [5, 6, 16], 12), (2, 4, 9, [5, 6, 16, 17], 36)],
+)  # fmt: skip
+def test_the_time_of_all_steps(cycle, updates, steps, ends, seconds):
+    assert dry_run._whole_time(ends, cycle, steps, updates) == seconds
 
 
 def shouted(response: str, part: str) -> graders.Grade:
