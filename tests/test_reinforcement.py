@@ -1,6 +1,7 @@
 """Reinforcement learning begins at its start, goes on bit-equal after a kill, and learns what its reward says."""
 
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -208,6 +209,16 @@ def test_a_prompt_may_be_a_text_and_a_check_json_text():
     assert rl_inputs.asked_rows([row], [])[0]["check"] == row["check"]
 
 
+def test_a_prompt_that_the_chat_template_refuses_is_named():
+    def refuse(*read, **settings):
+        raise ValueError("roles must alternate")
+
+    with pytest.raises(
+        InputError, match=r"rows\[0\]: the chat template refuses the prompt: roles must alternate; change"
+    ):
+        rl_inputs.require_room(make_prompts(1), SimpleNamespace(apply_chat_template=refuse), 512, 8)
+
+
 ROWS = make_prompts(4)
 TOOL = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
 
@@ -223,9 +234,9 @@ TOOL = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
         ({"rows": [{"prompt": ["Say red."]}]}, r'rows\[0\]: "prompt" is \[.*\] \(list\); give a text or a list of turns'),
         ({"rows": [{"messages": "Say red."}]}, r'rows\[0\]: "messages" is .* \(str\); give a list of turns'),
         ({"rows": ["Say red."]}, r"rows\[0\]: 'Say red.' \(str\) is no row; write it as"),
-        ({"rows": [{**ROWS[0], "check": "RED"}], "reward": "correct"}, r"""rows\[0\]: "check" is 'RED'; write it as"""),
+        ({"rows": [{**ROWS[0], "check": "RED"}], "reward": "correct"}, r"""rows\[0\]: "check" is no grader with its args: 'RED'; write it as"""),
         ({"rows": [{**ROWS[0], "tools": TOOL}]}, r"rows\[0\]: it has tools"),
-        ({"rows": [{"prompt": [{"role": "user", "content": "word " * 120}]}]}, r"rows\[0\]: the prompt has 6\d\d tokens, .* context of 512"),
+        ({"rows": [{"prompt": [{"role": "user", "content": "word " * 120}]}]}, r"rows\[0\]: the prompt is too long: it has 6\d\d tokens, .* context of 512"),
         ({"rows": ROWS, "evaluation": ROWS}, "evaluation rows found in the training data"),
         ({"reward": "corect"}, "reward 'corect' is unknown; did you mean 'correct'"),
         ({"reward": "keyword:"}, "reward 'keyword:' is unknown"),

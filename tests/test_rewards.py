@@ -167,3 +167,11 @@ def test_a_function_that_a_reward_uses_is_refused_where_its_text_is_not_all(monk
     ) as caught:
         rewards.source_of(helped)
     assert "\n" not in str(caught.value)
+
+
+def test_a_collection_that_holds_itself_is_refused(monkeypatch):
+    words = ["red"]
+    words.append(words)
+    monkeypatch.setitem(globals(), "WORDS", words)
+    with pytest.raises(InputError, match="the reward helped uses a collection that holds itself"):
+        rewards.source_of(helped)

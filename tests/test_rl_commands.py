@@ -120,7 +120,9 @@ def test_prompts_without_answers_are_trained_on_and_bad_ones_left_out(world, mon
     path = folder / "asked.jsonl"
     words = ["rl", path, "--run", run, "--reward", "correct", "--watch", "length", *SMALL, "--dry-run"]
     for each, says in zip(
-        bad, ("the prompt has", '"check" is missing', "it has tools", "field prompt: empty prompt"), strict=True
+        bad,
+        ("the prompt is too long: it has", '"check" is missing', "it has tools", "field prompt: empty prompt"),
+        strict=True,
     ):
         path.write_text("\n".join(map(json.dumps, [*good, each])))
         error = call(*words, code=2)

@@ -77,7 +77,12 @@ def source_of(reward: Reward) -> dict[str, object]:
             f"the reward {shortened(reward, 60)} is no plain function, so no source could name the run; write def reward(replies, rows): …"
         )
     what = f"the reward {reward.__name__}"
-    return {"name": reward.__name__, **_named_by(reward, what, what, {reward})}
+    try:
+        return {"name": reward.__name__, **_named_by(reward, what, what, {reward})}
+    except RecursionError:
+        raise InputError(
+            f"{what} uses a collection that holds itself, or too many levels; write it with fewer"
+        ) from None
 
 
 def _named_by(function: Callable, what: str, reward: str, seen: set[Callable]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Do the work of the commands reward-model and rl, and yield what they print, line by line."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -111,12 +112,10 @@ def _usable(
     context = loading.context_length(folder or hub.fetch(start.spec["base"], start.spec["revision"]))
     problems, kinds = {}, Counter()
     for i, row in enumerate(loaded.rows):
-        if problem := rl_inputs.unusable(row, verifiable):
+        problem = rl_inputs.unusable(row, verifiable)
+        if problem := problem or rl_inputs.misfit(row, tokenizer, context, spec.max_new_tokens):
             problems[i] = problem
-            kinds[problem.split("; ")[0]] += 1
-        elif problem := rl_inputs.too_long(row, tokenizer, context, spec.max_new_tokens):
-            problems[i] = problem
-            kinds["the prompt is too long"] += 1
+            kinds[re.split("[:;] ", problem)[0]] += 1
     if not problems:
         return loaded.rows, []
     kept = [i for i in range(len(loaded.rows)) if i not in problems]

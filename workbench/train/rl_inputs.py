@@ -9,8 +9,8 @@ import transformers
 
 from workbench import distributed, rewards
 from workbench.config import RLSpec
-from workbench.data import content, templates, values
-from workbench.errors import InputError, shortened
+from workbench.data import content, rendering, templates, values
+from workbench.errors import InputError, first_line, shortened
 from workbench.models import generation
 from workbench.rewards import Reward
 from workbench.runs import Run
@@ -91,7 +91,7 @@ def unusable(row: dict, verifiable: Sequence[str]) -> str | None:
         or not isinstance(check.get("name"), str)
         or not isinstance(check.get("args"), Mapping)
     ):
-        return f'"check" is {shortened(row["check"])}; write it as {{"name": GRADER, "args": {{…}}}}'
+        return f'"check" is no grader with its args: {shortened(row["check"])}; write it as {{"name": GRADER, "args": {{…}}}}'
     return None
 
 
@@ -119,19 +119,22 @@ def _answer(row: dict) -> dict:
 
 
 def require_room(rows: Sequence[dict], tokenizer, context: int, new: int) -> None:
-    """Raise InputError where a prompt leaves no room for `new` tokens in the context."""
+    """Raise InputError where the chat template refuses a prompt, or it leaves no room for `new` tokens in the context."""
     for i, row in enumerate(rows):
-        if problem := too_long(row, tokenizer, context, new):
+        if problem := misfit(row, tokenizer, context, new):
             raise InputError(f"rows[{i}]: {problem}")
 
 
-def too_long(row: dict, tokenizer, context: int, new: int) -> str | None:
-    """Return what to do about a prompt that leaves no room for `new` tokens in the context; None where there is room."""
-    length = len(templates.prompt_ids(tokenizer, content.prompt_turns(row)))
+def misfit(row: dict, tokenizer, context: int, new: int) -> str | None:
+    """Return why a model cannot be asked a prompt (its chat template refuses it, or no room is left for `new` tokens); None where it can."""
+    try:
+        length = len(templates.prompt_ids(tokenizer, content.prompt_turns(row)))
+    except rendering.REFUSALS as error:
+        return f"the chat template refuses the prompt: {first_line(error)}; change its turns, or leave it out"
     if length + new <= context:
         return None
     return (
-        f"the prompt has {length} tokens, and with max_new_tokens {new} it is longer than the context of {context}; "
+        f"the prompt is too long: it has {length} tokens, and with max_new_tokens {new} that is more than the context of {context}; "
         "leave it out, or lower max_new_tokens"
     )
 
