@@ -246,3 +246,54 @@ def test_pairs_of_mixed_types_are_named(tmp_path):
         InputError, match="field chosen: chosen is text and rejected is messages; write both the same way"
     ):
         load(tmp_path, {"prompt": "Hi.", "chosen": "Hello.", "rejected": [WORSE]})
+
+
+HELLO = {"role": "user", "content": "Say hello."}
+CHECK = {"name": "contains", "args": {"part": "Hello"}}
+
+
+@pytest.mark.parametrize(
+    "row, turns",
+    [
+        ({"prompt": "Say hello.", "check": CHECK}, [HELLO]),
+        ({"prompt": [SYSTEM, HELLO], "check": CHECK}, [SYSTEM, HELLO]),
+        ({"messages": [HELLO], "check": CHECK}, [HELLO]),
+        ({"messages": [HELLO, ANSWER, HELLO]}, [HELLO, ANSWER, HELLO]),
+        ({"messages": [HELLO, {"role": "assistant", "content": ""}]}, [HELLO]),
+        ({"messages": [HELLO, ANSWER | {"weight": 0}]}, [HELLO, ANSWER | {"weight": 0}]),
+        ({"instruction": "Say hello.", "input": "to Ann"}, [USER]),
+        ({"instruction": "Say hello.", "input": "to Ann", "output": ""}, [USER]),
+        ({"instruction": "Say hello.", "input": "to Ann", "output": None}, [USER]),
+        ({"instruction": "Say hello.", "input": "to Ann", "output": "Hello, Ann!"}, [USER, ANSWER]),
+        ({"question": "Say hello.", "system": "Be brief."}, [SYSTEM, HELLO]),
+    ],
+)
+def test_prompts_are_read_without_answers_where_none_are_needed(tmp_path, row, turns):
+    loaded = load(tmp_path, row, answers=False)
+    assert loaded.rows[0]["messages"] == turns and loaded.notes == []
+    assert loaded.rows[0].get("check") == row.get("check")
+
+
+def test_prompts_of_a_table_are_read(tmp_path):
+    (tmp_path / "prompts.csv").write_text('prompt,check\nSay hello.,"{""name"": ""contains""}"\n')
+    loaded = reading.load(tmp_path / "prompts.csv", answers=False)
+    assert loaded.format == "prompts" and loaded.rows[0]["messages"] == [HELLO]
+
+
+def test_what_is_no_prompt_is_named(tmp_path):
+    tool = {"role": "tool", "content": "5"}
+    for row, says in (
+        (
+            {"messages": [{"role": "assistant", "content": ""}]},
+            "line 1, field messages: empty; end it with a turn of the user",
+        ),
+        ({"messages": [SYSTEM]}, "ends with the system; end it with a turn of the user"),
+        ({"messages": [HELLO, tool]}, "field messages"),
+        ({"prompt": " "}, "field prompt: empty prompt"),
+        ({"prompt": 5}, "field prompt: int where text is needed"),
+        ({"messages": 5}, "field messages: not a list of messages"),
+        ({"colour": "red"}, r"known are a prompt alone \(prompt, instruction, question, …\), messages"),
+    ):
+        with pytest.raises(InputError, match=says) as caught:
+            load(tmp_path, row, answers=False)
+        assert "\n" not in str(caught.value)

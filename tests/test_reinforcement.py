@@ -1,6 +1,7 @@
 """Reinforcement learning begins at its start, goes on bit-equal after a kill, and learns what its reward says."""
 
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -199,6 +200,25 @@ def test_a_finished_run_comes_back_at_once_and_another_reward_is_another_run(tun
             train(spec, **{"start": tuned["lora"], "store": store} | changed)
 
 
+def test_a_prompt_may_be_a_text_and_a_check_json_text():
+    row = {"prompt": "Say red.", "check": '{"name": "shouted", "args": {"answer": "RED"}}'}
+    (asked,) = rl_inputs.asked_rows([row], ["correct"])
+    turn = {"role": "user", "content": "Say red."}
+    assert asked["messages"] == [turn, {"role": "assistant", "content": ""}]
+    assert asked["check"] == {"name": "shouted", "args": {"answer": "RED"}}
+    assert rl_inputs.asked_rows([row], [])[0]["check"] == row["check"]
+
+
+def test_a_prompt_that_the_chat_template_refuses_is_named():
+    def refuse(*read, **settings):
+        raise ValueError("roles must alternate")
+
+    with pytest.raises(
+        InputError, match=r"rows\[0\]: the chat template refuses the prompt: roles must alternate; change"
+    ):
+        rl_inputs.require_room(make_prompts(1), SimpleNamespace(apply_chat_template=refuse), 512, 8)
+
+
 ROWS = make_prompts(4)
 TOOL = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
 
@@ -209,9 +229,14 @@ TOOL = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
         ({"rows": []}, "there are no prompts to train on"),
         ({"rows": [*ROWS, {"messages": ROWS[0]["messages"]}], "reward": "correct"}, r'rows\[4\]: "check" is missing, which the reward correct asks'),
         ({"rows": [*ROWS, {"messages": ROWS[0]["messages"]}], "watch": {"true": "follows"}}, r'rows\[4\]: "check" is missing'),
-        ({"rows": [{"messages": []}]}, r"rows\[0\] does not end with a user's turn"),
-        ({"rows": [{**ROWS[0], "tools": TOOL}]}, r"rows\[0\] has tools"),
-        ({"rows": [{"prompt": [{"role": "user", "content": "word " * 120}]}]}, r"rows\[0\]: the prompt has 6\d\d tokens, .* context of 512"),
+        ({"rows": [{"messages": []}]}, r"rows\[0\]: it does not end with a user's turn"),
+        ({"rows": [*ROWS, {"prompt": 5}]}, r'rows\[4\]: "prompt" is 5 \(int\); give a text or a list of turns, each with role and content'),
+        ({"rows": [{"prompt": ["Say red."]}]}, r'rows\[0\]: "prompt" is \[.*\] \(list\); give a text or a list of turns'),
+        ({"rows": [{"messages": "Say red."}]}, r'rows\[0\]: "messages" is .* \(str\); give a list of turns'),
+        ({"rows": ["Say red."]}, r"rows\[0\]: 'Say red.' \(str\) is no row; write it as"),
+        ({"rows": [{**ROWS[0], "check": "RED"}], "reward": "correct"}, r"""rows\[0\]: "check" is no grader with its args: 'RED'; write it as"""),
+        ({"rows": [{**ROWS[0], "tools": TOOL}]}, r"rows\[0\]: it has tools"),
+        ({"rows": [{"prompt": [{"role": "user", "content": "word " * 120}]}]}, r"rows\[0\]: the prompt is too long: it has 6\d\d tokens, .* context of 512"),
         ({"rows": ROWS, "evaluation": ROWS}, "evaluation rows found in the training data"),
         ({"reward": "corect"}, "reward 'corect' is unknown; did you mean 'correct'"),
         ({"reward": "keyword:"}, "reward 'keyword:' is unknown"),

@@ -27,14 +27,14 @@ Template = Annotated[
 ]
 
 
-def load(source: str, split: str | None, columns: str | None, drop_bad: bool):
+def load(source: str, split: str | None, columns: str | None, drop_bad: bool, answers: bool = True):
     """Read the data of a command. Raises InputError, see :func:`workbench.data.reading.load`."""
     from workbench.data import formats, reading
 
     if columns is not None and not columns.strip():
         raise InputError("--columns is empty; write it as prompt=question,response=answer, or leave it out")
     roles = formats.parse_columns(columns) if columns is not None else None
-    return reading.load(source, split=split, columns=roles, drop_bad=drop_bad)
+    return reading.load(source, split=split, columns=roles, drop_bad=drop_bad, answers=answers)
 
 
 def base_or_default(base: str | None) -> str:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -19,8 +21,8 @@ from workbench.models import adapters, loading, logprobs, memory
 from workbench.store import Run, Store
 from workbench.train import disk, preference, reinforcement, reward_models, rl_inputs, schedule, supervised
 
-TRIAL_STEPS = 3
-"""The first one also warms up and is not timed."""
+TIMED = 2
+"""Steps of each kind that are timed, after a first one that also warms up: in RL some write replies, others only learn from them."""
 
 TRIAL_ROWS = 16
 """Rows that are read to measure a forward pass."""
@@ -138,19 +140,31 @@ def _clock():
 def _trial(spec, steps: int, make: Callable) -> Iterator[str]:
     """Train a few steps in a temporary folder, throw them away, and yield the time and memory that the whole training would take."""
     clock, device = _clock(), loading.default_device()
-    count = min(TRIAL_STEPS, max(2, steps))
+    updates = getattr(spec, "updates", 1)
+    cycle = min(updates, 2)  # of steps on the same replies; those from the second on take equally long
+    count = min(1 + TIMED * cycle, max(1 + cycle, steps))
+    trial = dataclasses.replace(spec, max_steps=count, **({"updates": cycle} if cycle > 1 else {}))
     with tempfile.TemporaryDirectory() as work, environment.few_progress_bars():
-        trainer = make(Path(work), dataclasses.replace(spec, max_steps=count), clock)
+        trainer = make(Path(work), trial, clock)
         trainer.train()
         written = disk.DiskUse(disk.trained_weights(trainer.model), trainer.train_dataset.data.nbytes)
-    seconds = (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
-    yield f"{'steps':<12}{steps:,} of {counted(spec.batch_size, 'row')}"
-    yield f"{'time':<12}about {_duration(seconds * steps)}: {seconds:.2g} s per step, measured over {counted(len(clock.ends) - 1, 'step')} on this machine"
+    seconds = _whole_time(clock.ends, cycle, steps, updates)
+    noun = f"{spec.batch_size:,} replies" if isinstance(spec, RLSpec) else counted(spec.batch_size, "row")
+    yield f"{'steps':<12}{steps:,} of {noun}"
+    yield f"{'time':<12}about {_duration(seconds)}: {seconds / steps:.2g} s per step, measured over {counted(len(clock.ends) - 1, 'step')} on this machine"
     peak, free = memory.peak_bytes(device), memory.free_bytes(device)
     yield f"{'memory':<12}{peak / memory.GIB:.1f} GiB at most in the trial; {free / memory.GIB:.1f} GiB are still free"
     room = shutil.disk_usage(Store().root).free
     yield f"{'disk':<12}{written}; {room / disk.MIB:,.0f} MiB are free"
     yield "dry run: nothing was kept; leave out --dry-run to train"
+
+
+def _whole_time(ends: list[float], cycle: int, steps: int, updates: int) -> float:
+    """Return the seconds that all steps take, by when those of the trial ended; every `cycle`-th of them, the first included, wrote replies."""
+    taken = [end - start for start, end in pairwise(ends)]
+    writing, learning = taken[cycle - 1 :: cycle], taken[::cycle]  # the first step is not among them
+    rounds = -(-steps // updates)
+    return rounds * statistics.mean(writing) + (steps - rounds) * statistics.mean(learning)
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli import runs
-from workbench.cli.data import Base, Columns, DropBad, Source, Split, load
+from workbench.cli.data import Columns, DropBad, Source, Split, load
 from workbench.cli.spec_fields import Config, DryRun, Settings, spec_fields
 from workbench.cli.training import HoldOut, Samples, print_lines, require_fraction
 from workbench.errors import InputError
@@ -53,7 +53,9 @@ def rl(
         typer.Option(help="correct or follows (the rows' own checks), length, keyword:WORD, or a run of reward-model."),
     ] = None,
     run: Annotated[str | None, typer.Option(help="Run to start from: its id, or the beginning of its id.")] = None,
-    base: Base = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model to start from: folder, Hub id, GGUF file or gemma-3-270m.")
+    ] = None,
     watch: Annotated[
         list[str] | None, typer.Option(help="A reward that is logged beside the one that is trained on. Repeatable.")
     ] = None,
@@ -80,8 +82,6 @@ def rl(
         raise InputError(
             "RL needs a reward: name one with --reward, such as correct, or a run of `workbench reward-model`"
         )
-    if run is None and base is None:
-        raise InputError("RL starts from a run (--run; `workbench runs list` lists them) or from a base model (--base)")
     from workbench.config import RLSpec
 
     options = {
@@ -93,12 +93,16 @@ def rl(
         "seed": seed,
     }
     spec = RLSpec(**spec_fields(RLSpec, options, settings, config))
+    if run is None and spec.base is None:
+        raise InputError("RL starts from a run (--run; `workbench runs list` lists them) or from a base model (--base)")
     start = None if run is None else runs.find_run(run)
-    chosen, watched = _reward(reward), {name: _reward(name) for name in watch or ()}
+    chosen = _reward(reward)
+    # By its id, whatever abbreviation was given: the names are part of what a training is known by.
+    watched = {each if isinstance(each, str) else each.id: each for each in map(_reward, watch or ())}
     from workbench.cli import rl_output
 
-    loaded = load(source, split, columns, drop_bad)
-    print_lines(rl_output.rl_lines(spec, loaded, chosen, watched, start, samples, dry_run))
+    loaded = load(source, split, columns, drop_bad, answers=False)
+    print_lines(rl_output.rl_lines(spec, loaded, chosen, watched, start, samples, drop_bad, dry_run))
 
 
 def _reward(name: str):

@@ -1,19 +1,24 @@
 """Do the work of the commands reward-model and rl, and yield what they print, line by line."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
-from workbench import pocket  # noqa: F401  its graders, which rows of the pocket world name
+import datasets
+
+from workbench import hub, pocket  # noqa: F401  its graders, which rows of the pocket world name
 from workbench.cli import dry_run, training_output
 from workbench.cli.masks import data_lines
 from workbench.config import RewardSpec, RLSpec
 from workbench.data import preference_validation, reading, validation
-from workbench.errors import InputError
+from workbench.errors import InputError, counted
 from workbench.evaluate import samples as sampling
 from workbench.evaluate import stats
 from workbench.models import loading
 from workbench.store import Run
 from workbench.train import reinforcement as learning
 from workbench.train import reward_models as rating
+from workbench.train import rl_inputs
 
 
 def reward_lines(
@@ -59,6 +64,7 @@ def rl_lines(
     watch: Mapping[str, str | Run],
     start: Run | None,
     samples: int,
+    drop_bad: bool = False,
     dry: bool = False,
 ) -> Iterator[str]:
     """Train on the prompts that were read and yield each line to print as soon as it is known.
@@ -66,19 +72,24 @@ def rl_lines(
     Args:
         reward, watch, start: as for :func:`workbench.train.reinforcement.rl`.
         samples: how many of the prompts are answered afterwards.
+        drop_bad: leave out prompts that cannot be used.
         dry: only show what would be done, see :mod:`workbench.cli.dry_run`.
 
     Raises:
         InputError: prompts or rewards cannot be used; raised before anything is trained.
     """
     yield from data_lines(loaded)
+    rl_inputs.require_start(spec, start)
+    verifiable = rl_inputs.verifiable(rl_inputs.named_rewards(reward, watch))
+    rows, notes = _usable(spec, loaded, verifiable, start, drop_bad)
+    yield from (f"{'':<12}{note}" for note in notes)
     named = reward.id if isinstance(reward, Run) else reward
     begin = start.id if start else spec.base
-    yield f"{'training':<12}{spec.loss} from {begin} on {len(loaded.rows):,} prompts, reward {named}"
+    yield f"{'training':<12}{spec.loss} from {begin} on {counted(len(rows), 'prompt')}, reward {named}"
     if dry:
-        yield from dry_run.rl_lines(spec, loaded.rows, reward, watch, start)
+        yield from dry_run.rl_lines(spec, rows, reward, watch, start)
         return
-    run = learning.rl(spec, loaded.rows, reward=reward, start=start, watch=watch)
+    run = learning.rl(spec, rows, reward=reward, start=start, watch=watch)
     log, found = run.log.dropna(subset=["reward"]), run.scores
     yield f"{'reward':<12}{found['reward_first']:.3f} at the first step, {found['reward']:.3f} in the last tenth"
     for name in run.spec["watch"]:
@@ -88,6 +99,34 @@ def rl_lines(
         yield f"{'KL':<12}{found['kl']:.3f} nats per token from the start, in the last tenth"
     yield f"{'replies':<12}{found['generated']:,} tokens; {log['frac_reward_zero_std'].mean():.0%} of the groups without spread"
     yield f"{'run':<12}{run.path}"
-    rows = [row for row in loaded.rows if row.get("messages") and row["messages"][-1]["role"] == "assistant"]
     models = {"start": start, "RL": run} if start else {"base": None, "RL": run}
-    yield from training_output.answer_lines(models, rows, samples, "data")
+    yield from training_output.answer_lines(models, rl_inputs.asked_rows(rows, verifiable), samples, "data")
+
+
+def _usable(
+    spec: RLSpec, loaded: reading.Loaded, verifiable: Sequence[str], start: Run | None, drop_bad: bool
+) -> tuple[datasets.Dataset, list[str]]:
+    """Return the prompts that can be trained on, and a note on the others. Raises InputError for others without `drop_bad`, or where none is left."""
+    folder = None if start else hub.fetch(spec.base, spec.revision)
+    tokenizer = loading.load_tokenizer(start.adapter) if start else loading.load_formatted(folder)[0]
+    context = loading.context_length(folder or hub.fetch(start.spec["base"], start.spec["revision"]))
+    problems, kinds = {}, Counter()
+    for i, row in enumerate(loaded.rows):
+        problem = rl_inputs.unusable(row, verifiable)
+        if problem := problem or rl_inputs.misfit(row, tokenizer, context, spec.max_new_tokens):
+            problems[i] = problem
+            kinds[re.split("[:;] ", problem)[0]] += 1
+    if not problems:
+        return loaded.rows, []
+    kept = [i for i in range(len(loaded.rows)) if i not in problems]
+    first, problem = next(iter(problems.items()))
+    if not (drop_bad and kept):
+        bad = (
+            f" ({len(problems):,} of {counted(len(loaded.rows), 'row')} bad; --drop-bad leaves them out)"
+            if kept
+            else ""
+        )
+        raise InputError(f"{loaded.source}, row {first + 1:,} of those read: {problem}{bad}")
+    said = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common(3))
+    note = f"left out {len(problems):,} of {counted(len(loaded.rows), 'row')} ({said}; the first is row {first + 1:,} of those read)"
+    return loaded.rows.select(kept), [f"{loaded.source}: {note}"]

@@ -135,7 +135,7 @@ def finding_lines(findings: list[validation.Finding]) -> Iterator[str]:
 
 
 def answer_lines(models: dict[str, Run | None], rows, samples: int, reference: str) -> Iterator[str]:
-    """Yield prompts with the answers of several models and, under the name `reference`, the last turn of the row.
+    """Yield prompts with the answers of several models and, under the name `reference`, the last turn of the row if it says anything.
 
     models: name → run; None is the base of the last run, which continues the prompt as plain text.
     """
@@ -159,7 +159,8 @@ def answer_lines(models: dict[str, Run | None], rows, samples: int, reference: s
         yield f"\n{'prompt':<9}{_indented(texts[i])}"
         for name, each in replies.items():
             yield f"{name:<9}{_indented(each[i].text)}{'' if each[i].stopped or not models[name] else ' …'}"
-        yield f"{reference:<9}{_indented(content.message_text(row['messages'][-1]))}"
+        if answer := content.message_text(row["messages"][-1]):
+            yield f"{reference:<9}{_indented(answer)}"
 
 
 def _that_fit(rows, samples: int, tokenizer, run: Run) -> list[tuple[dict, list[int]]]:

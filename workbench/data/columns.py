@@ -57,6 +57,7 @@ KNOWN = (
     "messages or conversations (lists of turns), a prompt (prompt, instruction, question, …) with its answer (output, response, "
     "completion, answer, …), self-instruct (instruction, instances), xLAM (query, answers, tools), pairs (chosen, rejected)"
 )
+PROMPTS = "a prompt alone (prompt, instruction, question, …)"  # where no answers are needed
 MARKS = {  # of good and bad answers; 1 and 0 may as well be classes
     "true": True, "good": True, "desirable": True, "chosen": True, "correct": True, "accepted": True,
     "false": False, "bad": False, "undesirable": False, "rejected": False, "incorrect": False, "wrong": False,

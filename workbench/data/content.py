@@ -55,8 +55,9 @@ def conversations(row: dict) -> list[dict]:
 
 
 def prompt_turns(row: dict) -> list[dict]:
-    """Return the turns of a row that ask: of an instruction row those before its last answer, of a preference pair the prompt."""
+    """Return the turns of a row that ask: of an instruction row those before its last answer, of a pair or a prompt the prompt."""
     turns = row.get("messages") or row.get("prompt") or []
+    turns = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
     return turns[:-1] if turns and turns[-1]["role"] == "assistant" else turns
 
 

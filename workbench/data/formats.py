@@ -25,6 +25,8 @@ class Layout:
     """Role → the column that most rows have for it, named where a row lacks it."""
     columns: Mapping[str, str]
     """Role → column as the user says; "" for a role that no column has."""
+    answers: bool = True
+    """Each row needs an answer; False takes prompts without one as well."""
     prompt_repeated: bool = False
     """Chosen and rejected begin with the text of the prompt."""
     read: set[str] = field(default_factory=set)
@@ -57,7 +59,7 @@ def named_roles(columns: Mapping[str, str] | None) -> dict[str, str]:
     return roles
 
 
-def recognise(rows: list[dict], columns: Mapping[str, str]) -> Layout | None:
+def recognise(rows: list[dict], columns: Mapping[str, str], answers: bool = True) -> Layout | None:
     """Return how to read rows like these, by the roles that at least half of them have a column for; None if it is unknown.
 
     A row that lacks such a column is bad, not of another format.
@@ -80,10 +82,14 @@ def recognise(rows: list[dict], columns: Mapping[str, str]) -> Layout | None:
     if "rejected" in has and {"chosen", "messages"} & has and not answered:
         repeated = 2 * sum(preference_pairs.repeats_prompt(row, first) for row in rows) > len(rows)
         return Layout(
-            "chosen/rejected" if "chosen" in has else "messages/rejected", "preference", first, columns, repeated
+            "chosen/rejected" if "chosen" in has else "messages/rejected",
+            "preference",
+            first,
+            columns,
+            prompt_repeated=repeated,
         )
     if "messages" in has and not answered:
-        return Layout(NAMES.get((first["messages"], None), first["messages"]), "messages", first, columns)
+        return Layout(NAMES.get((first["messages"], None), first["messages"]), "messages", first, columns, answers)
     if often("query", "answers", "tools") and "response" not in has:
         return Layout("xLAM", "xLAM", first | {"response": "answers"}, columns)
     if often("instruction", "instances"):
@@ -93,7 +99,9 @@ def recognise(rows: list[dict], columns: Mapping[str, str]) -> Layout | None:
         name = NAMES.get((asked, answered), f"{asked}/{answered}")
         if name == "Dolly" and first.get("input", "context") != "context":
             name = f"{asked}/{answered}"
-        return Layout(name, "pair", first, columns)
+        return Layout(name, "pair", first, columns, answers)
+    if "prompt" in has and not answers:
+        return Layout("prompts", "pair", first, columns, answers)
     return None
 
 
@@ -189,12 +197,12 @@ def _conversation(layout: Layout, row: dict, tools: list[dict] | None) -> list[d
             tool_calls.check(talk, [asked, answered], tools)
         else:
             answered, value = _pick(layout, row, "response")
-            answer = messages.listed(value, answered, "assistant", layout.ignored, tools)
-            talk = [*talk, *_reasoned(layout, row, answer)]
+            if layout.answers or not is_empty(value):
+                answer = messages.listed(value, answered, "assistant", layout.ignored, tools)
+                talk = [*talk, *_reasoned(layout, row, answer)]
         _check_unclear(layout, row, talk)
     talk = messages.with_opening(talk, _pick(layout, row, "history"), _pick(layout, row, "system"))
-    messages.check_conversation(talk, asked, answered)
-    return talk
+    return messages.check_conversation(talk, asked, answered, layout.answers)
 
 
 def _check_unclear(layout: Layout, row: dict, talk: list[dict]) -> None:

@@ -75,24 +75,30 @@ def join_system(messages: list[dict], field: str) -> list[dict]:
     return [{"role": "system", "content": joined}, *messages[len(leading) :]]
 
 
-def check_conversation(messages: list[dict], asked: str, answered: str) -> None:
-    """Raise BadRow unless the user begins, no turn is empty, and the assistant has the last word.
+def check_conversation(messages: list[dict], asked: str, answered: str, answers: bool = True) -> list[dict]:
+    """Return the messages. Raises BadRow unless the user begins, no turn is empty, and the assistant has the last word.
 
     Args:
         asked, answered: the columns that hold the user's and the assistant's turns, for messages.
+        answers: False lets the user have the last word, and drops a last answer that is empty.
     """
+    last = messages[-1]
+    if not answers and last["role"] == "assistant" and says_nothing(last["content"]) and "tool_calls" not in last:
+        messages = messages[:-1]
     for i, message in enumerate(messages):
         field, what = {"user": (asked, "prompt"), "assistant": (answered, "response")}.get(message["role"], ("", ""))
         if field and says_nothing(message["content"]) and "tool_calls" not in message:
             place = f"{field}[{i}]" if asked == answered else field
             raise BadRow(place, f"empty {what}", "write it or remove the row")
-    if messages[-1]["role"] != "assistant":
-        raise BadRow(answered, f"ends with the {messages[-1]['role']}", "answer this turn or drop it")
+    if not messages or messages[-1]["role"] not in (("assistant",) if answers else ("assistant", "user")):
+        ends = f"ends with the {messages[-1]['role']}" if messages else "empty"
+        raise BadRow(answered, ends, "answer this turn or drop it" if answers else "end it with a turn of the user")
     opening = next((message["role"] for message in messages if message["role"] != "system"), "system")
     if opening != "user":
         raise BadRow(asked, f"begins with the {opening}", "drop this turn or put the user's before it")
-    if all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
+    if answers and all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
         raise BadRow(answered, "every answer has weight 0", "let one answer be learned or remove the row")
+    return messages
 
 
 def _check_weights(messages: list[dict], field: str) -> None:

@@ -18,7 +18,7 @@ import datasets
 
 from workbench import environment
 from workbench.data import files, formats
-from workbench.data.columns import KNOWN
+from workbench.data.columns import KNOWN, PROMPTS
 from workbench.errors import BadRow, InputError, counted
 
 VALUES = {str: "string", bool: "bool", float: "float64"}  # whole numbers stay JSON: Arrow's end at 2**63
@@ -41,7 +41,12 @@ class Loaded:
 
 
 def load(
-    source: str | Path, *, split: str | None = None, drop_bad: bool = False, columns: Mapping[str, str] | None = None
+    source: str | Path,
+    *,
+    split: str | None = None,
+    drop_bad: bool = False,
+    columns: Mapping[str, str] | None = None,
+    answers: bool = True,
 ) -> Loaded:
     """Read a file, a folder of files or a Hub data set, in any format of :mod:`workbench.data.formats`.
 
@@ -57,18 +62,21 @@ def load(
         drop_bad: leave out rows that cannot be used, and count them in the notes, instead of stopping at the first.
         columns: role → column, {"prompt": "question", "response": "answer"}, where the names do not say it; "" for a role that no
             column has. Roles are the keys of workbench.data.columns.COLUMNS.
+        answers: False reads prompts as well: a row may lack its answer, and its messages then end with the user.
 
     Raises:
         InputError: nothing there, unreadable, no known format, or a row that cannot be used.
     """
     roles, notes = formats.named_roles(columns), []
-    tables = [_Reading(table, split, roles) for table in files.tables(str(source), split, notes)]
+    tables = [_Reading(table, split, roles, answers) for table in files.tables(str(source), split, notes)]
     rows, types = _collect(tables)
     said, unread = [], Counter()
     for table in tables:
         table.require_usable(drop_bad)
         said += table.notes()
         unread.update(table.layout.ignored if table.layout else {})
+    if not answers:
+        unread.pop("check", None)  # verifiable rewards ask it
     if len({table.layout.shape == "preference" for table in tables}) > 1:
         raise InputError(f"{source}: some files hold preference pairs, others single answers; load them one by one")
     if not types and split:
@@ -76,7 +84,9 @@ def load(
         there = f"there are {', '.join(found)}" if found else "neither file names nor a column split name any"
         raise InputError(f"{source}: no split {split!r}; {there}")
     if not types:
-        raise InputError(f"{source}: no row is left ({'; '.join(said)}); give data with answers to learn")
+        raise InputError(
+            f"{source}: no row is left ({'; '.join(said)}); give data with {'answers to learn' if answers else 'prompts'}"
+        )
     names = ", ".join(dict.fromkeys(table.layout.name for table in tables))
     return Loaded(
         _on_disk(tables, types) if rows is None else _typed(rows, types),
@@ -156,8 +166,8 @@ def _on_disk(tables: list, types: dict[str, set]) -> datasets.Dataset:
 class _Reading:
     """One table as it is read: how its rows are converted, and what became of them."""
 
-    def __init__(self, table: files.Table, split: str | None, roles: dict[str, str]):
-        self.table, self.split, self.roles = table, split, roles
+    def __init__(self, table: files.Table, split: str | None, roles: dict[str, str], answers: bool = True):
+        self.table, self.split, self.roles, self.answers = table, split, roles, answers
         self.layout: formats.Layout | None = None
         self.splits: set[str] = set()
         self.count, self.used, self.marked_bad = 0, 0, 0
@@ -230,7 +240,7 @@ class _Reading:
         there = ", ".join(found) or "none"
         if absent := [name for name in self.roles.values() if name and rows and name not in found]:
             raise InputError(f"{self.table.name}: no column {', '.join(absent)}; columns are {there}")
-        layout = formats.recognise(rows, self.roles)
+        layout = formats.recognise(rows, self.roles, self.answers)
         if rows and layout is None:
             fix = "or name the columns: columns, --columns prompt=…,response=…"
             if (
@@ -248,8 +258,9 @@ class _Reading:
             ]
             if count == 1 and inner:
                 fix += f"; if the rows are the list in {inner[0]}, write that list as the file"
-            raise InputError(f"{self.table.name}: unknown format, columns {there}; known are {KNOWN}; {fix}")
-        return layout or formats.Layout("messages", "messages", {}, self.roles)
+            known = KNOWN if self.answers else f"{PROMPTS}, {KNOWN}"
+            raise InputError(f"{self.table.name}: unknown format, columns {there}; known are {known}; {fix}")
+        return layout or formats.Layout("messages", "messages", {}, self.roles, self.answers)
 
     def _is_asked_for(self, data: dict) -> bool:
         """Return whether the column `split` says that a row is of the split asked for; where none is, that it is not held out."""

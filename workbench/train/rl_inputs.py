@@ -9,8 +9,8 @@ import transformers
 
 from workbench import distributed, rewards
 from workbench.config import RLSpec
-from workbench.data import content, templates
-from workbench.errors import InputError, shortened
+from workbench.data import content, rendering, templates, values
+from workbench.errors import InputError, first_line, shortened
 from workbench.models import generation
 from workbench.rewards import Reward
 from workbench.runs import Run
@@ -60,35 +60,83 @@ def asked_rows(rows: Sequence[dict], verifiable: Sequence[str]) -> list[dict]:
     if not rows:
         raise InputError("there are no prompts to train on")
     for i, row in enumerate(rows):
-        turns = content.prompt_turns(row)
-        if not turns or turns[-1]["role"] != "user":
-            raise InputError(
-                f"rows[{i}] does not end with a user's turn before its answer; give rows with messages, or with a prompt"
-            )
-        if content.row_tools(row) or any(turn.get("tool_calls") for turn in turns):
-            raise InputError(f"rows[{i}] has tools, which RL does not offer to the model; leave such rows out")
-        if verifiable and not row.get("check"):
-            raise InputError(
-                f'rows[{i}]: "check" is missing, which the reward {verifiable[0]} asks; give every row the name and arguments of a grader'
-            )
-    return [{**row, "messages": content.prompt_turns(row) + [_answer(row)]} for row in rows]
+        if problem := unusable(row, verifiable):
+            raise InputError(f"rows[{i}]: {problem}")
+    checks = [{"check": _check(row)} if verifiable else {} for row in rows]
+    return [
+        {**row, **check, "messages": content.prompt_turns(row) + [_answer(row)]}
+        for row, check in zip(rows, checks, strict=True)
+    ]
+
+
+def unusable(row: dict, verifiable: Sequence[str]) -> str | None:
+    """Return why a row cannot be asked, and what to do about it; None where it can."""
+    if not isinstance(row, Mapping):
+        return f'{shortened(row)} ({type(row).__name__}) is no row; write it as {{"prompt": …}}'
+    name = "messages" if row.get("messages") else "prompt"
+    given = row.get(name)
+    if given and not _is_turns(given) and not (name == "prompt" and isinstance(given, str)):
+        also = "a text or " if name == "prompt" else ""
+        return f'"{name}" is {shortened(given)} ({type(given).__name__}); give {also}a list of turns, each with role and content'
+    turns = content.prompt_turns(row)
+    if not turns or turns[-1]["role"] != "user":
+        return "it does not end with a user's turn before its answer; give rows with messages, or with a prompt"
+    if content.row_tools(row) or any(turn.get("tool_calls") for turn in turns):
+        return "it has tools, which RL does not offer to the model; leave such rows out"
+    if verifiable and not row.get("check"):
+        return f'"check" is missing, which the reward {verifiable[0]} asks; give every row the name and arguments of a grader'
+    check = _check(row) if verifiable else {"name": "", "args": {}}
+    if (
+        not isinstance(check, Mapping)
+        or not isinstance(check.get("name"), str)
+        or not isinstance(check.get("args"), Mapping)
+    ):
+        return f'"check" is no grader with its args: {shortened(row["check"])}; write it as {{"name": GRADER, "args": {{…}}}}'
+    return None
+
+
+def _is_turns(value: object) -> bool:
+    """Return whether a value is a list of turns, each with role and content."""
+    return isinstance(value, list) and all(
+        isinstance(turn, Mapping)
+        and isinstance(turn.get("role"), str)
+        and (isinstance(turn.get("content"), str) or turn.get("content") is None and bool(turn.get("tool_calls")))
+        for turn in value
+    )
+
+
+def _check(row: dict) -> object:
+    """Return the check of a row, parsed where a CSV file holds it as JSON text."""
+    check = row["check"]
+    return values.parse_text(check) if isinstance(check, str) else check
 
 
 def _answer(row: dict) -> dict:
     """Return the last answer of a row, an empty one where there is none."""
-    last = (row.get("messages") or row["prompt"])[-1]
+    turns = row.get("messages") or row["prompt"]
+    last = {"role": "user"} if isinstance(turns, str) else turns[-1]
     return last if last["role"] == "assistant" else {"role": "assistant", "content": ""}
 
 
 def require_room(rows: Sequence[dict], tokenizer, context: int, new: int) -> None:
-    """Raise InputError where a prompt leaves no room for `new` tokens in the context."""
+    """Raise InputError where the chat template refuses a prompt, or it leaves no room for `new` tokens in the context."""
     for i, row in enumerate(rows):
+        if problem := misfit(row, tokenizer, context, new):
+            raise InputError(f"rows[{i}]: {problem}")
+
+
+def misfit(row: dict, tokenizer, context: int, new: int) -> str | None:
+    """Return why a model cannot be asked a prompt (its chat template refuses it, or no room is left for `new` tokens); None where it can."""
+    try:
         length = len(templates.prompt_ids(tokenizer, content.prompt_turns(row)))
-        if length + new > context:
-            raise InputError(
-                f"rows[{i}]: the prompt has {length} tokens, and with max_new_tokens {new} it is longer than the context of {context}; "
-                "leave it out, or lower max_new_tokens"
-            )
+    except rendering.REFUSALS as error:
+        return f"the chat template refuses the prompt: {first_line(error)}; change its turns, or leave it out"
+    if length + new <= context:
+        return None
+    return (
+        f"the prompt is too long: it has {length} tokens, and with max_new_tokens {new} that is more than the context of {context}; "
+        "leave it out, or lower max_new_tokens"
+    )
 
 
 def verifiable(named: Mapping[str, str | Run | Reward]) -> list[str]:
