@@ -183,7 +183,9 @@ def _other_bases(found: dict[Path, list[dict]]) -> list[str]:
                 both = [_marked(each) if each else "" for each in (ours, claim)]
                 text = (ours or claim)["text"].replace("|", "\\|")
                 lines.append(f"| {text} | {' | '.join(both)} | [{number}](../notebooks/{about['notebook']}.ipynb) |")
-        lines += ["", f"Published by {' and '.join(f'`{published.publish_command(each)}`' for each in results)}.", ""]
+        made = " and ".join(f"`{published.publish_command(each)}`" for each in results)
+        alone = any(claim["seeds"] == 1 for about in results for claim in about["claims"])
+        lines += ["", f"Published by {made}.{' One seed: the intervals are over prompts alone.' * alone}", ""]
     return lines
 
 
