@@ -257,9 +257,11 @@ def test_a_difference_needs_outputs():
 LEFT = """
 print("reading")
 from workbench import experiments
+from types import SimpleNamespace
 from workbench.config import DPOSpec
 from workbench.experiments import workload
-print(workload.describe_left([(DPOSpec(), 100)] * 3, 24, 2))
+start = SimpleNamespace(spec={"base": "data/pocket-base"})
+print(workload.describe_left([(DPOSpec(), 100, start)] * 3, 24, 2))
 print("2 of 3 answers are right")
 """
 
