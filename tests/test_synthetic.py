@@ -226,6 +226,8 @@ def test_ones_own_pairs_are_examined_and_trained_on(shell, start, tmp_path):
     assert "result      first loss: 0.693 nats, as due: 0.6931" in text
     for name in ("prompt", "SFT", "DPO", "chosen"):
         assert text.count(f"\n{name:<9}") == 1
+    text = shell(PAIRS, tmp_path / "pairs.json", *words, "--loss", "kto").stdout
+    assert f"\n{'KTO':<9}" in text and f"\n{'DPO':<9}" not in text
 
 
 def test_pairs_that_are_none_are_one_line_and_exit_code_2(shell, start, tmp_path):

@@ -107,7 +107,8 @@ def dpo_lines(
         yield f"{'result':<12}{line.question}: {line.value:.3f} {line.unit}{verdict}"
     yield f"{'run':<12}{run.path}"
     asked = [row | {"messages": row["prompt"] + row["chosen"]} for row in held_out]
-    yield from answer_lines({"SFT": start, "DPO": run}, asked, samples, "chosen")
+    trained = {"kto": "KTO", "ipo": "IPO"}.get(spec.loss, "DPO")
+    yield from answer_lines({"SFT": start, trained: run}, asked, samples, "chosen")
 
 
 def validated(
