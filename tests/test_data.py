@@ -356,7 +356,7 @@ def test_signs_are_part_of_a_question():
 
 def test_a_long_prompt_with_few_words_changed_is_a_leak_if_the_answer_is_the_same():
     text = "Summarise: The old mill by the river ground corn for nine villages until a flood took its wheel "
-    text += "one wet spring, and since then nobody has come to mend it, so that only owls and bats live there now"
+    text += "one wet spring, and since then nobody has come to repair it, so that only owls and bats live there now"
     near = text.replace("took", "carried off") + "."
     answer = "A flood ended the mill."
     [pair] = decontamination.find_leaks([*POCKET, ask(text, answer)], [ask("Hello?"), ask(near, answer)])
@@ -383,10 +383,10 @@ def test_a_preference_pair_leaks_by_its_prompt_and_by_either_answer():
     long = (
         "Tell the story of the old mill by the river that lost its wheel in a flood one wet spring, in your own words"
     )
-    pairs = [pair("Hello?", "Hi.", "No."), pair(long, "A flood took it.", "Nobody came to mend it.")]
+    pairs = [pair("Hello?", "Hi.", "No."), pair(long, "A flood took it.", "Nobody came to repair it.")]
     near, same = long.replace("own words", "own way"), "hello"
     assert decontamination.find_leaks(pairs, [ask(same, "?")]) == [decontamination.Leak(0, 0, 1.0)]
-    for answer in ("A flood took it.", "Nobody came to mend it."):
+    for answer in ("A flood took it.", "Nobody came to repair it."):
         [leak] = decontamination.find_leaks(pairs, [ask(near, answer)])
         assert leak.train == 1 and leak.similarity < 1
     assert [

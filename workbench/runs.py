@@ -106,7 +106,7 @@ def hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a run but the record itself and the tables, which are added later."""
     files = (path for path in folder.rglob("*") if path.is_file())
     files = sorted(path for path in files if path.relative_to(folder).parts[0] not in (RECORD_FILE, "tables"))
-    return {str(path.relative_to(folder)): _hash(path) for path in files}
+    return {str(path.relative_to(folder)): file_hash(path) for path in files}
 
 
 def damage(folder: Path) -> str | None:
@@ -132,7 +132,7 @@ def damage(folder: Path) -> str | None:
         return None
     for name, expected in files.items():
         try:
-            if _hash(folder / name) != expected:
+            if file_hash(folder / name) != expected:
                 return f"{name} has changed"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
@@ -140,6 +140,7 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ evaluation does. Other tasks: "hellaswag" and "arc_challenge" (knowledge of the 
 ``lm-eval ls tasks`` lists them all.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from workbench import environment, hub
 from workbench.errors import InputError, first_line
 from workbench.evaluate import stats
 from workbench.models import adapters, generation, loading, precision
+from workbench.runs import file_hash
 from workbench.store import Run, Store, digest
 
 ROW = ("task", "index", "prompt", "response", "instructions")  # columns of a table that are not metrics
@@ -154,7 +154,7 @@ def _evaluate(model, tokenizer, tasks, limit, new_tokens, batch_size, include) -
 def _task_files(folder: str | Path) -> str:
     """Return a hash of the names and contents of the files in a folder of tasks."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    return digest([[str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
+    return digest([[str(path.relative_to(folder)), file_hash(path)] for path in files])
 
 
 def _table(result: dict) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Put the same request to a model in several prompt variants, and measure what each costs or gains.
 
 A prompt variant maps an evaluation row to a row with another prompt. The row keeps its `check`: what is asked for, and what counts as
-an answer, is the same in every variant. The paraphrases of the pocket world are in :mod:`workbench.pocket.paraphrases`.
+an answer, is the same in every variant.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -20,10 +20,8 @@ from workbench.evaluate import benchmarks, scoring, stats
 from workbench.models import adapters, loading, logprobs
 from workbench.runs import Run
 
-COMPARED, COMPARED_TOKENS = (
-    64,
-    1024,
-)  # rows, and tokens of each, on which the merged model is compared with the adapter on its base
+COMPARED = 64  # rows on which the merged model is compared with the adapter on its base
+COMPARED_TOKENS = 1024  # of each
 
 CARD = """---
 {{ card_data }}
@@ -129,12 +127,11 @@ def parity(run: Run, folder: Path) -> str:
     if not (run.rows_file).is_file():
         return "Not measured: the rows of the run were not stored."
     rows = datasets.Dataset.from_parquet(str(run.rows_file))
-    tokenizer = loading.read_pretrained(transformers.AutoTokenizer, run.adapter)
+    tuned, tokenizer = adapters.load_any(run)
     read = logprobs.encode_rows(tokenizer, rows.select(range(min(COMPARED, len(rows)))), COMPARED_TOKENS)
     rows = rows.select([number for number, (_, mask) in enumerate(read) if any(mask)])
     if not len(rows):
         return f"Not measured: no answer begins within {COMPARED_TOKENS:,} tokens."
-    tuned, tokenizer = adapters.load_any(run)
     merged = loading.load_base(folder)
     share = agreement(tuned, merged, tokenizer, rows)
     kl = scoring.kl_divergence(merged, tuned, tokenizer, rows, max_length=COMPARED_TOKENS)

@@ -74,9 +74,8 @@ def sample_pairs(
 ) -> datasets.Dataset:
     """Make preference pairs for the model of a run: it answers every row `n` times, and judges pair the answers; stored with the run.
 
-    Each judge lets the model answer the rows that it can judge and makes pairs of the answers (see
-    :mod:`workbench.pocket.preferences`); pairs with a false chosen answer are left out. A prompt
-    gives no pair if all its answers are good, or all bad.
+    Each judge lets the model answer the rows that it can judge and makes pairs of the answers; pairs with a
+    false chosen answer are left out. A prompt gives no pair if all its answers are good, or all bad.
 
     Raises:
         InputError: a row is not of the tuning split.

@@ -39,8 +39,8 @@ from workbench.train.trainer import (
 OF_BASE = ("base", "revision", "method", "rank")
 """Fields of a spec that a start from a run does not use."""
 
-MOST_KL = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-3}
-"""Type that a model computes in → KL divergence at the first step, in nats per token, that rounding can make; on a GPU as in half precision."""
+EXACT_KL, ROUNDED_KL = 1e-6, 1e-3
+"""KL divergence at the first step, in nats per token, that rounding can make in fp32 on a CPU, and elsewhere."""
 
 
 def rl(
@@ -124,7 +124,8 @@ def _train(
     from workbench.train.callbacks import CheckpointCallback, RewardCallback
 
     # Before a model is read: exact checks on all prompts, for a check may be wrong in any; a function, which may be slow, on those of a step.
-    exact = {name: each for name, each in given.items() if each in rl_inputs.verifiable(given)}
+    verifiable = rl_inputs.verifiable(given)
+    exact = {name: each for name, each in given.items() if each in verifiable}
     quick = {name: each for name, each in given.items() if not isinstance(each, Run) and name not in exact}
     for functions, some in ((exact, rows), (quick, rows[: spec.batch_size])):
         rollouts.describe(rl_inputs.functions_of(functions), some, rl_inputs.references(some))
@@ -144,7 +145,8 @@ def _train(
     rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
     rl_inputs.require_spread(spec, model, tokenizer, rows, functions)
     callback, used = CheckpointCallback(save_every, spec.updates), remember_dtype(work, model.dtype)
-    watching = RewardCallback(MOST_KL[model.dtype if model.device.type == "cpu" else torch.float16])
+    exactly = model.device.type == "cpu" and model.dtype == torch.float32
+    watching = RewardCallback(EXACT_KL if exactly else ROUNDED_KL)
     trainer = make_trainer(spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], quiet)
     attach_tracker(trainer, report_to, work)
     log = run_to_end(trainer, callback, work)
