@@ -25,6 +25,19 @@ def test_every_estimate_lies_in_its_row_and_panel_with_its_interval():
     assert points(right)["x"] == pytest.approx([70]) and right.get_title(loc="left") == "right"
 
 
+def test_estimates_of_the_named_rows_are_written_out_beside_their_intervals():
+    found = pd.DataFrame(
+        {"r": ["a", "b", "c"], "estimate": [0.1, 0.7, 0.9], "low": [0.0, 0.6, 0.8], "high": [0.2, 0.8, 1.0]}
+    )
+    (axis,) = estimates.intervals(found, "Message", row="r", numbered=["a", "b"])
+    written = {text.get_text(): (text.xy, text.get_ha()) for text in axis.texts}
+    assert written.keys() == {"10%", "70%"}
+    assert written["10%"][0][0] == pytest.approx(20) and written["10%"][1] == "left"  # to the right of its interval
+    assert written["70%"][0][0] == pytest.approx(60) and written["70%"][1] == "right"
+    bold = [label.get_text() for label in axis.get_yticklabels() if label.get_fontweight() == "bold"]
+    assert bold == ["a", "b"]
+
+
 def test_a_long_title_is_wrapped_and_the_figure_grows_with_it():
     found = pd.DataFrame({"r": ["a"], "estimate": [0.5], "low": [0.4], "high": [0.6]})
     (short,), (long,) = (estimates.intervals(found, title, row="r") for title in ("Short", "many words " * 12))

@@ -113,5 +113,5 @@ def test_the_cover_is_the_first_picture_of_a_notebook(root):
     saved = notebooks.read_notebook(path)
     saved.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"image/png": each}) for each in ("YQ==", "Yg==")]
     nbformat.write(saved, path)
-    assert report.cover("01") == root / "notebooks" / "scorecard.png"
+    assert report.cover("01") == root / "notebooks" / "stages.png"
     assert report.cover("01").read_bytes() == b"a"

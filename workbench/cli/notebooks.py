@@ -52,7 +52,7 @@ def report(
     (environment.ROOT / "data").mkdir(exist_ok=True)
     page = outputs.write_file(environment.ROOT / "data" / "CLAIMS.md", claims_page(), replace=True)
     typer.echo(f"{path} and {page}: claims written")
-    if "scorecard.png" in text:
+    if "stages.png" in text:
         typer.echo(f"{cover()}: picture written")
 
 

@@ -1,7 +1,7 @@
 """Draw estimates with their intervals: one function for rows × series × panels, and titles that say no more than the evidence does."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,7 +67,7 @@ def intervals(
     scale: str = "share",
     unit: str = "share of prompts",
     models: str = "series",
-    numbered: str | None = None,
+    numbered: Collection[str] = (),
     reference: str | None = None,
     notes: pd.DataFrame | None = None,
 ) -> np.ndarray:
@@ -84,7 +84,7 @@ def intervals(
         scale: "share" shows 0 to 100%, "zoom" the part of it that the data need, "points" differences around zero.
         unit: what the horizontal axis measures.
         models: "series" or "panel": the one that holds the models, which gives the colours.
-        numbered: row whose estimates are written out.
+        numbered: rows whose estimates are written out.
         reference: row whose interval runs through the panel as a band.
         notes: text beside the rows, one column each, with the rows as its index.
 
@@ -96,7 +96,7 @@ def intervals(
     panels = [*(headings or dict.fromkeys(found[panel]))] if panel else [""]
     slots = len(names) if series else 1
     # In inches, from the top down; the row of numbers is higher, so that they do not lie on each other.
-    heights = [0.24 * (slots + 1) if name == numbered else max(0.4, 0.14 * (slots + 1)) for name in rows]
+    heights = [0.24 * (slots + 1) if name in numbered else max(0.4, 0.14 * (slots + 1)) for name in rows]
     edges = np.concatenate([[0], np.cumsum(heights)])
     beside = [] if notes is None else [1.3 * len(notes.columns)]
     figure, axes = plt.subplots(
@@ -126,7 +126,7 @@ def intervals(
     middles = (edges[1:] + edges[:-1]) / 2
     drawn[0].set_yticks(middles, [textwrap.fill(str(name), 28, break_on_hyphens=False) for name in rows])
     for label, name in zip(drawn[0].get_yticklabels(), rows, strict=True):
-        label.set_fontweight("bold" if name in (numbered, reference) else "normal")
+        label.set_fontweight("bold" if name in {*numbered, reference} else "normal")
     if notes is not None:
         _write_notes(axes[0][-1], notes.loc[rows], middles)
     band = f"; the band is that of {reference}" if reference else ""
@@ -148,13 +148,15 @@ def _looks(names: Sequence[str], model: str | None, series: bool) -> dict[str, d
     return {name: {"color": colour, "marker": marker} for name, (colour, marker) in zip(names, colours, strict=True)}
 
 
-def _draw(axis: Axes, part: pd.DataFrame, row: str, heights: dict, name: str, look: dict, numbered: str | None) -> None:
-    """Draw the marks of one series; write out the estimate of the row `numbered`."""
+def _draw(
+    axis: Axes, part: pd.DataFrame, row: str, heights: dict, name: str, look: dict, numbered: Collection[str]
+) -> None:
+    """Draw the marks of one series; write out the estimates of the rows `numbered`."""
     middle, low, high = (100 * part[key].to_numpy() for key in ("estimate", "low", "high"))
     axis.errorbar(middle, part[row].map(heights), xerr=[middle - low, high - middle], label=name, **MARKS, **look)
-    for at in np.flatnonzero(part[row] == numbered):
+    for at in np.flatnonzero(part[row].isin(numbered)):
         left = middle[at] > 50
-        axis.annotate(f"{middle[at]:.0f}%", ((low if left else high)[at], heights[numbered]), (-8 if left else 8, 0),
+        axis.annotate(f"{middle[at]:.0f}%", ((low if left else high)[at], heights[part[row].iloc[at]]), (-8 if left else 8, 0),
                       textcoords="offset points", va="center_baseline", ha="right" if left else "left",
                       fontsize=12, fontweight="bold")  # fmt: skip
 

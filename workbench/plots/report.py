@@ -252,7 +252,7 @@ def fill(readme: Path) -> str:
     return text.split(START)[0] + f"{START}\n{readme_claims()}\n{END}" + text.split(END)[1]
 
 
-def cover(notebook: str = "02_sft_qlora") -> Path:
+def cover(notebook: str = "08_rlhf") -> Path:
     """Write the first picture of a committed notebook beside it, for the top of README; return its path.
 
     Raises:
@@ -262,5 +262,5 @@ def cover(notebook: str = "02_sft_qlora") -> Path:
     pictures = [output["data"]["image/png"] for output in shown if "image/png" in output.get("data", {})]
     if not pictures:
         raise InputError(f"{notebook}: no picture in its outputs; run it first")
-    path = notebooks.find_notebook(notebook).with_name("scorecard.png")
+    path = notebooks.find_notebook(notebook).with_name("stages.png")
     return outputs.write_file(path, base64.b64decode(pictures[0]), replace=True)

@@ -47,7 +47,7 @@ def _by_group(tables: dict[str, pd.DataFrame], by: str, labels: dict[str, str], 
     prompts, seeds = whole["prompts"].max(), whole["seeds"].max()
     unit = f"share of {prompts} prompts" + (f" × {seeds} seeds" if seeds > 1 else "")
     return intervals(
-        found, title, row="group", series="model", panel="column", headings=SCORES, unit=unit, numbered="all prompts"
+        found, title, row="group", series="model", panel="column", headings=SCORES, unit=unit, numbered=["all prompts"]
     )
 
 
