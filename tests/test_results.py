@@ -136,7 +136,7 @@ def test_a_notebook_that_trains_nothing_can_be_published(folder, tmp_path):
     publish(folder, [each for each in asked if not each.get("run") and "cell" not in each], store)
     (archive,) = published.in_folder(folder)
     assert archive.runs.empty and results.summary(folder)["minutes"].tolist() == [0]
-    assert [*results._draw([archive], 3, "seed")[archive]] == archive.tables_of("")
+    assert results.draw(3, "seed", folder=folder) == ({archive: archive.tables_of("")}, 0)
 
 
 def test_one_line_of_pandas_reads_a_table(folder, tmp_path):
@@ -197,7 +197,8 @@ def test_published_runs_come_out_again_and_a_wrong_number_is_found(series, monke
     assert len(archive.runs) == 3 and archive.cells["size"].tolist() == [8] * 3
     assert archive.about["settings"] == {"size": 8} and archive.about["claims"] == []
     monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "other"))
-    found = results.verify(1, "a", folder=series)
+    drawn, _ = results.draw(1, "a", folder=series)
+    found = results.verify(drawn)
     assert found["agrees"].all() and set(found["column"]) == {"follows", "correct"} and (found["same"] == 1).all()
 
     store = Store(tmp_path / "runs")  # with what was published
@@ -226,11 +227,52 @@ def test_elsewhere_a_score_must_lie_among_the_published_seeds():
 def test_what_was_not_made_again_is_not_drawn_and_does_not_agree(folder, tmp_path):
     store, run, asked = made(tmp_path / "theirs")
     publish(folder, [{"run": run.id}], store)
-    assert results._draw(published.in_folder(folder), 9, "0") == {}
+    with pytest.raises(InputError, match="no published results"):
+        results.draw(9, "0", folder=folder)
     publish(folder, asked, store)
     (archive,) = published.in_folder(folder)
-    assert run.id in results._draw([archive], 9, "0")[archive]
+    drawn, _ = results.draw(9, "0", folder=folder)
+    assert run.id in drawn[archive]
     assert replication.compare(archive, run.id, Store(tmp_path / "empty"))["agrees"].tolist() == [False]
+
+
+def test_a_draw_with_a_limit_counts_what_a_training_starts_from_and_says_how_many_it_left_out(
+    folder, tmp_path, monkeypatch
+):
+    """RL takes 30 s by itself, 110 s with the SFT run and the reward model that verifying it would train as well."""
+    store, asked, ids = Store(tmp_path / "theirs"), [], {}
+    made = {
+        "lora": (40, {}),
+        "reward": (40, {"sft": "lora"}),
+        "rl": (30, {"sft": "lora", "reward": "reward"}),
+        "dpo": (70, {}),
+    }
+    for name, (seconds, used) in made.items():
+        spec = {**RECORD["spec"], **{field: ids[each] for field, each in used.items()}}
+        record = {**RECORD, "spec": spec, "environment": {**RECORD["environment"], "seconds": float(seconds)}}
+        run = store.obtain(name, {"name": name}, lambda path, record=record: make(path) and record)
+        store.cached([run, "rows"], "chat", lambda: chat("yes", "no"))
+        (table,) = (path.stem for path in (run.path / "tables").iterdir())
+        ids[name] = run.id
+        asked += [{"run": run.id}, {"run": run.id, "table": table}]
+    publish(folder, asked, store)
+    (archive,) = published.in_folder(folder)
+
+    def drawn(seconds):
+        found, left_out = results.draw(9, "0", folder=folder, seconds=seconds)
+        return {run.split("-")[0] for run in found[archive]}, left_out
+
+    assert drawn(None) == drawn(110) == ({"lora", "reward", "rl", "dpo"}, 0)
+    assert drawn(109) == ({"lora", "reward", "dpo"}, 1)
+    assert drawn(70) == ({"lora", "dpo"}, 2)
+    assert results.draw(2, "a", folder=folder, seconds=109) == results.draw(2, "a", folder=folder, seconds=109)
+    with pytest.raises(InputError, match="all 4 published trainings took more than 10 seconds; raise the limit"):
+        drawn(10)
+
+    monkeypatch.setattr(published, "FOLDER", folder)
+    monkeypatch.setattr(results, "verify", lambda chosen: pd.DataFrame(columns=replication.COLUMNS))
+    said = CliRunner().invoke(app, ["results", "verify", "--seconds", "109"], env={"COLUMNS": "200"})
+    assert said.exit_code == 0 and "1 training left out of the draw: more than 109 seconds" in said.output
 
 
 def test_seeds_of_a_training_that_goes_on_from_another_are_siblings_if_their_starts_are():

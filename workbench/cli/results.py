@@ -51,12 +51,25 @@ def verify_results(
     ] = None,
     cells: Annotated[int, typer.Option(min=1, help="How many trainings to make again.")] = 4,
     seed: Annotated[str, typer.Option(help="Seed of the draw; any text.")] = "0",
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Leave out trainings that took longer, with the runs they start from; default: none is left out.",
+        ),
+    ] = None,
 ) -> None:
     """Train published runs again, compare replies and scores, and exit with 1 where one disagrees."""
     from workbench import published
     from workbench.experiments import results
 
-    found = results.verify(cells, seed, names or ())
+    drawn, left_out = results.draw(cells, seed, names or (), seconds=seconds)
+    if left_out:
+        typer.echo(
+            f"{counted(left_out, 'training')} left out of the draw: more than {seconds:g} seconds each with what they start from; "
+            "without --seconds, as in the weekly workflow, all are drawn from"
+        )
+    found = results.verify(drawn)
     shown = found.assign(table=found["table"].map(published.table_name))
     print_table(f"{counted(found['run'].nunique(), 'training')} made again", shown)
     wrong = found.loc[~found["agrees"], "run"].unique()

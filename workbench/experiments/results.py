@@ -136,28 +136,62 @@ def find_archive(name: str, folder: Path | None = None) -> Archive:
     return found[0]
 
 
-def verify(cells: int, seed: str, names: Iterable[str] = (), folder: Path | None = None) -> pd.DataFrame:
-    """Train published runs again, score them, and compare: one row per run and table (see :mod:`workbench.experiments.replication`).
-
-    The notebooks that hold them are executed once more, so that data, training and scoring are those of the reader.
+def draw(
+    cells: int, seed: str, names: Iterable[str] = (), folder: Path | None = None, seconds: float | None = None
+) -> tuple[dict[Archive, list[str]], int]:
+    """Draw published runs to train again: file → ids, and how many runs the limit left out.
 
     Args:
         cells: how many to draw; tables of base models, which have no run, are drawn like runs.
         seed: of the draw; any text, in CI the commit.
         names: beginnings of file names to draw from; none means all of the profile "pocket", which needs no other base model.
+        seconds: the longest training that is drawn, together with the runs that it continues or learns from, as they are recorded; None: any.
 
     Raises:
-        InputError: there are no published results, results are stale, or a notebook failed.
+        InputError: there are no published results, results are stale, or every run takes longer.
     """
     archives = [find_archive(name, folder) for name in names]
     archives = archives or [each for each in published.in_folder(folder) if each.about["profile"] == "pocket"]
     for archive in archives:
         published.require_current(archive)
-    drawn = _draw(archives, cells, seed)
-    if not drawn:
+    owners, too_long = {}, set()
+    for archive in archives:
+        known = archive.runs.set_index("run")["seconds"]
+        measured = [run for run in known.index if archive.tables_of(run)]
+        if seconds is not None:
+            too_long |= {run for run in measured if known[[*_with_starts(archive, run)]].sum() > seconds}
+        for each in [*measured, *(table for table in archive.tables_of("") if table.startswith("base-"))]:
+            if each not in too_long:
+                owners.setdefault(each, archive)
+    if too_long and not owners:
+        raise InputError(
+            f"all {counted(len(too_long), 'published training')} took more than {seconds:g} seconds; raise the limit"
+        )
+    if not owners:
         raise InputError(
             f"{folder or published.FOLDER}: no published results; make them with `workbench results publish NOTEBOOK`"
         )
+    drawn = {}
+    for each in random.Random(seed).sample(sorted(owners), min(cells, len(owners))):
+        drawn.setdefault(owners[each], []).append(each)
+    return drawn, len(too_long)
+
+
+def _with_starts(archive: Archive, run: str) -> set[str]:
+    """Return a run and the runs whose weights its training needs: the one that it continues, reward models, and theirs in turn."""
+    spec, known = archive.record(run)["spec"], {*archive.runs["run"]}
+    used = known & {spec.get("sft"), spec.get("reward"), *spec.get("watch", ())}
+    return {run}.union(*(_with_starts(archive, each) for each in used))
+
+
+def verify(drawn: Mapping[Archive, Sequence[str]]) -> pd.DataFrame:
+    """Train drawn runs again, score them, and compare: one row per run and table (see :mod:`workbench.experiments.replication`).
+
+    The notebooks that hold them are executed once more, so that data, training and scoring are those of the reader.
+
+    Raises:
+        InputError: a notebook failed.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         store = _store_without(Path(temporary) / "runs", {each for chosen in drawn.values() for each in chosen})
         for archive, chosen in drawn.items():
@@ -171,19 +205,6 @@ def verify(cells: int, seed: str, names: Iterable[str] = (), folder: Path | None
                 raise InputError(f"{outcome.name}: {outcome.error}")
         found = [replication.compare(archive, each, store) for archive, chosen in drawn.items() for each in chosen]
     return pd.concat(found, ignore_index=True)
-
-
-def _draw(archives: Sequence[Archive], cells: int, seed: str) -> dict[Archive, list[str]]:
-    """Return archive → drawn ids: runs, and tables that belong to no run; each id is drawn from one archive."""
-    owners = {}
-    for archive in archives:
-        measured = [run for run in archive.runs["run"] if archive.tables_of(run)]
-        for each in [*measured, *(table for table in archive.tables_of("") if table.startswith("base-"))]:
-            owners.setdefault(each, archive)
-    drawn = {}
-    for each in random.Random(seed).sample(sorted(owners), min(cells, len(owners))):
-        drawn.setdefault(owners[each], []).append(each)
-    return drawn
 
 
 def _store_without(root: Path, left_out: set[str]) -> Store:
