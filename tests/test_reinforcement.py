@@ -9,13 +9,13 @@ from conftest import make_rows
 from test_supervised import interrupt_at, weights
 
 from workbench import graders
-from workbench.config import RLSpec
+from workbench.config import DPOSpec, RewardSpec, RLSpec
 from workbench.data import templates
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.models import adapters, generation, loading, precision
 from workbench.store import Store
-from workbench.train import preference, reinforcement, rl_inputs, rollouts
+from workbench.train import preference, reinforcement, reward_models, rl_inputs, rollouts
 from workbench.train.callbacks import RewardCallback
 
 METHODS = ("lora", "qlora", "full")
@@ -90,6 +90,7 @@ def test_a_base_is_the_reference_of_a_training_that_starts_from_it(tiny_base, st
     run = train(spec, None, store, watch={"words": "length"})
     assert run.log["kl"].iloc[0] == pytest.approx(0, abs=1e-8) and run.log["kl"].iloc[1] != 0
     assert run.spec["sft"] is None and run.spec["method"] == method and run.spec["reward"] == "letters"
+    assert run.spec["rank"] == 4
     model, tokenizer = adapters.load_tuned(run)
     base = loading.load_base(tiny_base, method == "qlora", "cpu")
     assert scoring.kl_divergence(model, base, tokenizer, make_rows(8)) > 0
@@ -182,6 +183,19 @@ def test_a_reward_for_length_makes_replies_longer(tuned, store):
     assert length.tail(5).mean() > length.iloc[0] + 2
     assert "kl" not in run.log and run.scores["kl"] is None
     assert run.log["rewards/true/mean"].tail(5).mean() <= run.log["rewards/true/mean"].head(5).mean()
+
+
+def test_the_record_of_a_training_has_the_rank_of_its_start(tuned, store):
+    """Not 16, the default of a spec that starts from a base: the start was trained with 4."""
+    pair = {"prompt": [{"role": "user", "content": "say red"}], "chosen": [{"role": "assistant", "content": "RED"}]}
+    pairs = [pair | {"rejected": [{"role": "assistant", "content": "red"}]}]
+    for method in ("lora", "qlora"):
+        dpo = preference.dpo(DPOSpec(max_steps=1), pairs, sft_run=tuned[method], store=store, quiet=True)
+        rating = reward_models.reward_model(
+            RewardSpec(max_steps=1), pairs, sft_run=tuned[method], store=store, quiet=True
+        )
+        learnt = train(spec_for(max_steps=1), dpo, store)
+        assert [run.spec["rank"] for run in (dpo, rating, learnt)] == [4, 4, 4]
 
 
 def test_a_finished_run_comes_back_at_once_and_another_reward_is_another_run(tuned, store, monkeypatch):

@@ -49,6 +49,8 @@ def test_cells_with_other_rewards_are_other_trainings_beside_their_start(
     first = table.groupby("model").first()
     assert first.loc["RL", ["sft", "reward", "loss_type", "method"]].tolist() == [start.id, "length", "dapo", "lora"]
     assert first.loc["from base", ["base", "method"]].tolist() == [tiny_base, "lora"]
+    trained = {run.id: run.spec["rank"] for run in grid.runs_of(table, store)}
+    assert table["rank"].tolist() == table["run"].map(trained).tolist() and first["rank"]["RL"] == 4
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "score", refuse)
         assert grid.run_grid(cells, EVALUATION, store=store, quiet=True).equals(table)

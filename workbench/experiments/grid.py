@@ -47,12 +47,13 @@ class Cell:
     """Rewards that its log shows beside it."""
 
     def columns(self) -> dict[str, object]:
-        """Return its columns of the table: spec and labels; for DPO and RL also base, revision and method, their start as `sft`, and the reward."""
+        """Return its columns of the table: spec and labels; for DPO and RL also the model of their start (base, revision, method, rank), its id
+        as `sft`, and the reward. The rank is None where the start is a DPO run of an earlier version, which kept none."""
         columns = named_fields(self.spec)
         if not isinstance(self.spec, SFTSpec):
             columns["loss_type"] = columns.pop("loss")  # the table's column `loss` is a number
         if self.sft is not None:
-            start = {name: self.sft.spec[name] for name in ("base", "revision", "method")}
+            start = {name: self.sft.spec.get(name) for name in ("base", "revision", "method", "rank")}
             columns |= start | {"sft": self.sft.id}
         if self.reward is not None:
             columns["reward"] = next(iter(rl_inputs.named_rewards(self.reward, {})))

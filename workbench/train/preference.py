@@ -181,6 +181,12 @@ def method_of(model: torch.nn.Module) -> tuple[str, int]:
     return "qlora" if folded else "lora", model.peft_config["default"].r
 
 
+def rank_of(model: torch.nn.Module) -> dict[str, int]:
+    """Return the rank of a model's adapter as a field of a record; none for a model without: a training that starts from a run trains its rank."""
+    rank = method_of(model)[1]
+    return {"rank": rank} if rank else {}
+
+
 ANSWER_IDS = ("chosen_ids", "rejected_ids", "completion_ids", "KL_completion_ids")
 
 
@@ -255,7 +261,7 @@ def _train_on_pairs(
     first, last = log.iloc[0], log.iloc[-1]
     chosen, rejected = answer_lengths(trainer.train_dataset)
     return {
-        "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
+        "spec": {**came_from, **rank_of(model), "sft": sft_run.id, **dataclasses.asdict(spec)},
         "environment": {**environment.describe(), "dtype": used, "seconds": float(last["seconds"])},
         "scores": {
             "rows": len(chosen), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),

@@ -156,7 +156,8 @@ def _train(
     sampled = log.dropna(subset=["reward"])
     last = sampled.tail(max(1, len(sampled) // 10))
     return {
-        "spec": {**dataclasses.asdict(spec), **came_from, "sft": start and start.id, "reward": next(iter(given)), "watch": [*given][1:]},
+        "spec": {**dataclasses.asdict(spec), **came_from, **preference.rank_of(model),
+                 "sft": start and start.id, "reward": next(iter(given)), "watch": [*given][1:]},
         "environment": {**environment.describe(), "dtype": used, "seconds": float(log["seconds"].iloc[-1])},
         "scores": {
             "rows": len(rows), "steps": trainer.state.global_step, "tokens": int(log["num_tokens"].iloc[-1]),

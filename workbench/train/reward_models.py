@@ -99,7 +99,7 @@ def _train(
     save_run(trainer, tokenizer, dataset, work)
     last = log.iloc[-1]
     return {
-        "spec": {**came_from, "sft": sft_run.id, **dataclasses.asdict(spec)},
+        "spec": {**came_from, **preference.rank_of(model), "sft": sft_run.id, **dataclasses.asdict(spec)},
         "environment": {**environment.describe(), "dtype": used, "seconds": float(last["seconds"])},
         "scores": {
             "rows": len(trainer.train_dataset), "steps": trainer.state.global_step, "tokens": int(last["num_tokens"]),
