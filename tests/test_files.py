@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from workbench.data import files, reading
+from workbench.data import files, reading, table_reader
 from workbench.data.content import content_hash
 from workbench.errors import InputError
 
@@ -152,11 +152,24 @@ def test_more_rows_than_memory_holds_are_read_alike(tmp_path, monkeypatch):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows[:3], bad, *rows[3:]]))
     held = reading.load(tmp_path / "rows.jsonl", drop_bad=True)
     monkeypatch.setattr(reading, "IN_MEMORY", 2)
-    monkeypatch.setattr(reading, "HEAD", 2)
+    monkeypatch.setattr(table_reader, "HEAD", 2)
     mapped = reading.load(tmp_path / "rows.jsonl", drop_bad=True)
     assert mapped.rows.cache_files and not held.rows.cache_files
     assert list(mapped.rows) == list(held.rows) and mapped.notes == held.notes
     assert mapped.rows.features == held.rows.features
+    lines = [f"{tmp_path / 'rows.jsonl'}, line {number}" for number in (1, 2, 3, 5, 6)]
+    assert [*map(mapped.place, range(5))] == [*map(held.place, range(5))] == lines
+
+
+def test_a_row_is_named_by_its_place_in_its_file_whatever_was_left_out_before_it(tmp_path):
+    good, bad, other = ROWS[0] | {"split": "train"}, {"messages": []}, ROWS[0] | {"split": "test"}
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, [other, good, bad])) + "\n\n" + json.dumps(good))
+    (tmp_path / "b.json").write_text(json.dumps([bad, other, good]))
+    loaded = reading.load(tmp_path, split="train", drop_bad=True)
+    assert len(loaded.rows) == 3
+    assert [*map(loaded.place, range(3))] == [
+        f"{tmp_path}/a.jsonl, line 2", f"{tmp_path}/a.jsonl, line 5", f"{tmp_path}/b.json, row 3"
+    ]  # fmt: skip
 
 
 def test_words_of_a_file_name():

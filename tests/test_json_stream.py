@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from workbench.data import json_stream, reading, text_files
+from workbench.data import json_stream, reading, table_reader, text_files
 from workbench.errors import InputError
 
 VALUES = [
@@ -70,7 +70,7 @@ def test_a_list_larger_than_the_memory_is_read(tmp_path, monkeypatch, indent, en
     """Of 8 MB in one list, on one line or on many, no more than a part is held at any time."""
     monkeypatch.setattr(text_files, "PIECE", 2**14)
     monkeypatch.setattr(reading, "IN_MEMORY", 100)
-    monkeypatch.setattr(reading, "HEAD", 10)
+    monkeypatch.setattr(table_reader, "HEAD", 10)
     rows = [{"instruction": f"say {i}", "output": "x" * 2000} for i in range(4000)]
     path = tmp_path / f"list{ending}"
     (gzip.open if ending.endswith("gz") else open)(path, "wb").write(json.dumps(rows, indent=indent).encode())

@@ -132,9 +132,13 @@ def test_prompts_without_answers_are_trained_on_and_bad_ones_left_out(world, mon
     text = call(*words[:-1], "--drop-bad", "--samples", 1)
     assert "left out 1 of 16 rows (1 × empty prompt; the first is line 16)" in text
     assert 'left out 3 of 15 rows (1 × the prompt is too long, 1 × "check" is missing' in text
-    assert "1 × it has tools, which RL does not offer to the model; the first is row 1 of those read)" in text
+    assert f"1 × it has tools, which RL does not offer to the model; the first is {path}, line 1)" in text
     assert "on 12 prompts, reward correct" in text and "not trained on" not in text
     assert "\nprompt   0 say" in text and "\nRL  " in text and "\ndata     " not in text
+    # of a split: the line of the file, not the number among the rows that are read
+    path.write_text("\n".join(json.dumps({**each, "split": name}) for name, each in
+                              [("test", good[0]), ("train", good[1]), ("test", good[2]), ("train", bad[1])]))  # fmt: skip
+    assert f'{path}, line 4: "check" is missing' in call(*words, "--split", "train", code=2)
     path.write_text(json.dumps(bad[1]))
     assert '"check" is missing' in call(*words, "--drop-bad", code=2)
 

@@ -136,9 +136,9 @@ def test_rows_that_the_chat_template_refuses_are_an_error_and_are_dropped_on_dem
         }
 
     rows = reading.to_dataset([talk("system"), talk("user"), talk("user")])
-    loaded = reading.Loaded(rows, "messages", "rows")
+    loaded = reading.Loaded(rows, "messages", "rows", place="line {}".format)
     with pytest.raises(
-        InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of rows\[0\]"
+        InputError, match=r"template-refuses: the chat template refuses 1 row \(first messages of line 0"
     ):
         list(selection.select_rows(loaded, "longest", 1, str(tiny_base), None, None, 3))
     text = "\n".join(selection.select_rows(loaded, "longest", 2, str(tiny_base), None, None, 3, True))

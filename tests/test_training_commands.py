@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from workbench.cli.app import app
 from workbench.cli.spec_fields import spec_fields
 from workbench.config import DPOSpec, SFTSpec
+from workbench.data import chat_templates
 from workbench.errors import InputError
 from workbench.store import Store
 
@@ -35,8 +36,35 @@ def call(*words, code=0):
 def test_show_marks_the_supervised_part_of_the_row_that_is_asked_for(source, tiny_base):
     text = call("show", source, "--row", 3, "--base", tiny_base)
     assert "<|im_start|>user\n2 say greenred<|im_end|>\n<|im_start|>assistant\n⟦GREENRED<|im_end|>⟧" in text
-    assert "row 3 of 24" in text
+    assert f"row 3 of 24 ({source}, line 3)" in text
     assert "supervised ones are lost" in call("show", source, "--base", tiny_base, "--max-length", 20)
+
+
+def test_a_row_that_cannot_be_trained_on_is_named_by_its_line_in_the_file_also_where_others_were_left_out(
+    source, tiny_base, tmp_path
+):
+    """Rows of another split come before it, and --drop-bad leaves out one between it and the next finding."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    call_f = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    turns = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": "", "tool_calls": [call_f]}]
+    picky = tmp_path / "picky.jinja"
+    picky.write_text(
+        "{%- if messages[0].content == 'No!' %}{{ raise_exception('not so') }}{% endif -%}" + chat_templates.CHATML
+    )
+    rows = [{"messages": row["messages"], "split": "train"} for row in make_rows(8)]
+    rows.insert(0, {**rows[0], "split": "test"})
+    rows.insert(
+        3,
+        {"messages": [{"role": "user", "content": "No!"}, {"role": "assistant", "content": "Yes."}], "split": "train"},
+    )
+    rows.insert(5, {"messages": turns, "tools": [tool], "split": "train"})
+    with open(source, "w", encoding="utf-8") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    words = ["sft", source, "--base", tiny_base, "--template", picky, "--split", "train", "--dry-run"]
+    assert f"(first {source}, line 4)" in call(*words, code=2)
+    text = call(*words, "--drop-bad")
+    assert f"dropped 1 of 10 rows: the chat template refuses 1 row (first messages of {source}, line 4: " in text
+    assert f"(first messages[1] of {source}, line 6: f has no argument 'x'" in text and "rows[" not in text
 
 
 def test_show_writes_both_answers_of_a_pair(tmp_path, tiny_base):

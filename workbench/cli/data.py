@@ -50,7 +50,12 @@ def base_or_default(base: str | None) -> str:
 
 def show(
     source: Source,
-    row: Annotated[int, typer.Option(min=1, help="Number of the row, as messages name it; the first is 1.")] = 1,
+    row: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Number of the row among those that are read, from 1; its place in the file is shown."
+        ),
+    ] = 1,
     base: Base = None,
     template: Template = None,
     max_length: Annotated[int, typer.Option(min=1, help="Tokens per row; what would be cut is marked.")] = 512,

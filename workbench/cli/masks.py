@@ -29,7 +29,7 @@ def row_lines(loaded: reading.Loaded, number: int, base: str, max_length: int, t
         )
     tokenizer = loading.load_tokenizer(base, template=template)
     row = loaded.rows[number - 1]
-    yield f"row {number} of {len(loaded.rows):,}, format {loaded.format}; template and tokens of {base}"
+    yield f"row {number} of {len(loaded.rows):,} ({loaded.place(number - 1)}), format {loaded.format}; template and tokens of {base}"
     yield from marked_lines(row, tokenizer, max_length)
 
 

@@ -11,6 +11,7 @@ from workbench.cli import dry_run, training_output
 from workbench.cli.masks import data_lines
 from workbench.config import RewardSpec, RLSpec
 from workbench.data import preference_validation, reading, validation
+from workbench.data.findings import placed
 from workbench.errors import InputError, counted
 from workbench.evaluate import samples as sampling
 from workbench.evaluate import stats
@@ -39,9 +40,9 @@ def reward_lines(
         raise InputError(
             f"{loaded.source}: one answer per prompt; a reward model needs preference pairs (chosen, rejected)"
         )
-    validation.require_valid(preference_validation.find_unpaired(loaded.rows))
+    validation.require_valid(placed(preference_validation.find_unpaired(loaded.rows), loaded.place))
     tokenizer = loading.load_tokenizer(start.adapter)
-    rows, findings = training_output.validated(loaded.rows, tokenizer, spec.max_length, drop_bad)
+    rows, findings = training_output.validated(loaded, tokenizer, spec.max_length, drop_bad)
     yield from training_output.finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = training_output.split(rows, findings, fraction, spec.seed)
@@ -126,7 +127,9 @@ def _usable(
             if kept
             else ""
         )
-        raise InputError(f"{loaded.source}, row {first + 1:,} of those read: {problem}{bad}")
+        raise InputError(f"{loaded.place(first)}: {problem}{bad}")
     said = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common(3))
-    note = f"left out {len(problems):,} of {counted(len(loaded.rows), 'row')} ({said}; the first is row {first + 1:,} of those read)"
+    note = (
+        f"left out {len(problems):,} of {counted(len(loaded.rows), 'row')} ({said}; the first is {loaded.place(first)})"
+    )
     return loaded.rows.select(kept), [f"{loaded.source}: {note}"]

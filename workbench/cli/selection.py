@@ -13,6 +13,7 @@ import transformers
 from workbench import outputs
 from workbench.cli.masks import data_lines
 from workbench.data import content, reading, selection, validation
+from workbench.data.findings import placed
 from workbench.errors import InputError, counted, known_names, shortened
 from workbench.models import adapters, loading, selection_scores
 
@@ -169,7 +170,7 @@ def usable_rows(
         InputError: preference pairs, rows that the chat template refuses, or fewer rows than `size`.
     """
     rows, notes = _single_answers(loaded.source, loaded.rows), []
-    refused = validation.find_refused(rows, tokenizer)
+    refused = placed(validation.find_refused(rows, tokenizer), loaded.place)
     bad = validation.rows_with(refused, "template-refuses")
     if not drop_bad or len(bad) == len(rows):
         validation.require_valid(refused)

@@ -10,6 +10,7 @@ from workbench.cli import dry_run
 from workbench.cli.masks import data_lines
 from workbench.config import DPOSpec, SFTSpec
 from workbench.data import content, decontamination, reading, templates, validation
+from workbench.data.findings import Finding, placed
 from workbench.errors import InputError, counted
 from workbench.models import adapters, generation, loading, requirements
 from workbench.store import Run
@@ -51,7 +52,7 @@ def sft_lines(
     tokenizer = loading.load_tokenizer(spec.base, spec.revision, spec.template)
     if share < 0.5:
         yield f"{'method':<12}{spec.method} reaches {share:.0%} of the weights: adapters are for linear layers, and those of the experts are not"
-    rows, findings = validated(loaded.rows, tokenizer, spec.max_length, drop_bad)
+    rows, findings = validated(loaded, tokenizer, spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = split(rows, findings, fraction, spec.seed)
@@ -87,13 +88,12 @@ def dpo_lines(
     Raises:
         InputError: the pairs cannot be used; raised before anything is trained.
     """
-    rows = loaded.rows
     yield from data_lines(loaded)
-    if "chosen" not in rows.column_names:
+    if "chosen" not in loaded.rows.column_names:
         raise InputError(
             f"{loaded.source}: one answer per prompt is for `workbench sft`; dpo needs pairs (chosen, rejected)"
         )
-    rows, findings = validated(rows, loading.load_tokenizer(start.adapter), spec.max_length, drop_bad)
+    rows, findings = validated(loaded, loading.load_tokenizer(start.adapter), spec.max_length, drop_bad)
     yield from finding_lines(findings)
     validation.require_valid(findings)
     rows, held_out = split(rows, findings, fraction, spec.seed)
@@ -112,23 +112,23 @@ def dpo_lines(
 
 
 def validated(
-    rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, drop_bad: bool
-) -> tuple[datasets.Dataset, list[validation.Finding]]:
-    """Return the rows, with `drop_bad` only those that can be used, and their findings."""
+    loaded: reading.Loaded, tokenizer: PreTrainedTokenizerBase, max_length: int, drop_bad: bool
+) -> tuple[datasets.Dataset, list[Finding]]:
+    """Return the rows that were read, with `drop_bad` only those that can be used, and their findings, which name places in the source."""
     if drop_bad:
-        return validation.validate_and_drop(rows, tokenizer, max_length)
-    return rows, validation.validate(rows, tokenizer, max_length)
+        return validation.validate_and_drop(loaded.rows, tokenizer, max_length, loaded.place)
+    return loaded.rows, placed(validation.validate(loaded.rows, tokenizer, max_length), loaded.place)
 
 
 def split(
-    rows: datasets.Dataset, findings: list[validation.Finding], fraction: float, seed: int
+    rows: datasets.Dataset, findings: list[Finding], fraction: float, seed: int
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Split into (training, held out); every held-out row has an answer to measure."""
     unmeasured = validation.rows_with(findings, "answer-lost", "weight-zero")
     return decontamination.hold_out(rows, fraction, seed, exclude=unmeasured)
 
 
-def finding_lines(findings: list[validation.Finding]) -> Iterator[str]:
+def finding_lines(findings: list[Finding]) -> Iterator[str]:
     """Yield one line per finding of the validation."""
     yield from (f"{'validation':<12}{finding.level}: {finding.text}" for finding in findings)
     if not findings:

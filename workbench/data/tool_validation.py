@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import transformers
 
 from workbench.data import chat_formats, content
-from workbench.data.findings import Finding, finding
+from workbench.data.findings import Finding, by_position, finding
 from workbench.errors import shortened
 
 
@@ -51,7 +51,7 @@ def check_arguments(rows: Sequence[dict]) -> list[Finding]:
     first = min(wrong)
     turn, fault = wrong[first]
     field = "messages" if rows[first].get("messages") else "prompt + chosen"
-    text = f"calls in {{n}} rows do not fit the schema of their tool (first {field}[{turn}] of rows[{first}]: {fault}); fix the call or the schema"
+    text = f"calls in {{n}} rows do not fit the schema of their tool (first {field}[{turn}] of {by_position(first)}: {fault}); fix the call or the schema"
     return finding("warning", "tool-arguments", sorted(wrong), text)
 
 

@@ -6,7 +6,7 @@ evaluation rows are not looked for here: :mod:`workbench.data.decontamination` d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import datasets
@@ -23,7 +23,7 @@ from workbench.data import (
     text_validation,
     tool_validation,
 )
-from workbench.data.findings import Finding, finding
+from workbench.data.findings import Finding, by_position, finding, placed
 from workbench.errors import InputError, counted, first_line
 
 UNUSABLE = (
@@ -119,7 +119,7 @@ def _encode(
             try:
                 ids, mask = templates.encode(tokenizer, each["messages"], content.row_tools(row))
             except rendering.REFUSALS as error:
-                reasons.setdefault(i, f"{field} of rows[{i}]: {first_line(error)}")
+                reasons.setdefault(i, f"{field} of {by_position(i)}: {first_line(error)}")
             else:
                 encoded.append(EncodedConversation(i, each["messages"], ids, mask))
     first = next(iter(reasons.values()), "")
@@ -128,13 +128,19 @@ def _encode(
 
 
 def validate_and_drop(
-    rows: datasets.Dataset, tokenizer: transformers.PreTrainedTokenizerBase, max_length: int
+    rows: datasets.Dataset,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    max_length: int,
+    place: Callable[[int], str] = by_position,
 ) -> tuple[datasets.Dataset, list[Finding]]:
     """Leave out the rows that cannot be trained on, whatever the settings, and return the others with their findings.
 
     A note among the findings says which rows were left out. Nothing is left out if no row would remain.
+
+    Args:
+        place: name of a row, from its position among those that are given.
     """
-    findings, dropped = validate(rows, tokenizer, max_length), []
+    findings, dropped, kept = placed(validate(rows, tokenizer, max_length), place), [], [*range(len(rows))]
     while bad := rows_with(findings, *UNUSABLE):
         if len(bad) == len(rows):
             break
@@ -142,8 +148,10 @@ def validate_and_drop(
         dropped += [
             Finding("note", "dropped", f"dropped {len(bad):,} of {counted(len(rows), 'row')}: {'; '.join(causes)}")
         ]
-        rows = rows.select([i for i in range(len(rows)) if i not in bad])
-        findings = validate(rows, tokenizer, max_length)  # again: a row that is no pair hides what else is wrong
+        left = [i for i in range(len(rows)) if i not in bad]
+        rows, kept = rows.select(left), [kept[i] for i in left]
+        # again: a row that is no pair hides what else is wrong
+        findings = placed(validate(rows, tokenizer, max_length), lambda i, kept=kept: place(kept[i]))
     return rows, findings + dropped
 
 
@@ -162,7 +170,7 @@ def require_valid(findings: list[Finding]) -> None:
     errors = [each for each in findings if each.level == "error"]
     if errors:
         first = errors[0]
-        where = f" (first rows[{first.rows[0]}])" if first.rows else ""
+        where = f" (first {first.first})" if first.rows else ""
         more = f"; {len(errors) - 1} more: {', '.join(error.code for error in errors[1:])}" if errors[1:] else ""
         raise InputError(f"{first.code}: {first.text}{where}{more}")
 
