@@ -1,5 +1,6 @@
 """Cells of reinforcement learning stand in one table with their start, are named by their reward, and are published with their logs."""
 
+import argparse
 import json
 from types import SimpleNamespace
 
@@ -8,14 +9,14 @@ import pytest
 from conftest import make_rows
 from test_grid import EVALUATION, refuse, spec
 
-from workbench import published
+from workbench import environment, published
 from workbench.config import RLSpec
 from workbench.data import reading
 from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.experiments import grid, results, workload
-from workbench.store import RECORDING, Store
-from workbench.train import supervised
+from workbench.store import RECORDING, NotStored, Store, only_stored
+from workbench.train import reinforcement, supervised
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,30 @@ def test_cells_whose_prompts_have_other_checks_are_other_trainings(start):
     ]
     first, second = grid._keys(cells, EVALUATION, None)
     assert first != second and first == grid._keys(cells[:1], EVALUATION, None)[0]
+
+
+RULER = argparse.Namespace(unit=1.0)
+
+
+def measured(replies, rows):
+    return [len(reply) * RULER.unit for reply in replies]
+
+
+def test_objects_that_do_not_name_a_reward_are_said_before_anything_is_trained(start, store, monkeypatch, capsys):
+    said = "the reward measured uses objects of argparse.Namespace, which do not name the run"
+    rows = reading.to_dataset(list(make_rows(4)))
+    environment.print_once.cache_clear()
+    monkeypatch.setattr(grid, "_run_jobs", refuse)
+    with pytest.raises(AssertionError):
+        grid.run_grid([grid.Cell(RLSpec(**RL), rows, sft=start, reward=measured)], EVALUATION, store=store, quiet=True)
+    assert said in capsys.readouterr().out
+    environment.print_once.cache_clear()
+    with only_stored(), pytest.raises(NotStored):
+        reinforcement.rl(RLSpec(**RL), rows, reward="length", watch={"measured": measured}, start=start, store=store)
+    assert said in capsys.readouterr().out
+    with only_stored(), pytest.raises(NotStored):
+        reinforcement.rl(RLSpec(**RL, seed=7), rows, reward="length", start=start, store=store)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_cell_without_a_reward_or_with_a_strange_one_is_refused(tiny_base, store, start):

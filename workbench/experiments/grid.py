@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import datasets
 import pandas as pd
 
+from workbench import environment
 from workbench.config import DPOSpec, RLSpec, SFTSpec, named_fields
 from workbench.data import content
 from workbench.errors import InputError, counted
@@ -124,6 +125,9 @@ def run_grid(
     """
     store, evaluation = store or Store(), list(evaluation)
     keys = _keys(cells, evaluation, cluster)
+    for cell in cells:  # workers print nothing
+        for line in rl_inputs.unnamed_lines(_named(cell)):
+            environment.print_once(line)
     parallel = 1 if loading.default_device() == "cuda" else parallel
     # Cells that differ only in their labels are one training.
     jobs = {
@@ -161,12 +165,9 @@ def runs_of(table: pd.DataFrame, store: Store | None = None) -> list[Run]:
     return [store.run(name) for name in table["run"].unique()]
 
 
-def _rewards(cell: Cell) -> tuple[str, ...]:
-    """Return what names the rewards of a cell, none for one without."""
-    if cell.reward is None:
-        return ()
-    named = rl_inputs.named_rewards(cell.reward, cell.watch)
-    return tuple(f"{name} {rl_inputs.identity(each)}" for name, each in named.items())
+def _named(cell: Cell) -> dict[str, str | Run | Reward]:
+    """Return name → reward of a cell, none for one without."""
+    return {} if cell.reward is None else rl_inputs.named_rewards(cell.reward, cell.watch)
 
 
 def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple]:
@@ -197,7 +198,7 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
     read = {key: digest(json.loads(json.dumps([*map(dict, rows)], default=str))) for key, rows in read.items()}
     keys = [
         (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], hashes[id(cell.held_out)], evaluations[id(cell.evaluation)],
-         *_rewards(cell), read.get(id(cell.rows)) if cell.reward is not None else None)
+         *(f"{name} {rl_inputs.identity(each)}" for name, each in _named(cell).items()), read.get(id(cell.rows)) if cell.reward is not None else None)
         for cell in cells
     ]  # fmt: skip
     seen = {}

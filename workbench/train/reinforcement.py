@@ -65,7 +65,9 @@ def rl(
     Args:
         spec: method and settings.
         rows: prompts: rows with ``messages``, whose last answer is not read, or with ``prompt``; a verifiable reward needs their ``check``.
-        reward: name of a reward (:data:`workbench.rewards.NAMED`, "keyword:WORD"), a run of a reward model, or a function of replies and rows.
+        reward: name of a reward (:data:`workbench.rewards.NAMED`, "keyword:WORD"), a run of a reward model, or a function of replies and rows;
+            a function is known by its source and by what it uses (:func:`workbench.reward_identity.source_of`); a line is printed where
+            it uses objects of libraries, which are no part of that.
         start: the run to start from, by SFT, DPO or RL; None starts from `spec.base`.
         watch: name → a reward that is logged and has no weight: the true score beside the one that is trained on.
         evaluation: rows that will judge the model; the training stops before it begins if they are among the prompts.
@@ -83,6 +85,8 @@ def rl(
     rl_inputs.require_start(spec, start)
     rows = rl_inputs.asked_rows(rows, rl_inputs.verifiable(given))
     require_tracker(report_to)
+    for line in rl_inputs.unnamed_lines(given):
+        environment.print_once(line)
     store = store or Store()
     require_no_leaks_once(rows, evaluation, store)
     name, *watched = given

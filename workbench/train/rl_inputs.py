@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import transformers
 
-from workbench import distributed, rewards
+from workbench import distributed, reward_identity, rewards
 from workbench.config import RLSpec
 from workbench.data import content, rendering, templates, values
 from workbench.errors import InputError, first_line, shortened
@@ -36,7 +36,24 @@ def named_rewards(reward: str | Run | Reward, watch: Mapping[str, str | Run | Re
 
 def identity(reward: str | Run | Reward) -> str | dict:
     """Return what names a reward in the key of a run."""
-    return reward if isinstance(reward, str) else reward.id if isinstance(reward, Run) else rewards.source_of(reward)
+    return (
+        reward
+        if isinstance(reward, str)
+        else reward.id
+        if isinstance(reward, Run)
+        else reward_identity.source_of(reward)
+    )
+
+
+def unnamed_lines(named: Mapping[str, str | Run | Reward]) -> list[str]:
+    """Return one line per reward function with objects that do not name its runs: after a change of them the old run would come back."""
+    functions = {name: each for name, each in named.items() if not isinstance(each, str | Run)}
+    used = {name: reward_identity.unnamed(each) for name, each in functions.items()}
+    return [
+        f"{'warning':<12}the reward {name} uses objects of {', '.join(types)}, which do not name the run; rename the function when they change"
+        for name, types in used.items()
+        if types
+    ]
 
 
 def require_start(spec: RLSpec, start: Run | None) -> None:
