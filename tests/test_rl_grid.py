@@ -16,7 +16,7 @@ from workbench.errors import InputError
 from workbench.evaluate import scoring
 from workbench.experiments import grid, results, workload
 from workbench.store import RECORDING, NotStored, Store, only_stored
-from workbench.train import reinforcement, supervised
+from workbench.train import reinforcement, rl_inputs, supervised
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,19 @@ def test_cells_whose_prompts_have_other_checks_are_other_trainings(start):
     ]
     first, second = grid._keys(cells, EVALUATION, None)
     assert first != second and first == grid._keys(cells[:1], EVALUATION, None)[0]
+
+
+def test_a_cell_and_its_run_are_known_by_the_same_columns(start, store):
+    """A function may read any column, "length" reads none: rows that differ in another column are one training on "length"."""
+    for reward, other in (("length", False), (measured, True)):
+        rows = [reading.to_dataset([{**row, "note": note} for row in make_rows(4)]) for note in ("a", "b")]
+        read = [rl_inputs.read_by({"reward": reward}, each) for each in rows]
+        assert (read[0] != read[1]) == other
+        cells = [grid.Cell(RLSpec(**RL), each, {"n": n}, start, reward=reward) for n, each in enumerate(rows)]
+        keys = grid._keys(cells, EVALUATION, None)
+        assert (keys[0] != keys[1]) == other and keys[0][-1] == read[0]
+    run = reinforcement.rl(RLSpec(**RL), make_rows(4), reward="length", start=start, store=store, quiet=True)
+    assert run.record["key"]["read"] == rl_inputs.read_by({"length": "length"}, make_rows(4))
 
 
 RULER = argparse.Namespace(unit=1.0)

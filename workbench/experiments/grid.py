@@ -4,7 +4,6 @@ What the run store holds is not run again, so an interrupted grid resumes where 
 """
 
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,6 +169,11 @@ def _named(cell: Cell) -> dict[str, str | Run | Reward]:
     return {} if cell.reward is None else rl_inputs.named_rewards(cell.reward, cell.watch)
 
 
+def _reading(cell: Cell, rewards: Mapping[str, str | Run | Reward]) -> tuple[int, bool]:
+    """Return what decides what the rewards of a cell read: its rows, and whether one is a function, which may read all of them."""
+    return id(cell.rows), any(map(callable, rewards.values()))
+
+
 def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) -> list[tuple]:
     """Return what identifies the training of each cell; raise InputError where one cannot be started."""
     if not cells or not evaluation:
@@ -193,13 +197,15 @@ def _keys(cells: Sequence[Cell], evaluation: list[dict], cluster: str | None) ->
     hashes = {key: None if rows is None else content.content_hash(rows) for key, rows in datasets_used.items()}
     evaluations = {id(cell.evaluation): cell.evaluation or evaluation for cell in cells}
     evaluations = {key: digest(scoring.evaluation_key(rows)) for key, rows in evaluations.items()}
-    # a reward may read any column of a row, which the hash of its turns leaves out
-    read = {id(cell.rows): cell.rows for cell in cells if cell.reward is not None}
-    read = {key: digest(json.loads(json.dumps([*map(dict, rows)], default=str))) for key, rows in read.items()}
+    named = [_named(cell) for cell in cells]
+    read = {
+        _reading(cell, rewards): (rewards, cell.rows) for cell, rewards in zip(cells, named, strict=True) if rewards
+    }
+    read = {key: rl_inputs.read_by(*each) for key, each in read.items()}
     keys = [
         (cell.spec, cell.sft and cell.sft.id, hashes[id(cell.rows)], hashes[id(cell.held_out)], evaluations[id(cell.evaluation)],
-         *(f"{name} {rl_inputs.identity(each)}" for name, each in _named(cell).items()), read.get(id(cell.rows)) if cell.reward is not None else None)
-        for cell in cells
+         *(f"{name} {rl_inputs.identity(each)}" for name, each in rewards.items()), read.get(_reading(cell, rewards)))
+        for cell, rewards in zip(cells, named, strict=True)
     ]  # fmt: skip
     seen = {}
     for number, cell in enumerate(cells):

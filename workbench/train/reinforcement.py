@@ -7,7 +7,6 @@ start is the reference of the KL penalty. The rewards are those of :mod:`workben
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from workbench.config import RLSpec
 from workbench.data import content, reading, templates
 from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.rewards import Reward
-from workbench.store import Run, Store, digest
+from workbench.store import Run, Store
 from workbench.train import disk, preference, rl_inputs, rollouts, supervised
 from workbench.train.trainer import (
     attach_tracker,
@@ -90,9 +89,6 @@ def rl(
     store = store or Store()
     require_no_leaks_once(rows, evaluation, store)
     name, *watched = given
-    read = [row.get("check") for row in rows]
-    if any(callable(each) for each in given.values()):
-        read = [{key: value for key, value in row.items() if value is not None} for row in rows]
     settings = {key: value for key, value in dataclasses.asdict(spec).items() if not (start and key in OF_BASE)}
     if start is None:
         folder = hub.fetch(spec.base, spec.revision)
@@ -105,7 +101,7 @@ def rl(
         "spec": settings,
         "start": start and start.id,
         "rows": content.content_hash(rows),
-        "read": digest(json.loads(json.dumps(read, default=str))),
+        "read": rl_inputs.read_by(given, rows),
         "reward": rl_inputs.identity(given[name]),
         "watch": {each: rl_inputs.identity(given[each]) for each in watched},
         "recipe": recipes.RL,

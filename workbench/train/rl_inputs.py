@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import transformers
@@ -14,6 +15,7 @@ from workbench.errors import InputError, first_line, shortened
 from workbench.models import generation
 from workbench.rewards import Reward
 from workbench.runs import Run
+from workbench.store import digest
 from workbench.train import reward_models, rollouts
 
 
@@ -43,6 +45,15 @@ def identity(reward: str | Run | Reward) -> str | dict:
         if isinstance(reward, Run)
         else reward_identity.source_of(reward)
     )
+
+
+def read_by(named: Mapping[str, str | Run | Reward], rows: Iterable[Mapping]) -> str:
+    """Return a hash of what rewards read of the rows beside their turns: the checks, or all columns where one is a function."""
+    if any(map(callable, named.values())):
+        read = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    else:
+        read = [row.get("check") for row in rows]
+    return digest(json.loads(json.dumps(read, default=str)))
 
 
 def unnamed_lines(named: Mapping[str, str | Run | Reward]) -> list[str]:
