@@ -60,7 +60,8 @@ def train(spec, start, store, **others):
 def trainer_for(spec, start, out, functions=None):
     model, tokenizer = reinforcement.load_start(spec, start)
     rows = rl_inputs.asked_rows(make_prompts(), [])
-    return reinforcement.make_trainer(spec, model, tokenizer, rows, functions or {"letters": letters}, out, [])
+    lengths = rl_inputs.prompt_lengths(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
+    return reinforcement.make_trainer(spec, model, tokenizer, rows, functions or {"letters": letters}, out, [], lengths)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -230,7 +231,7 @@ def test_a_prompt_that_the_chat_template_refuses_is_named():
     with pytest.raises(
         InputError, match=r"rows\[0\]: the chat template refuses the prompt: roles must alternate; change"
     ):
-        rl_inputs.require_room(make_prompts(1), SimpleNamespace(apply_chat_template=refuse), 512, 8)
+        rl_inputs.prompt_lengths(make_prompts(1), SimpleNamespace(apply_chat_template=refuse), 512, 8)
 
 
 ROWS = make_prompts(4)

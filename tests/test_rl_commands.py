@@ -2,6 +2,7 @@
 
 import json
 import types
+from collections import Counter
 
 import pytest
 from conftest import make_rows
@@ -12,6 +13,7 @@ from workbench import graders
 from workbench.cli import dry_run, rl_output
 from workbench.cli import rl as commands
 from workbench.config import SFTSpec
+from workbench.data import templates
 from workbench.evaluate.benchmarks import benchmark  # noqa: F401  a room that the command imports late
 from workbench.store import Store
 from workbench.train import rl_inputs, supervised
@@ -80,6 +82,22 @@ def test_a_reward_model_is_trained_and_a_policy_on_it_and_exported(world):
     assert learnt.id in call("runs", "list") and '"reward_first"' in call("runs", "show", learnt.id)
     assert "written" in call("export", learnt.id, folder / "exported")
     assert "rates answers and writes none" in call("export", rated.id, folder / "no", code=2)
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_each_prompt_is_tokenized_once(world, monkeypatch, dry):
+    """All 40 once; some again, as a few prompts are tried before the training, or shown, or asked in its two steps."""
+    folder, run = world
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, make_rows(40))))
+    counts, tokenize = Counter(), templates.prompt_ids
+    text = lambda turns: turns[-1]["content"]  # noqa: E731
+    monkeypatch.setattr(
+        templates,
+        "prompt_ids",
+        lambda tokenizer, turns, *rest: counts.update([text(turns)]) or tokenize(tokenizer, turns, *rest),
+    )
+    call("rl", folder / "prompts.jsonl", "--run", run, "--reward", "length", *SMALL, "--samples", 0, *dry)
+    assert len(counts) == 40 and [*counts.values()].count(1) >= 30
 
 
 def test_the_time_of_a_dry_run_counts_the_steps_that_write_replies(world, monkeypatch):

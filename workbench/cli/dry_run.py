@@ -76,21 +76,22 @@ def reward_lines(spec: RewardSpec, rows, start: Run) -> Iterator[str]:
     yield from _trial(spec, schedule.planned_steps(spec, len(rows)), trainer)
 
 
-def rl_lines(spec: RLSpec, rows, reward: str | Run, watch: dict, start: Run | None) -> Iterator[str]:
-    """Yield what `workbench rl` would do with these prompts, with a reply of the start to the first of them and its reward."""
+def rl_lines(
+    spec: RLSpec, rows, lengths: list[int], reward: str | Run, watch: dict, start: Run | None
+) -> Iterator[str]:
+    """Yield what `workbench rl` would do with these prompts of these lengths in tokens, with a reply of the start to the first of them and its reward."""
     rl_inputs.require_start(spec, start)
     named = rl_inputs.named_rewards(reward, watch)
     asked = rl_inputs.asked_rows(list(rows), rl_inputs.verifiable(named))
     functions = rl_inputs.functions_of(named)
     model, tokenizer = reinforcement.load_start(spec, start)
-    rl_inputs.require_room(asked, tokenizer, loading.context_length(model), spec.max_new_tokens)
     replies, found = rl_inputs.require_spread(spec, model, tokenizer, asked, functions)
     for row, reply, value in list(zip(asked, replies, next(iter(found.values())), strict=False))[:SHOWN]:
         yield f"\nprompt {content.prompt_text(row)}\nreply  {reply}\nreward {value:g}"
     yield ""
 
     def trainer(work: Path, trial, clock):
-        return reinforcement.make_trainer(trial, model, tokenizer, asked, functions, work, [clock])
+        return reinforcement.make_trainer(trial, model, tokenizer, asked, functions, work, [clock], lengths)
 
     yield from _trial(spec, spec.max_steps, trainer)
 

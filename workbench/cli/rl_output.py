@@ -82,15 +82,15 @@ def rl_lines(
     yield from data_lines(loaded)
     rl_inputs.require_start(spec, start)
     verifiable = rl_inputs.verifiable(rl_inputs.named_rewards(reward, watch))
-    rows, notes = _usable(spec, loaded, verifiable, start, drop_bad)
+    rows, lengths, notes = _usable(spec, loaded, verifiable, start, drop_bad)
     yield from (f"{'':<12}{note}" for note in notes)
     named = reward.id if isinstance(reward, Run) else reward
     begin = start.id if start else spec.base
     yield f"{'training':<12}{spec.loss} from {begin} on {counted(len(rows), 'prompt')}, reward {named}"
     if dry:
-        yield from dry_run.rl_lines(spec, rows, reward, watch, start)
+        yield from dry_run.rl_lines(spec, rows, lengths, reward, watch, start)
         return
-    run = learning.rl(spec, rows, reward=reward, start=start, watch=watch)
+    run = learning.rl(spec, rows, reward=reward, start=start, watch=watch, lengths=lengths)
     log, found = run.log.dropna(subset=["reward"]), run.scores
     yield f"{'reward':<12}{found['reward_first']:.3f} at the first step, {found['reward']:.3f} in the last tenth"
     for name in run.spec["watch"]:
@@ -106,20 +106,27 @@ def rl_lines(
 
 def _usable(
     spec: RLSpec, loaded: reading.Loaded, verifiable: Sequence[str], start: Run | None, drop_bad: bool
-) -> tuple[datasets.Dataset, list[str]]:
-    """Return the prompts that can be trained on, and a note on the others. Raises InputError for others without `drop_bad`, or where none is left."""
+) -> tuple[datasets.Dataset, list[int], list[str]]:
+    """Return the prompts that can be trained on, their lengths in tokens, and a note on the others.
+
+    Raises:
+        InputError: others without `drop_bad`, or none is left.
+    """
     folder = None if start else hub.fetch(spec.base, spec.revision)
     tokenizer = loading.load_tokenizer(start.adapter) if start else loading.load_formatted(folder)[0]
     context = loading.context_length(folder or hub.fetch(start.spec["base"], start.spec["revision"]))
-    problems, kinds = {}, Counter()
+    problems, lengths = {}, {}
     for i, row in enumerate(loaded.rows):
-        problem = rl_inputs.unusable(row, verifiable)
-        if problem := problem or rl_inputs.misfit(row, tokenizer, context, spec.max_new_tokens):
-            problems[i] = problem
-            kinds[re.split("[:;] ", problem)[0]] += 1
+        try:
+            if problem := rl_inputs.unusable(row, verifiable):
+                raise InputError(problem)
+            lengths[i] = rl_inputs.prompt_length(row, tokenizer, context, spec.max_new_tokens)
+        except InputError as error:
+            problems[i] = str(error)
+    kept = [*lengths]
     if not problems:
-        return loaded.rows, []
-    kept = [i for i in range(len(loaded.rows)) if i not in problems]
+        return loaded.rows, [*lengths.values()], []
+    kinds = Counter(re.split("[:;] ", problem)[0] for problem in problems.values())
     first, problem = next(iter(problems.items()))
     if not (drop_bad and kept):
         bad = (
@@ -132,4 +139,4 @@ def _usable(
     note = (
         f"left out {len(problems):,} of {counted(len(loaded.rows), 'row')} ({said}; the first is {loaded.place(first)})"
     )
-    return loaded.rows.select(kept), [f"{loaded.source}: {note}"]
+    return loaded.rows.select(kept), [*lengths.values()], [f"{loaded.source}: {note}"]

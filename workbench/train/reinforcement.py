@@ -16,7 +16,7 @@ import trl
 
 from workbench import distributed, environment, hub, recipes
 from workbench.config import RLSpec
-from workbench.data import content, reading, templates
+from workbench.data import content, reading
 from workbench.models import adapters, embedding_rows, generation, loading, logprobs, requirements
 from workbench.rewards import Reward
 from workbench.store import Run, Store
@@ -50,6 +50,7 @@ def rl(
     start: Run | None = None,
     watch: Mapping[str, str | Run | Reward] | None = None,
     evaluation: Iterable[dict] | None = None,
+    lengths: Sequence[int] | None = None,
     store: Store | None = None,
     quiet: bool = False,
     save_every: float = 20.0,
@@ -70,6 +71,7 @@ def rl(
         start: the run to start from, by SFT, DPO or RL; None starts from `spec.base`.
         watch: name → a reward that is logged and has no weight: the true score beside the one that is trained on.
         evaluation: rows that will judge the model; the training stops before it begins if they are among the prompts.
+        lengths: of the prompts in tokens, where the caller has measured them (:func:`workbench.train.rl_inputs.prompt_lengths`).
         store: where the run is kept; None takes the default store.
         quiet: show no progress bar.
         save_every, report_to: as in :func:`workbench.train.supervised.sft`.
@@ -106,7 +108,9 @@ def rl(
         "watch": {each: rl_inputs.identity(given[each]) for each in watched},
         "recipe": recipes.RL,
     }
-    return store.obtain("rl", key, lambda work: _train(work, spec, start, rows, given, quiet, save_every, report_to))
+    return store.obtain(
+        "rl", key, lambda work: _train(work, spec, start, rows, given, lengths, quiet, save_every, report_to)
+    )
 
 
 @environment.few_progress_bars()
@@ -116,6 +120,7 @@ def _train(
     start: Run | None,
     rows: list[dict],
     given: dict,
+    lengths: Sequence[int] | None,
     quiet: bool,
     save_every: float,
     report_to: str,
@@ -142,12 +147,14 @@ def _train(
     weights = disk.saved_weights(start.adapter) if start else disk.weights_to_train(folder, spec.method, spec.rank)
     disk.require_disk(work, weights, folder, dataset.data.nbytes)
     model, tokenizer = load_start(spec, start, dtype_begun(work))
-    rl_inputs.require_room(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
+    lengths = lengths or rl_inputs.prompt_lengths(rows, tokenizer, loading.context_length(model), spec.max_new_tokens)
     rl_inputs.require_spread(spec, model, tokenizer, rows, functions)
     callback, used = CheckpointCallback(save_every, spec.updates), remember_dtype(work, model.dtype)
     exactly = model.device.type == "cpu" and model.dtype == torch.float32
     watching = RewardCallback(EXACT_KL if exactly else ROUNDED_KL)
-    trainer = make_trainer(spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], quiet)
+    trainer = make_trainer(
+        spec, model, tokenizer, rows, functions, work / "checkpoints", [callback, watching], lengths, quiet
+    )
     attach_tracker(trainer, report_to, work)
     log = run_to_end(trainer, callback, work)
     if came_from["method"] != "full" and "ref" in trainer.model.peft_config:
@@ -200,12 +207,14 @@ def make_trainer(
     functions: Mapping[str, Reward],
     out: Path,
     callbacks: list[transformers.TrainerCallback],
+    lengths: Sequence[int],
     quiet: bool = True,
 ) -> rollouts.RLTrainer:
     """Return TRL's trainer for this spec and a model of :func:`load_start`, which is its own reference.
 
     Args:
         functions: name → reward; the first is trained on, the others are logged.
+        lengths: of the prompts, in tokens.
     """
     adapted = preference.method_of(model)[0] != "full"
     start = {
@@ -213,7 +222,7 @@ def make_trainer(
     }
     prompts, ends = rollouts.draw_prompts(spec, rows), generation.end_tokens(tokenizer)
     packed = model.device.type == "cpu" and logprobs.keeps_rows_apart(model)
-    settings = trainer_arguments(spec, model, len(prompts), out, quiet) | _sizes(spec, model, tokenizer, rows, packed)
+    settings = trainer_arguments(spec, model, len(prompts), out, quiet) | _sizes(spec, model, lengths, packed)
     settings |= {
         "logging_steps": spec.updates,
         "num_iterations": spec.updates,
@@ -250,9 +259,8 @@ def make_trainer(
     return trainer
 
 
-def _sizes(spec: RLSpec, model, tokenizer, rows: Sequence[dict], packed: bool) -> dict:
+def _sizes(spec: RLSpec, model, lengths: Sequence[int], packed: bool) -> dict:
     """Return the arguments that split a step into what is fast on a CPU, and into what memory holds on a GPU."""
-    lengths = [len(templates.prompt_ids(tokenizer, content.prompt_turns(row))) for row in rows]
     if model.device.type == "cuda":
         longest = max(lengths) + spec.max_new_tokens
         return memory_arguments(spec, model, *preference.method_of(model), longest, spec.batch_size)

@@ -146,25 +146,31 @@ def _answer(row: dict) -> dict:
     return last if last["role"] == "assistant" else {"role": "assistant", "content": ""}
 
 
-def require_room(rows: Sequence[dict], tokenizer, context: int, new: int) -> None:
-    """Raise InputError where the chat template refuses a prompt, or it leaves no room for `new` tokens in the context."""
+def prompt_lengths(rows: Sequence[dict], tokenizer, context: int, new: int) -> list[int]:
+    """Return the tokens of each prompt. Raises InputError where one cannot be asked, see :func:`prompt_length`."""
+    lengths = []
     for i, row in enumerate(rows):
-        if problem := misfit(row, tokenizer, context, new):
-            raise InputError(f"rows[{i}]: {problem}")
+        try:
+            lengths.append(prompt_length(row, tokenizer, context, new))
+        except InputError as error:
+            raise InputError(f"rows[{i}]: {error}") from None
+    return lengths
 
 
-def misfit(row: dict, tokenizer, context: int, new: int) -> str | None:
-    """Return why a model cannot be asked a prompt (its chat template refuses it, or no room is left for `new` tokens); None where it can."""
+def prompt_length(row: dict, tokenizer, context: int, new: int) -> int:
+    """Return the tokens of a prompt. Raises InputError where the chat template refuses it, or it leaves no room for `new` tokens in the context."""
     try:
         length = len(templates.prompt_ids(tokenizer, content.prompt_turns(row)))
     except rendering.REFUSALS as error:
-        return f"the chat template refuses the prompt: {first_line(error)}; change its turns, or leave it out"
-    if length + new <= context:
-        return None
-    return (
-        f"the prompt is too long: it has {length} tokens, and with max_new_tokens {new} that is more than the context of {context}; "
-        "leave it out, or lower max_new_tokens"
-    )
+        raise InputError(
+            f"the chat template refuses the prompt: {first_line(error)}; change its turns, or leave it out"
+        ) from None
+    if length + new > context:
+        raise InputError(
+            f"the prompt is too long: it has {length} tokens, and with max_new_tokens {new} that is more than the context of {context}; "
+            "leave it out, or lower max_new_tokens"
+        )
+    return length
 
 
 def verifiable(named: Mapping[str, str | Run | Reward]) -> list[str]:
