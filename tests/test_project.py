@@ -112,7 +112,10 @@ def test_committed_notebook_was_run_top_to_bottom_and_publishes_verdicts(path):
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code" and cell["source"]]
     tags = [cell["metadata"].get("tags", []) for cell in cells]
     assert tags[0] == ["parameters"]
-    assert any("nbval-check-output" in tag for tag in tags)
+    # nbval compares the verdicts that are printed: the tag on another cell would let them flip unseen
+    shown = [number for number, cell in enumerate(cells) if "show_verdicts(" in "".join(cell["source"])]
+    assert shown == [number for number, tag in enumerate(tags) if "nbval-check-output" in tag] != []
+    assert all("".join(cells[number]["outputs"][0]["text"]).strip() for number in shown)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
