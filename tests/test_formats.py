@@ -75,9 +75,8 @@ def test_any_column_can_be_named(tmp_path):
         load(tmp_path, row)
     named = formats.parse_columns("prompt=frage, input=an,response=antwort,system=rolle")
     assert messages(tmp_path, row, columns=named) == [SYSTEM, USER, ANSWER]
-    assert messages(
-        tmp_path, row, columns={"instruction": "frage", "context": "an", "output": "antwort", "system": "rolle"}
-    )
+    named = {"instruction": "frage", "context": "an", "output": "antwort", "system": "rolle"}
+    assert messages(tmp_path, row, columns=named) == [SYSTEM, USER, ANSWER]
 
 
 def test_a_response_that_is_named_counts_for_more_than_messages_beside_it(tmp_path):

@@ -95,7 +95,9 @@ def test_settings_that_do_not_fit_are_refused(given, message):
 @pytest.mark.parametrize("together", [2, 1])
 def test_a_run_says_which_cell_failed_and_goes_on_with_the_others(root, monkeypatch, together):
     monkeypatch.setattr(notebooks, "at_once", lambda _: together)
-    good, bad = sorted(notebooks.run_notebooks(), key=lambda outcome: outcome.name)
+    write(root, **{"00_broken": "1 / 0"})
+    broken, good, bad = sorted(notebooks.run_notebooks(), key=lambda outcome: outcome.name)
+    assert broken.error == "cell [1]: ZeroDivisionError: division by zero"
     assert (good.name, good.error) == ("01_first", "")
     assert bad.error == "cell [2]: ZeroDivisionError: division by zero"
     done = notebooks.read_notebook(good.path)

@@ -1,6 +1,7 @@
 """`workbench reward-model` and `workbench rl` train from a run, say what changed, and refuse what cannot be in one line."""
 
 import json
+import re
 import types
 from collections import Counter
 
@@ -73,10 +74,10 @@ def test_a_reward_model_is_trained_and_a_policy_on_it_and_exported(world):
     (rated,) = [each for each in Store().runs() if each.id.startswith("reward-")]
     begin = ["rl", folder / "prompts.jsonl", "--run", run, "--reward", rated.id, "--watch", "length", *SMALL]
     dry = call(*begin, "--dry-run")
-    assert "2 of 4 replies" in dry and any(f"reward {sign}" in dry for sign in ("0", "1", "-"))
+    assert "2 of 4 replies" in dry and len(re.findall(r"^reward -?\d", dry, re.MULTILINE)) == dry_run.SHOWN
     text = call(*begin, "--samples", 1)
-    for line in ("reward ", "watched     length: ", "KL ", "replies ", "run ", "RL "):
-        assert line in text
+    for name in ("reward      ", "watched     length: ", "KL          ", "replies     ", "run         ", "RL       "):
+        assert f"\n{name}" in text
     (learnt,) = [each for each in Store().runs() if each.id.startswith("rl-")]
     assert learnt.spec["reward"] == rated.id and learnt.spec["watch"] == ["length"]
     assert learnt.id in call("runs", "list") and '"reward_first"' in call("runs", "show", learnt.id)

@@ -51,8 +51,12 @@ def test_selected_rows_are_written_and_can_be_loaded(source, tiny_base, tmp_path
 
 
 @pytest.mark.parametrize("by", selection.SELECTORS)
-def test_every_selector_works_on_plain_rows(source, tiny_base, by):
-    assert lines(source, tiny_base, by, size=1, good=source)[0].endswith("4 rows, format Alpaca")
+def test_every_selector_works_on_plain_rows(source, tiny_base, tmp_path, by):
+    out = tmp_path / "out.jsonl"
+    said = lines(source, tiny_base, by, size=1, good=source, out=out)
+    assert said[0].endswith("4 rows, format Alpaca") and any(f"{by}: " in line for line in said)
+    (selected,) = reading.load(out).rows["messages"]
+    assert selected in list(reading.load(source).rows["messages"])
 
 
 def test_impossible_requests_are_errors(source, tiny_base):
@@ -171,8 +175,11 @@ def test_a_dry_run_refuses_and_drops_what_selecting_would(tiny_base, drop_bad, s
     assert dry == done and ("refuses 1 row" in str(dry) or size == 3)
 
 
-def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, tmp_path):
+def test_every_field_can_be_set_and_a_dry_run_scores_nothing(source, tiny_base, tmp_path, monkeypatch):
     config = tmp_path / "run.yaml"
-    config.write_text(f"by: longest\nsize: 1\nbase: {tiny_base}\n")
+    config.write_text(f"by: perplexity\nsize: 1\nbase: {tiny_base}\n")
+    text = call(source, "--config", config, "--set", "size=2")
+    assert "selected    2 rows" in text and "score       perplexity: " in text and f"judge       {tiny_base}: " in text
+    monkeypatch.setattr(selection_scores, "perplexity", None)
     text = call(source, "--config", config, "--set", "size=2", "--dry-run")
     assert "nothing was scored" in text and "⟦Oslo<|im_end|>⟧" in text
