@@ -279,7 +279,8 @@ def test_seeds_of_a_training_that_goes_on_from_another_are_siblings_if_their_sta
     records = {}
     for seed, rows in enumerate((2000, 2000, 400)):
         records[f"sft-{seed}"] = {"spec": {"seed": seed, "rank": 4}, "scores": {"rows": rows}}
-        records[f"rl-{seed}"] = {"spec": {"seed": seed, "sft": f"sft-{seed}"}, "scores": {"rows": 60 + seed}}
+        rank = {"rank": 4} if seed else {}  # records of an earlier version had none
+        records[f"rl-{seed}"] = {"spec": {"seed": seed, "sft": f"sft-{seed}", **rank}, "scores": {"rows": 60 + seed}}
     archive = SimpleNamespace(
         runs=pd.DataFrame({"run": [*records]}),
         cells=pd.DataFrame({"run": ["rl-0", "rl-1", "rl-2"], "seed": [0, 1, 2], "training": "RL"}),

@@ -93,10 +93,11 @@ def _named(archive: Archive, run: str, like: str) -> list[str]:
 def _without_seed(archive: Archive, run: str) -> dict:
     """Return the spec of a run without its seed, with its number of rows, and with all this of the run that it builds on in place of an id."""
     record, known = archive.record(run), {*archive.runs["run"]}
+    left_out = ["seed"] + ["rank"] * bool(record["spec"].get("sft"))  # the start's, which older records do not repeat
     spec = {
         key: _without_seed(archive, value) if isinstance(value, str) and value in known else value
         for key, value in record["spec"].items()
-        if key != "seed"
+        if key not in left_out
     }
     # pairs that are made from the answers of each seed's model are never equally many
     return spec if "sft" in spec else {**spec, "rows": record["scores"].get("rows")}
