@@ -26,3 +26,10 @@ def test_other_names_do_not_take_the_looks_of_rl():
     names = ["base", "SFT", "DPO", "RLHF", "RL on checks", "noise 0", "noise 30%", "noise 60%"]
     looks = [(marks["color"], marks["marker"]) for marks in style.model_style(names).values()]
     assert len({*looks}) == len({colour for colour, _ in looks}) == len(names)
+
+
+def test_more_models_than_there_are_colours_still_look_different():
+    for kinds in ([], ["base", "SFT", "DPO", "RLHF", "RL"]):
+        names = [*kinds, *(f"noise {share}%" for share in range(0, 90, 10))]
+        looks = {tuple(marks.items()) for marks in style.model_style(names).values()}
+        assert len(looks) == len(names)

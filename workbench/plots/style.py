@@ -59,18 +59,18 @@ def model_style(names: Iterable[str]) -> dict[str, dict]:
     """Return colour, marker and marker filling of each model, as matplotlib's keywords: the same in every picture.
 
     A name that begins with base, SFT, DPO, RLHF or RL has that colour and marker; the second of its kind ("base, few-shot") is hollow, the third
-    pale. Other names take the remaining colours and markers in turn.
+    pale. Other names take the remaining colours and markers in turn, and when they are used up those again, hollow.
     """
     names = [*names]
     taken = [MODEL_ORDER[kind] for kind in map(model_kind, names) if kind]
     found, seen, others = {}, Counter(), cycle(look for look in OTHER_MODELS if look not in taken)
     for name in names:
         kind = model_kind(name)
-        colour, marker = MODEL_ORDER[kind] if kind else next(others)
-        white = (0, 1, 0.55)[seen[kind] % 3 if kind else 0]
+        look = colour, marker = MODEL_ORDER[kind] if kind else next(others)
+        white = (0, 1, 0.55)[seen[look] % 3]
         face = tuple(part + (1 - part) * white for part in to_rgb(colour))
         found[name] = {"color": colour, "marker": marker, "markerfacecolor": face}
-        seen[kind] += 1
+        seen[look] += 1
     return found
 
 
