@@ -85,6 +85,7 @@ def require_start(spec: RLSpec, start: Run | None) -> None:
 
 def asked_rows(rows: Sequence[dict], verifiable: Sequence[str]) -> list[dict]:
     """Return the rows with their prompts as ``messages`` before an answer, empty where there is none. Raises InputError for unusable ones."""
+    rows = [*rows]  # a Dataset makes each row anew whenever it is read
     if not rows:
         raise InputError("there are no prompts to train on")
     for i, row in enumerate(rows):
