@@ -8,7 +8,7 @@ from test_preference import make_pairs
 
 from workbench.config import DPOSpec, SFTSpec
 from workbench.errors import InputError
-from workbench.models import adapters, loading
+from workbench.models import adapters, loading, logprobs
 from workbench.store import Store
 from workbench.train import preference, schedule, supervised
 from workbench.train.trainer import to_trl
@@ -28,6 +28,10 @@ def trainer_for(spec, rows, out, packed=False):
     return supervised.make_trainer(spec, model, tokenizer, tokens, out, [], packed=packed)
 
 
+def lengths_of(spec, rows):
+    return [len(ids) for ids, _ in logprobs.encode_rows(loading.load_tokenizer(spec.base), rows)]
+
+
 CASES = {
     "passes": (dict(epochs=1.5, batch_size=4), make_rows(25)),
     "passes that end within a batch": (dict(epochs=1.0, batch_size=7), make_rows(48)),
@@ -35,23 +39,38 @@ CASES = {
     "all rows lose their answer but one": (dict(epochs=20.0, batch_size=4, max_length=60), with_long_rows(9, 1)),
     "loss on everything": (dict(epochs=1.0, batch_size=2, max_length=60, loss_on="everything"), with_long_rows(48, 3)),
     "a budget in tokens": (dict(max_tokens=1500, batch_size=4), make_rows(20)),
+    "rows that fill sequences": (dict(epochs=2.0, batch_size=16, max_length=64), make_rows(48)),
+    "a budget that fills sequences": (dict(max_tokens=3000, batch_size=8, max_length=64), make_rows(48)),
     "a budget of many steps": (dict(max_tokens=9000, batch_size=2), with_long_rows(20, 4)),
     "steps": (dict(max_steps=5, batch_size=4), make_rows(20)),
 }
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["", "packed"])
+@pytest.mark.parametrize("on_gpu", [False, True], ids=["", "as on a GPU"])
 @pytest.mark.parametrize("name", CASES)
-def test_the_planned_steps_are_those_that_the_trainer_takes(tiny_base, tmp_path, name, packed, monkeypatch):
+def test_the_planned_steps_are_those_that_the_trainer_takes(tiny_base, tmp_path, name, on_gpu, monkeypatch):
     monkeypatch.setattr("workbench.models.memory.free_bytes", lambda device: 2**34)
     fields, rows = CASES[name]
     if name.startswith("all rows"):
         rows = type(rows).from_list([*rows.to_list(), *make_rows(1)])
     spec = SFTSpec(base=tiny_base, method="full", **fields)
-    trainer = trainer_for(spec, rows, tmp_path, packed)
+    trainer = trainer_for(spec, rows, tmp_path, on_gpu and schedule.packs(spec, lengths_of(spec, rows)))
     steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
     assert schedule.trainer_steps(trainer) == steps
-    assert schedule.sft_steps(spec, rows, tiny_base, packed) == steps
+    assert schedule.sft_steps(spec, rows, tiny_base, on_gpu) == steps
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 8, 16, 32])
+def test_a_step_on_a_gpu_holds_about_the_rows_that_were_asked_for(tiny_base, tmp_path, monkeypatch, batch_size):
+    """Short rows in sequences of 512 tokens: packed, steps of 2, 4 and 8 rows would all become steps of 11."""
+    monkeypatch.setattr("workbench.models.memory.free_bytes", lambda device: 2**34)
+    rows = make_rows(96)
+    spec = SFTSpec(base=tiny_base, method="full", epochs=1.0, batch_size=batch_size)
+    packed = schedule.packs(spec, lengths_of(spec, rows))
+    steps = schedule.trainer_steps(trainer_for(spec, rows, tmp_path, packed))
+    assert packed == (batch_size >= 16)
+    assert 0.6 < steps * batch_size / 96 < 1.7 if packed else steps == 96 / batch_size
+    assert schedule.sft_steps(spec, rows, tiny_base, on_gpu=True) == steps
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def sft_lines(spec: SFTSpec, rows) -> Iterator[str]:
     require_context(loading.context_length(folder), spec.base, spec.max_length)
     tokenizer = loading.load_tokenizer(folder, template=spec.template)
     yield from _rows(rows, tokenizer, spec.max_length)
-    steps = schedule.sft_steps(spec, rows, folder, packed=loading.default_device() == "cuda")
+    steps = schedule.sft_steps(spec, rows, folder, on_gpu=loading.default_device() == "cuda")
 
     def trainer(work: Path, trial, clock):
         full = spec.method == "full"

@@ -121,7 +121,8 @@ def pairs_of(rows: datasets.Dataset) -> datasets.Dataset:
 
 def made_base(config: PretrainedConfig, folder: Path) -> str:
     """Write a model of that shape with random weights in bf16, and the pocket tokenizer; return its folder."""
-    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    with torch.device(loading.default_device()):  # a CPU draws 8 billion numbers in minutes
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
     loading.load_tokenizer(profiles.get("pocket").base).save_pretrained(folder)
     return str(folder)
 

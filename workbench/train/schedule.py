@@ -38,23 +38,26 @@ def trainer_steps(trainer: transformers.Trainer) -> int:
     return args.max_steps if args.max_steps > 0 else math.ceil(per_pass * args.num_train_epochs)
 
 
-def sft_steps(spec: SFTSpec, rows: datasets.Dataset, base: str | Path, packed: bool) -> int:
+def sft_steps(spec: SFTSpec, rows: datasets.Dataset, base: str | Path, on_gpu: bool) -> int:
     """Return the steps that TRL's trainer will take, before it is made: it leaves out rows whose answer is lost altogether to the cut.
 
     Rows are tokenized only where the number depends on it.
 
     Args:
         base: folder or Hub id of the base, for its tokenizer.
-        packed: several rows stand in one sequence, as on a GPU.
+        on_gpu: several rows stand in one sequence where :func:`packs` says so.
     """
     most = planned_steps(spec, len(rows))
     if spec.max_steps or not len(rows):
         return most
     tokenizer = loading.load_tokenizer(base, template=spec.template)
     try:
-        if spec.max_tokens or packed:
+        if spec.max_tokens or on_gpu:
             lengths = [len(ids) for ids, _ in logprobs.encode_rows(tokenizer, rows)]
-            return packed_steps(spec, lengths) if packed else with_token_budget(spec, lengths).max_steps
+            if on_gpu and packs(spec, lengths):
+                return packed_steps(spec, lengths)
+            if spec.max_tokens:
+                return with_token_budget(spec, lengths).max_steps
         kept, cut = 0, False
         for ids, mask in (templates.encode(tokenizer, row["messages"], content.row_tools(row)) for row in rows):
             cut = cut or len(ids) > spec.max_length
@@ -92,11 +95,19 @@ def with_token_budget(spec: SFTSpec, lengths: Sequence[int]) -> SFTSpec:
     return dataclasses.replace(spec, max_tokens=None, max_steps=max(1, round(spec.max_tokens / per_step)))
 
 
+def packs(spec: SFTSpec, lengths: Sequence[int]) -> bool:
+    """Return whether rows of these lengths are packed on a GPU: where a step of `batch_size` of them fills a sequence of `max_length` tokens.
+
+    Packed, a smaller step would become one whole sequence, which holds more rows than `batch_size` and makes fewer steps.
+    """
+    return spec.batch_size * sum(min(length, spec.max_length) for length in lengths) >= spec.max_length * len(lengths)
+
+
 def packed_step(spec: SFTSpec, lengths: Sequence[int]) -> tuple[int, int | None]:
     """Return the sequences of a packed step, and the steps of a budget in tokens if there is one.
 
-    A step holds about as many rows as without packing: batch_size × their mean length ÷ max_length sequences, rounded to a power
-    of two. A budget in tokens takes sequences to be full, which they nearly are.
+    Where :func:`packs` holds, a step has about as many rows as without packing: batch_size × their mean length ÷ max_length sequences,
+    rounded to a power of two. A budget in tokens takes sequences to be full, which they nearly are.
 
     Args:
         lengths: of the rows, in tokens.

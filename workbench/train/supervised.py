@@ -100,7 +100,8 @@ def sft(
         "recipe": recipes.TRAINING,
     }
     if loading.default_device() == "cuda":
-        key["device"] = "cuda"  # rows are packed there, so that the same spec is another training
+        # Rows are packed there, so that the same spec is another training; in the first version also where a step fills no sequence.
+        key["device"] = "cuda, 2"
     return store.obtain(
         spec.method, key, lambda work: _train_on_rows(work, folder, spec, rows, held_out, quiet, save_every, report_to)
     )
@@ -184,11 +185,12 @@ def make_trainer(
     Args:
         dataset: tokenized rows as :func:`with_tokens` returns them.
         packed: put rows together into sequences of `max_length` tokens in which none sees another; None does so on a GPU, if the
-            model keeps rows apart. On a CPU it is slower than rows concatenated without padding (data/LOG.md).
+            model keeps rows apart and a step fills a sequence (:func:`schedule.packs`). On a CPU it is slower than rows concatenated
+            without padding (data/LOG.md).
     """
     lengths = [len(ids) for ids in dataset["input_ids"]]
     apart, on_gpu = logprobs.keeps_rows_apart(model), model.device.type == "cuda"
-    packed = on_gpu and apart if packed is None else packed
+    packed = on_gpu and apart and schedule.packs(spec, lengths) if packed is None else packed
     settings = trainer_arguments(schedule.with_token_budget(spec, lengths), model, len(dataset), out, quiet)
     if packed:
         settings |= packing_arguments(spec, model, lengths)
