@@ -169,7 +169,10 @@ def _scale(panels: Sequence[Axes], scale: str) -> None:
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
         if scale == "share":
             panel.set_xlim(-3, 103)
-            panel.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
+            if len(panels) < 4:
+                panel.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
+            else:  # numbers of more ticks would run into each other
+                panel.set_xticks([0, 50, 100], ["0", "50", "100%"])
         elif scale == "points":
             panel.axvline(0, color=INK, linewidth=1.2)
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f}" if value else "0")
