@@ -1,8 +1,10 @@
 """Notebooks are found, checked, run, forked, reported and compared."""
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -120,6 +122,18 @@ def test_two_at_once_share_the_cores(root, monkeypatch):
     write(root, a="import os; print(os.environ['OMP_NUM_THREADS'])", b="1")
     done = min(notebooks.run_notebooks("ab"), key=lambda outcome: outcome.name)
     assert notebooks.read_notebook(done.path).cells[0].outputs[0].text == "3\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ZeroMQ's sockets are files on POSIX systems only")
+def test_a_kernel_takes_no_port_which_another_could_take_first(root):
+    write(
+        root,
+        a="import ipykernel; info = ipykernel.get_connection_info(unpack=True); print(info['transport'], info['ip'])",
+    )
+    (done,) = notebooks.run_notebooks("a")
+    transport, address = notebooks.read_notebook(done.path).cells[0].outputs[0].text.split()
+    assert (done.error, transport) == ("", "ipc")
+    assert not Path(address).parent.exists()  # nothing is left behind
 
 
 @pytest.mark.parametrize("names", ["a", "ab"], ids=["one notebook", "two notebooks"])

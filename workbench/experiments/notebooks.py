@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +19,7 @@ from joblib import cpu_count
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm.std import tqdm
+from traitlets.config import Config
 
 from workbench import environment, outputs, profiles
 from workbench.errors import InputError, first_line, known_names
@@ -166,20 +168,29 @@ def _execute(path: Path, changed: dict[str, object], out: Path) -> Outcome:
     target.parent.mkdir(parents=True, exist_ok=True)
     start, error = time.monotonic(), ""
     try:
-        papermill.execute_notebook(
-            str(path),
-            str(target),
-            parameters=changed,
-            kernel_name="python3",
-            cwd=str(path.parent),  # as in JupyterLab and nbval
-            # A kernel warns about unencrypted local traffic, and sometimes logs the interrupt that ends it as an error.
-            extra_arguments=["--log-level=CRITICAL"],
-            stdout_file=_Terminal(path.stem),
-            progress_bar={"desc": path.stem, "position": line, "leave": False} if sys.stderr.isatty() else False,
-        )
+        with tempfile.TemporaryDirectory() as sockets:
+            papermill.execute_notebook(
+                str(path),
+                str(target),
+                parameters=changed,
+                kernel_name="python3",
+                cwd=str(path.parent),  # as in JupyterLab and nbval
+                config=_addresses(sockets),
+                # A kernel warns about unencrypted local traffic, and sometimes logs the interrupt that ends it as an error.
+                extra_arguments=["--log-level=CRITICAL"],
+                stdout_file=_Terminal(path.stem),
+                progress_bar={"desc": path.stem, "position": line, "leave": False} if sys.stderr.isatty() else False,
+            )
     except PapermillExecutionError as stop:
         error = f"cell [{stop.exec_count}]: {stop.ename}: {stop.evalue.strip().splitlines()[0] if stop.evalue else ''}"
     return Outcome(path.stem, target, time.monotonic() - start, error)
+
+
+def _addresses(folder: str) -> Config:
+    """Return the settings of a kernel that listens on files of a folder: a port is chosen first and taken later, by whichever kernel is first."""
+    if os.name != "posix":
+        return Config()
+    return Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")})
 
 
 def fork_notebook(name: str, to: str, settings: Mapping[str, object]) -> Path:
