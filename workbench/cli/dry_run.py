@@ -82,7 +82,7 @@ def rl_lines(
     """Yield what `workbench rl` would do with these prompts of these lengths in tokens, with a reply of the start to the first of them and its reward."""
     rl_inputs.require_start(spec, start)
     named = rl_inputs.named_rewards(reward, watch)
-    asked = rl_inputs.asked_rows(list(rows), rl_inputs.verifiable(named))
+    asked = rl_inputs.asked_rows(rows, rl_inputs.verifiable(named))
     functions = rl_inputs.functions_of(named)
     model, tokenizer = reinforcement.load_start(spec, start)
     replies, found = rl_inputs.require_spread(spec, model, tokenizer, asked, functions)

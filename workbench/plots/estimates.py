@@ -169,10 +169,9 @@ def _scale(panels: Sequence[Axes], scale: str) -> None:
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
         if scale == "share":
             panel.set_xlim(-3, 103)
-            if len(panels) < 4:
-                panel.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
-            else:  # numbers of more ticks would run into each other
-                panel.set_xticks([0, 50, 100], ["0", "50", "100%"])
+            step = 25 if len(panels) < 4 else 50  # the numbers of narrow panels would run into each other
+            ticks = range(0, 100, step)
+            panel.set_xticks([*ticks, 100], [*map(str, ticks), "100%"])
         elif scale == "points":
             panel.axvline(0, color=INK, linewidth=1.2)
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f}" if value else "0")

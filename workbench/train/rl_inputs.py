@@ -38,13 +38,9 @@ def named_rewards(reward: str | Run | Reward, watch: Mapping[str, str | Run | Re
 
 def identity(reward: str | Run | Reward) -> str | dict:
     """Return what names a reward in the key of a run."""
-    return (
-        reward
-        if isinstance(reward, str)
-        else reward.id
-        if isinstance(reward, Run)
-        else reward_identity.source_of(reward)
-    )
+    if isinstance(reward, str):
+        return reward
+    return reward.id if isinstance(reward, Run) else reward_identity.source_of(reward)
 
 
 def read_by(named: Mapping[str, str | Run | Reward], rows: Iterable[Mapping]) -> str:
